@@ -1,0 +1,1 @@
+//! The actor shells: orders, channels and zones under shards under a region

@@ -1,0 +1,1 @@
+//! Runs UOOP under faults and checks that it kept its promises

@@ -1,0 +1,320 @@
+//! What a channel can be told and what can happen to it.
+
+use super::ledger::{Claim, ClaimState};
+use super::{Availability, Channel, ChannelConfig, Ledger, MenuItem, slot_of};
+use crate::entity::{Context, Decision, Entity, IllegalEvent};
+use crate::ids::ChannelId;
+use crate::policy::Policy;
+use crate::ports::StreamKind;
+use crate::rejection::{FieldError, Rejection};
+use crate::saga::{Answer, CapacityRequest, EffectKey, Receipt, Refused};
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// Most articles of a menu, or of a list of what is sold out.
+const MENU_ITEMS_MAX: usize = 2_000;
+
+/// What a channel can be told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Its settings; creates it the first time. Idempotent.
+    Configure {
+        /// Under which id.
+        id: ChannelId,
+        /// The settings.
+        config: Box<ChannelConfig>,
+    },
+    /// Whether it takes orders. Idempotent.
+    SetAvailability(Availability),
+    /// Its articles and prices. Idempotent.
+    SetMenu(Vec<MenuItem>),
+    /// What it has run out of. Idempotent.
+    SetSoldOut(BTreeSet<String>),
+    /// A saga asks something of its capacity. Idempotent by the request's key.
+    Capacity(CapacityRequest),
+    /// A claim may have lapsed.
+    Wake,
+}
+
+/// One event of a channel's log. The names are part of the storage format.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum Event {
+    /// Its settings are these now.
+    ChannelConfigured {
+        /// Its id.
+        id: ChannelId,
+        /// The settings.
+        config: Box<ChannelConfig>,
+    },
+    /// It takes orders, or not, now.
+    AvailabilityChanged {
+        /// Whether.
+        availability: Availability,
+    },
+    /// Its menu is this now.
+    MenuChanged {
+        /// All articles.
+        menu: Vec<MenuItem>,
+    },
+    /// It has run out of these now.
+    SoldOutChanged {
+        /// All of them.
+        sold_out: BTreeSet<String>,
+    },
+    /// A claim is this now.
+    ClaimChanged {
+        /// The key of its hold.
+        key: EffectKey,
+        /// What it is.
+        claim: Claim,
+    },
+    /// A claim is no longer remembered.
+    ClaimForgotten {
+        /// The key of its hold.
+        key: EffectKey,
+    },
+}
+
+impl Entity for Channel {
+    const KIND: StreamKind = StreamKind::Channel;
+    type Command = Command;
+    type Event = Event;
+    type Effect = std::convert::Infallible;
+    type Reply = Answer;
+
+    fn decide(state: Option<&Self>, command: Command, context: &Context<'_>) -> Result<Decision<Self>, Rejection> {
+        let (events, reply) = match (state, command) {
+            (state, Command::Configure { id, config }) => (configure(state, id, config)?, done()),
+            (None, _) => return Err(Rejection::NotFound("channel")),
+            (Some(channel), Command::SetAvailability(availability)) => {
+                let changed = channel.availability != availability;
+                (one(changed, || Event::AvailabilityChanged { availability }), done())
+            }
+            (Some(channel), Command::SetMenu(menu)) => {
+                check_menu(&menu)?;
+                (one(channel.menu != menu, || Event::MenuChanged { menu }), done())
+            }
+            (Some(channel), Command::SetSoldOut(sold_out)) => {
+                if sold_out.len() > MENU_ITEMS_MAX {
+                    return Err(invalid("/sold_out", format!("has more than {MENU_ITEMS_MAX} articles")));
+                }
+                (
+                    one(channel.sold_out != sold_out, || Event::SoldOutChanged { sold_out }),
+                    done(),
+                )
+            }
+            (Some(channel), Command::Capacity(request)) => capacity(channel, request, context),
+            (Some(channel), Command::Wake) => (lapse(channel, context), done()),
+        };
+        Ok(Decision {
+            events,
+            effects: Vec::new(),
+            reply,
+        })
+    }
+
+    fn evolve(state: Option<Self>, event: &Event, _at: Timestamp) -> Result<Self, IllegalEvent> {
+        let mut channel = match (state, event) {
+            (None, Event::ChannelConfigured { id, config }) => Self {
+                id: id.clone(),
+                config: (**config).clone(),
+                availability: Availability::default(),
+                menu: Vec::new(),
+                sold_out: BTreeSet::new(),
+                ledger: Ledger::default(),
+            },
+            (None, _) => {
+                return Err(IllegalEvent {
+                    event: format!("{event:?}"),
+                    why: "the channel does not exist yet".into(),
+                });
+            }
+            (Some(channel), _) => channel,
+        };
+        match event {
+            Event::ChannelConfigured { config, .. } => channel.config = (**config).clone(),
+            Event::AvailabilityChanged { availability } => channel.availability = *availability,
+            Event::MenuChanged { menu } => channel.menu.clone_from(menu),
+            Event::SoldOutChanged { sold_out } => channel.sold_out.clone_from(sold_out),
+            Event::ClaimChanged { key, claim } => channel.ledger.put(*key, *claim),
+            Event::ClaimForgotten { key } => channel.ledger.forget(key),
+        }
+        Ok(channel)
+    }
+
+    fn resume(&self, _policy: &Policy) -> Vec<Self::Effect> {
+        Vec::new()
+    }
+
+    fn wake_at(&self, _context: &Context<'_>) -> Option<Timestamp> {
+        self.ledger.next_due()
+    }
+
+    fn wake() -> Command {
+        Command::Wake
+    }
+
+    fn is_live(&self) -> bool {
+        true
+    }
+}
+
+const fn done() -> Answer {
+    Answer::Done(Receipt::Empty)
+}
+
+fn one(changed: bool, event: impl FnOnce() -> Event) -> Vec<Event> {
+    if changed { vec![event()] } else { Vec::new() }
+}
+
+fn invalid(pointer: &str, detail: String) -> Rejection {
+    Rejection::Invalid(vec![FieldError::new(pointer, detail)])
+}
+
+fn configure(state: Option<&Channel>, id: ChannelId, config: Box<ChannelConfig>) -> Result<Vec<Event>, Rejection> {
+    let problems = config.problems();
+    if !problems.is_empty() {
+        return Err(Rejection::Invalid(problems));
+    }
+    let changed = state.is_none_or(|channel| channel.config != *config);
+    Ok(one(changed, || Event::ChannelConfigured { id, config }))
+}
+
+fn check_menu(menu: &[MenuItem]) -> Result<(), Rejection> {
+    if menu.len() > MENU_ITEMS_MAX {
+        return Err(invalid(
+            "",
+            format!("has {} articles; at most {MENU_ITEMS_MAX} are allowed", menu.len()),
+        ));
+    }
+    let mut seen = BTreeSet::new();
+    for (n, item) in menu.iter().enumerate() {
+        if item.price_minor < 0 {
+            return Err(invalid(&format!("/{n}/price_minor"), "must not be negative".into()));
+        }
+        if item.sku.is_empty() || !seen.insert(&item.sku) {
+            return Err(invalid(
+                &format!("/{n}/sku"),
+                "must not be empty, and each only once".into(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn capacity(channel: &Channel, request: CapacityRequest, context: &Context<'_>) -> (Vec<Event>, Answer) {
+    let forget_at = context.now + context.policy.tombstone_ttl_ms;
+    let claim = |key: &EffectKey| channel.ledger.claim(key).copied();
+    let change = |key, claim| (vec![Event::ClaimChanged { key, claim }], done());
+    let nothing = (Vec::new(), done());
+    match request {
+        CapacityRequest::Hold {
+            key,
+            slot,
+            units,
+            expires_at,
+        } => hold(channel, key, slot, units, expires_at, context),
+        CapacityRequest::Confirm { key } => match claim(&key) {
+            Some(held) if matches!(held.state, ClaimState::Held { .. }) => change(
+                key,
+                Claim {
+                    state: ClaimState::Reserved,
+                    ..held
+                },
+            ),
+            // A hold that lapsed while the platform was down is as good as a new one if there is still room.
+            Some(lapsed) if matches!(lapsed.state, ClaimState::Lapsed { .. }) => {
+                if channel.free_units(lapsed.slot) < lapsed.units {
+                    return refuse("lapsed", "the hold lapsed and the slot has been given to others");
+                }
+                change(
+                    key,
+                    Claim {
+                        state: ClaimState::Reserved,
+                        ..lapsed
+                    },
+                )
+            }
+            Some(claim) if matches!(claim.state, ClaimState::Reserved | ClaimState::Closed { .. }) => nothing,
+            _ => refuse("no_hold", "there is no hold of that key"),
+        },
+        CapacityRequest::Release { key } => match claim(&key) {
+            Some(claim) if matches!(claim.state, ClaimState::Released { .. } | ClaimState::Closed { .. }) => nothing,
+            claim => {
+                let (slot, units) = claim.map_or((context.now, 0), |claim| (claim.slot, claim.units));
+                change(
+                    key,
+                    Claim {
+                        slot,
+                        units,
+                        state: ClaimState::Released { until: forget_at },
+                    },
+                )
+            }
+        },
+        CapacityRequest::Close { key } => match claim(&key) {
+            Some(claim) if !matches!(claim.state, ClaimState::Released { .. } | ClaimState::Closed { .. }) => change(
+                key,
+                Claim {
+                    state: ClaimState::Closed { until: forget_at },
+                    ..claim
+                },
+            ),
+            _ => nothing,
+        },
+    }
+}
+
+fn refuse(code: &str, detail: &str) -> (Vec<Event>, Answer) {
+    (Vec::new(), Answer::Refused(Refused::new(code, detail)))
+}
+
+fn hold(
+    channel: &Channel,
+    key: EffectKey,
+    slot: Timestamp,
+    units: u32,
+    expires_at: Timestamp,
+    context: &Context<'_>,
+) -> (Vec<Event>, Answer) {
+    match channel.ledger.claim(&key).map(|claim| claim.state) {
+        Some(ClaimState::Held { .. } | ClaimState::Reserved | ClaimState::Closed { .. }) => {
+            return (Vec::new(), done());
+        }
+        Some(ClaimState::Released { .. }) => {
+            return refuse("released", "the hold was released before it was asked for");
+        }
+        Some(ClaimState::Lapsed { .. }) | None => {}
+    }
+    if channel.availability == Availability::Paused {
+        return refuse("paused", "the channel takes no orders at present");
+    }
+    let slot = slot.max(slot_of(context.now, context.policy.slot_ms));
+    if channel.free_units(slot) < units {
+        return refuse("full", "the slot has no capacity left");
+    }
+    let claim = Claim {
+        slot,
+        units,
+        state: ClaimState::Held { until: expires_at },
+    };
+    (vec![Event::ClaimChanged { key, claim }], done())
+}
+
+/// What changes by itself: holds lapse, and what is over is forgotten after a while.
+fn lapse(channel: &Channel, context: &Context<'_>) -> Vec<Event> {
+    let until = context.now + context.policy.tombstone_ttl_ms;
+    let change = |(&key, &claim): (&EffectKey, &Claim)| match claim.state {
+        ClaimState::Held { .. } => Event::ClaimChanged {
+            key,
+            claim: Claim {
+                state: ClaimState::Lapsed { until },
+                ..claim
+            },
+        },
+        _ => Event::ClaimForgotten { key },
+    };
+    channel.ledger.due(context.now).map(change).collect()
+}

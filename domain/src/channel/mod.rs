@@ -1,0 +1,56 @@
+//! A fulfilment channel: a kitchen or a partner, with its capacity ledger.
+
+mod command;
+mod config;
+mod hours;
+mod ledger;
+
+pub use command::{Command, Event};
+pub use config::{Availability, ChannelConfig, ChannelKind, MenuItem};
+pub use hours::{OpeningHours, Weekday, is_open};
+pub use ledger::{Claim, ClaimState, Ledger};
+
+use crate::ids::ChannelId;
+use crate::time::{Millis, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// Everything known of one channel. Folded from its events alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Channel {
+    /// Its id.
+    pub id: ChannelId,
+    /// What its operator set.
+    pub config: ChannelConfig,
+    /// Whether it takes orders.
+    pub availability: Availability,
+    /// Its articles and prices; empty: nothing is checked against it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub menu: Vec<MenuItem>,
+    /// What it has run out of.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub sold_out: BTreeSet<String>,
+    /// Who holds how much of its capacity.
+    pub ledger: Ledger,
+}
+
+impl Channel {
+    /// The article of the menu, if there is a menu and it is on it.
+    pub fn article(&self, sku: &str) -> Option<&MenuItem> {
+        self.menu.iter().find(|item| item.sku == sku)
+    }
+
+    /// Units still free in the slot that starts at `slot`.
+    pub fn free_units(&self, slot: Timestamp) -> u32 {
+        self.config.capacity_per_slot.saturating_sub(self.ledger.used(slot))
+    }
+}
+
+/// The start of the slot of length `slot_ms` that `at` lies in.
+pub fn slot_of(at: Timestamp, slot_ms: Millis) -> Timestamp {
+    let length = i64::try_from(slot_ms.0.max(1)).unwrap_or(i64::MAX);
+    Timestamp(at.0.div_euclid(length) * length)
+}
+
+#[cfg(test)]
+mod tests;

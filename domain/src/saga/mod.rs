@@ -1,0 +1,65 @@
+//! The fulfilment saga: its definition is a table ([`definition`]), its state is the order's ledger, and
+//! [`decide`] / [`evolve`] / [`resume`] are pure.
+
+mod decide;
+mod definition;
+mod effect;
+mod evolve;
+mod ledger;
+mod report;
+mod resume;
+mod turn;
+mod unwind;
+
+pub use decide::{Command, decide};
+pub use definition::{CURRENT_VERSION, Participant, Step, StepDefinition, definition};
+pub use effect::{
+    Action, Answer, Candidate, CapacityRequest, Direction, Effect, EffectKey, Infeasible, Job, JobRequest,
+    PaymentAction, PaymentRequest, Receipt, Refused, Ticket, TicketAction, TicketRequest,
+};
+pub use evolve::evolve;
+pub use ledger::{Attempt, Backward, Forward, Record};
+pub use report::{CourierReport, KitchenReport, Report};
+pub use resume::{resume, wake_at};
+
+use crate::entity::{Context, Decision, Entity, IllegalEvent};
+use crate::order::{Event, Order};
+use crate::policy::Policy;
+use crate::ports::StreamKind;
+use crate::rejection::Rejection;
+use crate::time::Timestamp;
+
+impl Entity for Order {
+    const KIND: StreamKind = StreamKind::Order;
+    type Command = Command;
+    type Event = Event;
+    type Effect = Effect;
+    type Reply = ();
+
+    fn decide(state: Option<&Self>, command: Command, context: &Context<'_>) -> Result<Decision<Self>, Rejection> {
+        decide(state, command, context)
+    }
+
+    fn evolve(state: Option<Self>, event: &Event, at: Timestamp) -> Result<Self, IllegalEvent> {
+        evolve(state, event, at)
+    }
+
+    fn resume(&self, policy: &Policy) -> Vec<Effect> {
+        resume(self, policy)
+    }
+
+    fn wake_at(&self, context: &Context<'_>) -> Option<Timestamp> {
+        wake_at(self, context.policy)
+    }
+
+    fn wake() -> Command {
+        Command::Wake
+    }
+
+    fn is_live(&self) -> bool {
+        !self.is_settled()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,460 @@
+//! What a zone can be told and what can happen to it.
+
+use super::courier::{Courier, CourierConfig};
+use super::{JobEntry, JobState, Zone};
+use crate::entity::{Context, Decision, Entity, IllegalEvent};
+use crate::geo::Location;
+use crate::ids::{CourierId, OrderId, ZoneId};
+use crate::policy::Policy;
+use crate::ports::StreamKind;
+use crate::rejection::Rejection;
+use crate::saga::{Answer, EffectKey, Job, JobRequest, Receipt, Refused, Report};
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What a zone can be told. The first word to a zone creates it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// A courier's settings; it joins the first time. Idempotent.
+    PutCourier {
+        /// The zone.
+        zone: ZoneId,
+        /// Who.
+        id: CourierId,
+        /// The settings.
+        config: Box<CourierConfig>,
+    },
+    /// A courier takes jobs, or drops out. Idempotent.
+    SetOnline {
+        /// Who.
+        id: CourierId,
+        /// Whether it takes jobs.
+        online: bool,
+    },
+    /// Where a courier is.
+    Locate {
+        /// Who.
+        id: CourierId,
+        /// Where.
+        location: Location,
+    },
+    /// A saga asks for a courier, or no longer. Idempotent by the request's key.
+    Job {
+        /// The zone.
+        zone: ZoneId,
+        /// What is asked.
+        request: JobRequest,
+    },
+    /// A shift may have begun.
+    Wake,
+}
+
+/// One event of a zone's log. The names are part of the storage format.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum Event {
+    /// The zone exists.
+    ZoneOpened {
+        /// Its id.
+        id: ZoneId,
+    },
+    /// A courier's settings are these now.
+    CourierPut {
+        /// Who.
+        id: CourierId,
+        /// The settings.
+        config: Box<CourierConfig>,
+    },
+    /// A courier takes jobs, or not, now.
+    CourierOnline {
+        /// Who.
+        id: CourierId,
+        /// Whether.
+        online: bool,
+    },
+    /// Where a courier is.
+    CourierLocated {
+        /// Who.
+        id: CourierId,
+        /// Where.
+        location: Location,
+    },
+    /// A job waits for a courier.
+    JobQueued {
+        /// Its name.
+        key: EffectKey,
+        /// What to carry.
+        job: Job,
+    },
+    /// A courier carries it out.
+    JobAssigned {
+        /// Its name.
+        key: EffectKey,
+        /// Who.
+        courier: CourierId,
+        /// When it is expected at the kitchen.
+        pickup_at: Timestamp,
+    },
+    /// Its courier dropped out.
+    JobLost {
+        /// Its name.
+        key: EffectKey,
+    },
+    /// It is over.
+    JobOver {
+        /// Its name.
+        key: EffectKey,
+        /// Whether it was carried out (and the courier is at the customer's).
+        delivered: bool,
+        /// Until when it is remembered.
+        until: Timestamp,
+    },
+    /// A job that is over is no longer remembered.
+    JobForgotten {
+        /// Its name.
+        key: EffectKey,
+    },
+}
+
+/// What a zone wants done: an order is to hear of its courier.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Effect {
+    /// Which order.
+    pub order: OrderId,
+    /// What it is to hear.
+    pub report: Report,
+}
+
+struct Turn<'a> {
+    zone: Zone,
+    context: &'a Context<'a>,
+    events: Vec<Event>,
+}
+
+impl Entity for Zone {
+    const KIND: StreamKind = StreamKind::Zone;
+    type Command = Command;
+    type Event = Event;
+    type Effect = Effect;
+    type Reply = Answer;
+
+    fn decide(state: Option<&Self>, command: Command, context: &Context<'_>) -> Result<Decision<Self>, Rejection> {
+        let mut turn = begin(state, &command, context)?;
+        let own = match &command {
+            Command::Job {
+                request: JobRequest::Assign { key, .. },
+                ..
+            } => Some(*key),
+            _ => None,
+        };
+        let reply = turn.handle(command)?;
+        turn.forget_old()?;
+        turn.assign_free()?;
+        let reply = own
+            .filter(|_| reply == Answer::Pending)
+            .map_or(reply, |key| turn.answer(key));
+        let effects = turn
+            .events
+            .iter()
+            .filter_map(|event| turn.notice(event))
+            .filter(|(key, _)| Some(*key) != own);
+        let effects = effects.map(|(_, effect)| effect).collect();
+        Ok(Decision {
+            events: turn.events,
+            effects,
+            reply,
+        })
+    }
+
+    fn evolve(state: Option<Self>, event: &Event, at: Timestamp) -> Result<Self, IllegalEvent> {
+        let illegal = |why: &str| IllegalEvent {
+            event: format!("{event:?}"),
+            why: why.to_owned(),
+        };
+        match (state, event) {
+            (None, Event::ZoneOpened { id }) => Ok(Self {
+                id: id.clone(),
+                couriers: BTreeMap::new(),
+                jobs: BTreeMap::new(),
+                over: BTreeMap::new(),
+            }),
+            (None, _) => Err(illegal("the zone does not exist yet")),
+            (Some(_), Event::ZoneOpened { .. }) => Err(illegal("the zone exists already")),
+            (Some(mut zone), event) => {
+                zone.apply(event, at).map_err(illegal)?;
+                Ok(zone)
+            }
+        }
+    }
+
+    fn resume(&self, _policy: &Policy) -> Vec<Effect> {
+        self.jobs
+            .iter()
+            .filter_map(|(key, entry)| notice(*key, entry))
+            .collect()
+    }
+
+    fn wake_at(&self, context: &Context<'_>) -> Option<Timestamp> {
+        let waiting = self.jobs.values().any(|entry| entry.state == JobState::Queued);
+        let shifts = self
+            .couriers
+            .values()
+            .filter_map(|courier| courier.config.on_at.filter(|_| waiting));
+        let shifts = shifts.filter(|on_at| *on_at > context.now).min();
+        shifts.into_iter().chain(self.over.values().copied().min()).min()
+    }
+
+    fn wake() -> Command {
+        Command::Wake
+    }
+
+    fn is_live(&self) -> bool {
+        true
+    }
+}
+
+fn begin<'a>(state: Option<&Zone>, command: &Command, context: &'a Context<'a>) -> Result<Turn<'a>, Rejection> {
+    match (state, command) {
+        (Some(zone), _) => Ok(Turn {
+            zone: zone.clone(),
+            context,
+            events: Vec::new(),
+        }),
+        (None, Command::PutCourier { zone, .. } | Command::Job { zone, .. }) => {
+            let event = Event::ZoneOpened { id: zone.clone() };
+            let zone = Zone::evolve(None, &event, context.now).map_err(|e| Rejection::NotAllowed(e.to_string()))?;
+            Ok(Turn {
+                zone,
+                context,
+                events: vec![event],
+            })
+        }
+        (None, _) => Err(Rejection::NotFound("courier")),
+    }
+}
+
+impl Zone {
+    fn courier(&mut self, id: &CourierId) -> Result<&mut Courier, &'static str> {
+        self.couriers.get_mut(id).ok_or("there is no such courier")
+    }
+
+    fn apply(&mut self, event: &Event, at: Timestamp) -> Result<(), &'static str> {
+        match event {
+            Event::ZoneOpened { .. } => return Err("the zone exists already"),
+            Event::CourierPut { id, config } => {
+                let fresh = Courier {
+                    id: id.clone(),
+                    config: (**config).clone(),
+                    online: true,
+                    location: config.location,
+                    job: None,
+                };
+                let courier = self.couriers.entry(id.clone()).or_insert(fresh);
+                courier.config = (**config).clone();
+            }
+            Event::CourierOnline { id, online } => self.courier(id)?.online = *online,
+            Event::CourierLocated { id, location } => self.courier(id)?.location = *location,
+            Event::JobQueued { key, job } => {
+                self.jobs.insert(
+                    *key,
+                    JobEntry {
+                        job: *job,
+                        since: at,
+                        state: JobState::Queued,
+                    },
+                );
+            }
+            Event::JobAssigned {
+                key,
+                courier,
+                pickup_at,
+            } => {
+                self.courier(courier)?.job = Some(*key);
+                let entry = self.jobs.get_mut(key).ok_or("there is no such job")?;
+                entry.state = JobState::Assigned {
+                    courier: courier.clone(),
+                    pickup_at: *pickup_at,
+                };
+            }
+            Event::JobLost { key } => {
+                let entry = self.jobs.get_mut(key).ok_or("there is no such job")?;
+                let JobState::Assigned { courier, .. } = entry.state.clone() else {
+                    return Err("nobody has the job");
+                };
+                entry.state = JobState::Lost {
+                    courier: courier.clone(),
+                };
+                self.courier(&courier)?.job = None;
+            }
+            Event::JobOver { key, delivered, until } => {
+                if let Some(entry) = self.jobs.remove(key)
+                    && let JobState::Assigned { courier, .. } = entry.state
+                {
+                    let courier = self.courier(&courier)?;
+                    courier.job = None;
+                    if *delivered {
+                        courier.location = entry.job.dropoff;
+                    }
+                }
+                self.over.insert(*key, *until);
+            }
+            Event::JobForgotten { key } => {
+                self.over.remove(key);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What an order is to hear about its job.
+fn notice(key: EffectKey, entry: &JobEntry) -> Option<Effect> {
+    let report = match &entry.state {
+        JobState::Queued => return None,
+        JobState::Assigned { courier, pickup_at } => Report::Assigned {
+            round: key.round,
+            courier: courier.clone(),
+            pickup_at: *pickup_at,
+        },
+        JobState::Lost { courier } => Report::CourierLost {
+            round: key.round,
+            courier: courier.clone(),
+        },
+    };
+    Some(Effect {
+        order: key.order,
+        report,
+    })
+}
+
+impl Turn<'_> {
+    fn emit(&mut self, event: Event) -> Result<(), Rejection> {
+        self.zone
+            .apply(&event, self.context.now)
+            .map_err(|why| Rejection::NotAllowed(why.to_owned()))?;
+        self.events.push(event);
+        Ok(())
+    }
+
+    fn handle(&mut self, command: Command) -> Result<Answer, Rejection> {
+        let done = Answer::Done(Receipt::Empty);
+        match command {
+            Command::PutCourier { id, config, .. } => {
+                let problems = config.problems();
+                if !problems.is_empty() {
+                    return Err(Rejection::Invalid(problems));
+                }
+                if self
+                    .zone
+                    .couriers
+                    .get(&id)
+                    .is_none_or(|courier| courier.config != *config)
+                {
+                    self.emit(Event::CourierPut { id, config })?;
+                }
+            }
+            Command::SetOnline { id, online } => {
+                let courier = self.zone.couriers.get(&id).ok_or(Rejection::NotFound("courier"))?;
+                let (was, job) = (courier.online, courier.job);
+                if let (false, Some(key)) = (online, job) {
+                    self.emit(Event::JobLost { key })?;
+                }
+                if was != online {
+                    self.emit(Event::CourierOnline { id, online })?;
+                }
+            }
+            Command::Locate { id, location } => {
+                self.zone.couriers.get(&id).ok_or(Rejection::NotFound("courier"))?;
+                self.emit(Event::CourierLocated { id, location })?;
+            }
+            Command::Job { request, .. } => return self.job(request),
+            Command::Wake => {}
+        }
+        Ok(done)
+    }
+
+    fn job(&mut self, request: JobRequest) -> Result<Answer, Rejection> {
+        match request {
+            JobRequest::Assign { key, job } => {
+                if self.zone.over.contains_key(&key) {
+                    return Ok(Answer::Refused(Refused::new(
+                        "over",
+                        "the job was called off, or is done",
+                    )));
+                }
+                if !self.zone.jobs.contains_key(&key) {
+                    self.emit(Event::JobQueued { key, job })?;
+                }
+                Ok(Answer::Pending)
+            }
+            JobRequest::Unassign { key } => self.over(key, false),
+            JobRequest::Complete { key } => self.over(key, true),
+        }
+    }
+
+    fn over(&mut self, key: EffectKey, delivered: bool) -> Result<Answer, Rejection> {
+        if !self.zone.over.contains_key(&key) {
+            let until = self.context.now + self.context.policy.tombstone_ttl_ms;
+            self.emit(Event::JobOver { key, delivered, until })?;
+        }
+        Ok(Answer::Done(Receipt::Empty))
+    }
+
+    fn answer(&self, key: EffectKey) -> Answer {
+        match self.zone.jobs.get(&key).map(|entry| &entry.state) {
+            Some(JobState::Assigned { courier, pickup_at }) => Answer::Done(Receipt::Assigned {
+                courier: courier.clone(),
+                pickup_at: *pickup_at,
+            }),
+            _ => Answer::Pending,
+        }
+    }
+
+    fn notice(&self, event: &Event) -> Option<(EffectKey, Effect)> {
+        match event {
+            Event::JobAssigned { key, .. } | Event::JobLost { key } => {
+                Some((*key, notice(*key, self.zone.jobs.get(key)?)?))
+            }
+            _ => None,
+        }
+    }
+
+    fn forget_old(&mut self) -> Result<(), Rejection> {
+        let now = self.context.now;
+        let old: Vec<EffectKey> = self
+            .zone
+            .over
+            .iter()
+            .filter(|(_, until)| **until <= now)
+            .map(|(key, _)| *key)
+            .collect();
+        old.into_iter()
+            .try_for_each(|key| self.emit(Event::JobForgotten { key }))
+    }
+
+    /// Gives waiting jobs to free couriers: the job whose food is ready first goes first, to the nearest courier.
+    fn assign_free(&mut self) -> Result<(), Rejection> {
+        let now = self.context.now;
+        let queued = self
+            .zone
+            .jobs
+            .iter()
+            .filter(|(_, entry)| entry.state == JobState::Queued);
+        let mut queued: Vec<(Timestamp, EffectKey, Location)> = queued
+            .map(|(key, entry)| (entry.job.ready_at, *key, entry.job.pickup))
+            .collect();
+        queued.sort_by_key(|(ready_at, key, _)| (*ready_at, *key));
+        for (_, key, pickup) in queued {
+            let free = self.zone.couriers.values().filter(|courier| courier.is_free(now));
+            let nearest = free.min_by(|a, b| a.location.metres_to(pickup).total_cmp(&b.location.metres_to(pickup)));
+            let Some(courier) = nearest else { return Ok(()) };
+            let (courier, pickup_at) = (courier.id.clone(), now + courier.travel_ms(pickup));
+            self.emit(Event::JobAssigned {
+                key,
+                courier,
+                pickup_at,
+            })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,91 @@
+//! A courier.
+
+use crate::geo::Location;
+use crate::ids::{CourierId, ZoneId};
+use crate::rejection::FieldError;
+use crate::saga::EffectKey;
+use crate::time::{Millis, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// A courier's settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CourierConfig {
+    /// The zone it works in.
+    pub zone: ZoneId,
+    /// Where it starts.
+    pub location: Location,
+    /// When its shift begins; at once when absent.
+    #[serde(default)]
+    pub on_at: Option<Timestamp>,
+    /// When its shift ends; never when absent. A job begun before is finished.
+    #[serde(default)]
+    pub off_at: Option<Timestamp>,
+    /// How fast it is, in metres a minute.
+    #[serde(default = "default_speed")]
+    pub metres_per_min: u32,
+}
+
+const fn default_speed() -> u32 {
+    320
+}
+
+impl CourierConfig {
+    /// Everything that is wrong with the settings.
+    pub fn problems(&self) -> Vec<FieldError> {
+        let mut problems = Vec::new();
+        if !self.location.is_valid() {
+            problems.push(FieldError::new("/location", "is off the map"));
+        }
+        if self.metres_per_min == 0 {
+            problems.push(FieldError::new("/metres_per_min", "must be at least 1"));
+        }
+        if let (Some(on_at), Some(off_at)) = (self.on_at, self.off_at)
+            && on_at >= off_at
+        {
+            problems.push(FieldError::new("/off_at", "must be after on_at"));
+        }
+        problems
+    }
+}
+
+/// A courier as its zone knows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Courier {
+    /// Who.
+    pub id: CourierId,
+    /// Its settings.
+    pub config: CourierConfig,
+    /// Whether it takes jobs, by its own word.
+    pub online: bool,
+    /// Where it was last.
+    pub location: Location,
+    /// The job it carries out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<EffectKey>,
+}
+
+impl Courier {
+    /// Whether it can take a job now.
+    pub fn is_free(&self, now: Timestamp) -> bool {
+        let on = self.config.on_at.is_none_or(|on_at| on_at <= now);
+        let off = self.config.off_at.is_some_and(|off_at| off_at <= now);
+        self.online && self.job.is_none() && on && !off
+    }
+
+    /// How long it takes to get somewhere from where it was last: whole minutes, rounded up (as in Reyes et al. 2018).
+    pub fn travel_ms(&self, to: Location) -> Millis {
+        travel_ms(self.location, to, self.config.metres_per_min)
+    }
+}
+
+/// How long it takes from one place to another: whole minutes, rounded up.
+pub fn travel_ms(from: Location, to: Location, metres_per_min: u32) -> Millis {
+    let minutes = (from.metres_to(to) / f64::from(metres_per_min.max(1))).ceil();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "half the earth at a metre a minute fits"
+    )]
+    Millis::from_mins(minutes as u64)
+}

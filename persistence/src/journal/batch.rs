@@ -1,0 +1,94 @@
+//! Rows on their way to the store, and the pauses between attempts.
+
+use super::Pending;
+use domain::ports::{Append, AppendError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+/// Rows that are committed together, and whom to answer, in the same order.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) appends: Vec<Append>,
+    replies: Vec<oneshot::Sender<Result<(), AppendError>>>,
+    /// How often it was sent and lost while it was as small as it is.
+    pub(super) attempts: u32,
+}
+
+impl Batch {
+    pub(super) fn of(rows: impl IntoIterator<Item = Pending>) -> Self {
+        let (appends, replies) = rows.into_iter().map(|row| (row.append, row.reply_tx)).unzip();
+        Self {
+            appends,
+            replies,
+            attempts: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.appends.len()
+    }
+
+    pub(super) fn into_rows(self) -> impl Iterator<Item = Pending> {
+        self.appends
+            .into_iter()
+            .zip(self.replies)
+            .map(|(append, reply_tx)| Pending { append, reply_tx })
+    }
+
+    /// Both halves; the first is not empty unless the whole is.
+    pub(super) fn halves(mut self) -> (Self, Self) {
+        let middle = self.len().div_ceil(2);
+        let second = Self {
+            appends: self.appends.split_off(middle),
+            replies: self.replies.split_off(middle),
+            attempts: 0,
+        };
+        (Self { attempts: 0, ..self }, second)
+    }
+
+    /// The rows for which the test holds, and the others, each in their order.
+    pub(super) fn split(self, test: impl Fn(&Append) -> bool) -> (Self, Self) {
+        let attempts = self.attempts;
+        let (these, others): (Vec<Pending>, Vec<Pending>) = self.into_rows().partition(|row| test(&row.append));
+        (
+            Self {
+                attempts,
+                ..Self::of(these)
+            },
+            Self {
+                attempts,
+                ..Self::of(others)
+            },
+        )
+    }
+
+    /// The same answer to all. Whoever does not wait for it any more is passed over.
+    pub(super) fn answer(self, answer: &Result<(), AppendError>) {
+        for reply_tx in self.replies {
+            let _ = reply_tx.send(answer.clone());
+        }
+    }
+}
+
+/// Pauses that double up to a limit.
+pub(super) struct Backoff {
+    next: Duration,
+    max: Duration,
+}
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_millis(20);
+
+    pub(super) fn new(max: Duration) -> Self {
+        Self {
+            next: Self::FIRST.min(max),
+            max,
+        }
+    }
+
+    pub(super) async fn pause(&mut self) {
+        sleep(self.next).await;
+        self.next = (self.next * 2).min(self.max);
+    }
+}

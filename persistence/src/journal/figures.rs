@@ -1,0 +1,50 @@
+//! What the journal counts.
+
+use metrics::{Counter, Gauge, Histogram, Unit};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+/// The journal's figures, looked up once.
+#[derive(Clone)]
+pub(super) struct Figures {
+    pub(super) batch_rows: Histogram,
+    pub(super) commit_seconds: Histogram,
+    pub(super) queue_rows: Gauge,
+    pub(super) committed: Counter,
+    pub(super) fenced: Counter,
+    pub(super) refused: Counter,
+    pub(super) unavailable: Counter,
+    pub(super) unknown: Counter,
+}
+
+impl Figures {
+    pub(super) fn new() -> Self {
+        describe_histogram!("uoop_journal_batch_rows", Unit::Count, "Rows in each commit");
+        describe_histogram!(
+            "uoop_journal_commit_seconds",
+            Unit::Seconds,
+            "Time that each commit took"
+        );
+        describe_gauge!("uoop_journal_queue_rows", Unit::Count, "Rows that wait for a commit");
+        describe_counter!("uoop_journal_committed_total", "Rows that were committed");
+        describe_counter!("uoop_journal_fenced_total", "Rows of shards that another node owns");
+        describe_counter!("uoop_journal_refused_total", "Rows that the database refused");
+        describe_counter!(
+            "uoop_journal_unavailable_total",
+            "Commits that the store could not make"
+        );
+        describe_counter!(
+            "uoop_journal_unknown_total",
+            "Commits whose outcome had to be found out"
+        );
+        Self {
+            batch_rows: histogram!("uoop_journal_batch_rows"),
+            commit_seconds: histogram!("uoop_journal_commit_seconds"),
+            queue_rows: gauge!("uoop_journal_queue_rows"),
+            committed: counter!("uoop_journal_committed_total"),
+            fenced: counter!("uoop_journal_fenced_total"),
+            refused: counter!("uoop_journal_refused_total"),
+            unavailable: counter!("uoop_journal_unavailable_total"),
+            unknown: counter!("uoop_journal_unknown_total"),
+        }
+    }
+}

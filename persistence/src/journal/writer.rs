@@ -1,0 +1,273 @@
+//! A writer: the task that commits the rows of its shards.
+
+use super::batch::{Backoff, Batch};
+use super::figures::Figures;
+use super::{JournalOptions, Ownership, Pending};
+use crate::record::shards_of;
+use domain::ids::{Epoch, Position};
+use domain::ports::{Append, AppendError, CommitError, Refusal, Row, RowOutcome, Store};
+use domain::shard::{OwnedShard, ShardId};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+/// How often a row that is alone is sent while its commit is lost and turns out not to have happened.
+const LONE_ATTEMPTS_MAX: u32 = 3;
+
+/// The end of a shard's position line, and the epoch under which it is written.
+#[derive(Clone, Copy)]
+pub(super) struct Line {
+    pub(super) epoch: Epoch,
+    pub(super) end: Position,
+}
+
+pub(super) struct Writer {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) node: String,
+    pub(super) lines: HashMap<ShardId, Line>,
+    pub(super) ownership: Arc<Ownership>,
+    pub(super) figures: Figures,
+    pub(super) options: JournalOptions,
+}
+
+/// A writer that panics gives its shards up: the node must not believe in them any longer.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for shard in self.lines.keys() {
+                self.ownership.lose(*shard);
+            }
+        }
+    }
+}
+
+impl Writer {
+    /// Commits what comes until the queue is closed and empty.
+    pub(super) async fn run(mut self, mut queue_rx: mpsc::Receiver<Pending>, mut closing_rx: watch::Receiver<bool>) {
+        let mut rows = Vec::new();
+        let mut backoff = Backoff::new(self.options.backoff_max);
+        let mut listening = true;
+        loop {
+            tokio::select! {
+                count = queue_rx.recv_many(&mut rows, self.options.batch_rows_max.max(1)) => {
+                    if count == 0 {
+                        return;
+                    }
+                }
+                closing = closing_rx.changed(), if listening => {
+                    listening = false;
+                    if closing.is_ok() {
+                        queue_rx.close();
+                    }
+                    continue;
+                }
+            }
+            self.figures
+                .queue_rows
+                .decrement(u32::try_from(rows.len()).unwrap_or(u32::MAX));
+            if self.commit_all(Batch::of(rows.drain(..))).await {
+                backoff = Backoff::new(self.options.backoff_max);
+            } else {
+                backoff.pause().await;
+            }
+        }
+    }
+
+    /// Commits a batch, or every part of it that can be. False when the store is away.
+    async fn commit_all(&mut self, batch: Batch) -> bool {
+        // What is still to do, the next at the end.
+        let mut parts = vec![batch];
+        while let Some(part) = parts.pop() {
+            let part = self.stamp(part);
+            if part.len() == 0 {
+                continue;
+            }
+            let begun = Instant::now();
+            let result = self.store.commit(&part.appends).await;
+            self.figures
+                .batch_rows
+                .record(u32::try_from(part.len()).unwrap_or(u32::MAX));
+            self.figures.commit_seconds.record(begun.elapsed());
+            match result {
+                Ok(outcomes) => self.settle(part, &outcomes),
+                Err(CommitError::Refused(refusal)) => parts.extend(self.isolate(part, refusal)),
+                Err(CommitError::Unavailable(problem)) => {
+                    self.figures.unavailable.increment(1);
+                    tracing::warn!(%problem, rows = part.len(), "the store cannot commit");
+                    parts.push(part);
+                    for part in parts {
+                        part.answer(&Err(AppendError::Unavailable(problem.clone())));
+                    }
+                    return false;
+                }
+                Err(CommitError::Unknown(problem)) => {
+                    self.figures.unknown.increment(1);
+                    tracing::warn!(%problem, rows = part.len(), "the outcome of a commit is unknown; finding out");
+                    let lost = self.find_out(part).await;
+                    parts.extend(again(lost, problem));
+                }
+            }
+        }
+        true
+    }
+
+    /// Writes epoch and position on each row; answers those whose shard is lost. Positions become final only when the
+    /// batch is committed, so the numbers of one that was not are free again.
+    fn stamp(&self, batch: Batch) -> Batch {
+        let attempts = batch.attempts;
+        let mut ends: HashMap<ShardId, Position> = HashMap::new();
+        let mut stamped = Vec::with_capacity(batch.len());
+        for mut row in batch.into_rows() {
+            let Some(line) = self.lines.get(&row.append.shard) else {
+                self.figures.fenced.increment(1);
+                let _ = row.reply_tx.send(Err(AppendError::Fenced));
+                continue;
+            };
+            let end = ends.entry(row.append.shard).or_insert(line.end);
+            end.0 += 1;
+            row.append.position = *end;
+            row.append.epoch = line.epoch;
+            stamped.push(row);
+        }
+        Batch {
+            attempts,
+            ..Batch::of(stamped)
+        }
+    }
+
+    /// Answers a batch that the store has taken.
+    fn settle(&mut self, batch: Batch, outcomes: &[RowOutcome]) {
+        assert_eq!(batch.len(), outcomes.len(), "a store must say what became of each row");
+        for (row, outcome) in batch.into_rows().zip(outcomes) {
+            match outcome {
+                RowOutcome::Committed => {
+                    if let Some(line) = self.lines.get_mut(&row.append.shard) {
+                        line.end = row.append.position;
+                    }
+                    self.figures.committed.increment(1);
+                    let _ = row.reply_tx.send(Ok(()));
+                }
+                RowOutcome::Fenced => {
+                    self.lose(row.append.shard);
+                    self.figures.fenced.increment(1);
+                    let _ = row.reply_tx.send(Err(AppendError::Fenced));
+                }
+            }
+        }
+    }
+
+    /// A refused row that is alone is answered; one in company is looked for by halves, the first of which comes next.
+    fn isolate(&self, batch: Batch, refusal: Refusal) -> Vec<Batch> {
+        if batch.len() > 1 {
+            let (first, second) = batch.halves();
+            return vec![second, first];
+        }
+        self.figures.refused.increment(1);
+        batch.answer(&Err(AppendError::Refused(refusal)));
+        Vec::new()
+    }
+
+    /// Finds out what became of a batch whose answer was lost, and answers what was committed. Returns the rows that
+    /// certainly were not.
+    ///
+    /// Acquiring the shards again waits out whoever still works on the lost batch, and fences it: what the position
+    /// lines hold from then on is the truth. Waits for the store as long as it takes: before, there is no answer.
+    async fn find_out(&mut self, batch: Batch) -> Batch {
+        let shards = shards_of(&batch.appends);
+        let (owned, attempts) = self.acquire_again(&shards).await;
+        let mut committed: HashSet<(ShardId, Position)> = HashSet::new();
+        for shard in shards {
+            let rows: Vec<&Append> = batch.appends.iter().filter(|append| append.shard == shard).collect();
+            let found = self.rows_at(shard, &rows).await;
+            let same = rows
+                .into_iter()
+                .filter(|append| found.iter().any(|row| is_row_of(row, append)));
+            committed.extend(same.map(|append| (shard, append.position)));
+        }
+        for line in owned {
+            self.renew(line, attempts);
+        }
+        let (done, lost) = batch.split(|append| committed.contains(&(append.shard, append.position)));
+        self.figures
+            .committed
+            .increment(u64::try_from(done.len()).unwrap_or(u64::MAX));
+        done.answer(&Ok(()));
+        lost
+    }
+
+    /// Takes the shards once more, and says how many attempts it took: each of them may have counted.
+    async fn acquire_again(&self, shards: &[ShardId]) -> (Vec<OwnedShard>, u64) {
+        let mut backoff = Backoff::new(self.options.backoff_max);
+        let mut attempts = 1;
+        loop {
+            match self.store.acquire(&self.node, shards).await {
+                Ok(owned) => return (owned, attempts),
+                Err(error) => tracing::warn!(%error, attempts, "waiting for the store to find out about a commit"),
+            }
+            backoff.pause().await;
+            attempts += 1;
+        }
+    }
+
+    /// What the store holds where these rows of one shard would be; they are in position order, without gaps.
+    async fn rows_at(&self, shard: ShardId, rows: &[&Append]) -> Vec<Row> {
+        let before = Position(rows.first().map_or(0, |first| first.position.0.saturating_sub(1)));
+        let mut backoff = Backoff::new(self.options.backoff_max);
+        loop {
+            match self.store.positions(shard, before, rows.len()).await {
+                Ok(found) => return found,
+                Err(error) => tracing::warn!(%error, %shard, "waiting for the store to find out about a commit"),
+            }
+            backoff.pause().await;
+        }
+    }
+
+    /// Goes on under a new epoch, unless it is higher than this journal can have made it: then another node has owned
+    /// the shard in between, and what the actors here believe of it may be old.
+    fn renew(&mut self, owned: OwnedShard, attempts: u64) {
+        let Some(line) = self.lines.get_mut(&owned.shard) else {
+            return;
+        };
+        if owned.epoch.0 > line.epoch.0.saturating_add(attempts) {
+            self.lose(owned.shard);
+            return;
+        }
+        if owned.position < line.end {
+            tracing::error!(shard = %owned.shard, ?line.end, found = ?owned.position, "the store has lost committed rows");
+        }
+        *line = Line {
+            epoch: owned.epoch,
+            end: owned.position,
+        };
+    }
+
+    fn lose(&mut self, shard: ShardId) {
+        self.lines.remove(&shard);
+        self.ownership.lose(shard);
+    }
+}
+
+fn is_row_of(row: &Row, append: &Append) -> bool {
+    row.position == append.position
+        && row.stream == append.stream
+        && row.seq == append.seq
+        && row.events == append.events
+}
+
+/// What to do with rows whose commit was lost and has not happened: rows in company are sent in halves, so that one
+/// that ends its connection each time is soon alone; a row that is alone gets a few attempts.
+fn again(lost: Batch, problem: String) -> Vec<Batch> {
+    if lost.len() > 1 {
+        let (first, second) = lost.halves();
+        return vec![second, first];
+    }
+    if lost.attempts + 1 < LONE_ATTEMPTS_MAX {
+        return vec![Batch {
+            attempts: lost.attempts + 1,
+            ..lost
+        }];
+    }
+    lost.answer(&Err(AppendError::Unavailable(problem)));
+    Vec::new()
+}

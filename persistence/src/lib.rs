@@ -1,0 +1,67 @@
+//! The stores (Postgres, SQLite, memory) and the journal that commits to them in groups.
+//!
+//! *Architecture invariant*: nothing here knows what an order is. Streams, rows, snapshots and keys are bytes with ids;
+//! what they mean is decided in `domain`, which also defines the traits implemented here ([`domain::ports::Store`] and
+//! [`domain::ports::Journal`]). All stores are held to one contract suite, `tests/contract.rs`.
+
+mod journal;
+mod memory;
+mod postgres;
+mod record;
+mod sqlite;
+
+pub use journal::{GroupJournal, JournalHandle, JournalOptions};
+pub use memory::MemoryStore;
+pub use postgres::{PostgresOptions, PostgresStore};
+pub use record::KEY_BYTES_MAX;
+pub use sqlite::{SqliteOptions, SqliteStore};
+
+use domain::ports::{Store, StoreError};
+use domain::shard::ShardMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Where a store is, as written in the configuration.
+enum Location<'a> {
+    Memory,
+    Sqlite(&'a Path),
+    Postgres(&'a str),
+}
+
+impl<'a> Location<'a> {
+    fn of(text: &'a str) -> Self {
+        if text == "memory:" {
+            Self::Memory
+        } else if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            Self::Postgres(text)
+        } else {
+            let path = text.strip_prefix("sqlite:").unwrap_or(text);
+            Self::Sqlite(Path::new(path.strip_prefix("//").unwrap_or(path)))
+        }
+    }
+}
+
+/// Opens the store at a location with default options, and creates or migrates its schema: `memory:`, a
+/// `postgres://` address, or the path of a SQLite file (with or without `sqlite:`).
+///
+/// # Errors
+/// The store is away, or was created with another number of shards.
+pub async fn open(location: &str, shards: ShardMap) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(match Location::of(location) {
+        Location::Memory => Arc::new(MemoryStore::new(shards)),
+        Location::Sqlite(path) => Arc::new(SqliteStore::open(path, shards, &SqliteOptions::default()).await?),
+        Location::Postgres(url) => Arc::new(PostgresStore::connect(url, shards, &PostgresOptions::default()).await?),
+    })
+}
+
+/// Brings the schema of the store at a location (see [`open`]) up to date. Idempotent.
+///
+/// # Errors
+/// The store is away, or a migration that it has seen was changed since.
+pub async fn migrate(location: &str) -> Result<(), StoreError> {
+    match Location::of(location) {
+        Location::Memory => Ok(()),
+        Location::Sqlite(path) => SqliteStore::migrate(path).await,
+        Location::Postgres(url) => PostgresStore::migrate(url).await,
+    }
+}

@@ -1,0 +1,259 @@
+//! The memory store: the contract in its plainest form. Tests use it, and the contract suite uses it as the model that
+//! the databases are compared with.
+
+use crate::record::{KEY_BYTES_MAX, SHARDS_SETTING, in_order, no_such_shard, outcomes, poison, position_taken, signed};
+use async_trait::async_trait;
+use domain::ids::{Epoch, Position, Seq, StreamId};
+use domain::ports::{
+    Append, ClaimRecord, CommitError, Recorded, Refusal, Row, RowOutcome, Snapshot, Store, StoreError, StreamKind,
+};
+use domain::shard::{OwnedShard, ShardId, ShardMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A store that forgets everything when it is dropped. Cheap, and as strict as the databases.
+pub struct MemoryStore {
+    shards: ShardMap,
+    contents: Mutex<Contents>,
+}
+
+#[derive(Default)]
+struct Contents {
+    settings: HashMap<String, String>,
+    epochs: HashMap<ShardId, u64>,
+    rows: BTreeMap<(StreamId, Seq), Row>,
+    positions: BTreeMap<(ShardId, Position), (StreamId, Seq)>,
+    snapshots: BTreeMap<StreamId, Kept>,
+    claims: HashMap<(ShardId, String), ClaimRecord>,
+}
+
+struct Kept {
+    shard: ShardId,
+    kind: StreamKind,
+    snapshot: Snapshot,
+}
+
+impl MemoryStore {
+    /// An empty store with so many shards.
+    pub fn new(shards: ShardMap) -> Self {
+        let contents = Contents {
+            epochs: shards.all().map(|shard| (shard, 0)).collect(),
+            settings: HashMap::from([(SHARDS_SETTING.to_owned(), shards.len().to_string())]),
+            ..Contents::default()
+        };
+        Self {
+            shards,
+            contents: Mutex::new(contents),
+        }
+    }
+
+    /// No change leaves the contents half done (checks come first), so a panic elsewhere does not spoil them.
+    fn contents(&self) -> MutexGuard<'_, Contents> {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Contents {
+    /// The checks that the databases make by types, constraints and unique indexes.
+    fn check(&self, admitted: &[&Append]) -> Result<(), CommitError> {
+        let mut versions = HashSet::new();
+        let mut positions = HashSet::new();
+        let mut keys = HashSet::new();
+        for append in admitted {
+            check_values(append)?;
+            let version = (append.stream, append.seq);
+            if self.rows.contains_key(&version) || !versions.insert(version) {
+                return Err(CommitError::Refused(Refusal::DuplicateSeq));
+            }
+            let position = (append.shard, append.position);
+            if self.positions.contains_key(&position) || !positions.insert(position) {
+                return Err(position_taken());
+            }
+            let Some(claim) = &append.claim else { continue };
+            let key = (append.shard, claim.key.clone());
+            if self.claims.contains_key(&key) || !keys.insert(key) {
+                return Err(CommitError::Refused(Refusal::DuplicateKey));
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, append: &Append) {
+        let Append {
+            shard,
+            position,
+            stream,
+            kind,
+            seq,
+            at,
+            ..
+        } = *append;
+        self.rows.insert(
+            (stream, seq),
+            Row {
+                stream,
+                kind,
+                seq,
+                position,
+                at,
+                events: append.events.clone(),
+            },
+        );
+        self.positions.insert((shard, position), (stream, seq));
+        if let Some(snapshot) = &append.snapshot {
+            let newer = self
+                .snapshots
+                .get(&stream)
+                .is_none_or(|kept| kept.snapshot.seq < snapshot.seq);
+            if newer {
+                self.snapshots.insert(
+                    stream,
+                    Kept {
+                        shard,
+                        kind,
+                        snapshot: snapshot.clone(),
+                    },
+                );
+            }
+        }
+        if let Some(claim) = &append.claim {
+            let record = ClaimRecord {
+                stream,
+                seq,
+                fingerprint: claim.fingerprint.clone(),
+                at,
+            };
+            self.claims.insert((shard, claim.key.clone()), record);
+        }
+    }
+
+    fn rows_after(&self, stream: StreamId, after: Seq) -> impl Iterator<Item = Row> {
+        let first = (stream, Seq(after.0.saturating_add(1)));
+        self.rows
+            .range(first..)
+            .take_while(move |(key, _)| key.0 == stream)
+            .map(|(_, row)| row.clone())
+    }
+
+    fn load(&self, stream: StreamId) -> Option<Recorded> {
+        let kept = self.snapshots.get(&stream);
+        let after = kept.map_or(Seq(0), |kept| kept.snapshot.seq);
+        let rows: Vec<Row> = self.rows_after(stream, after).collect();
+        let kind = kept.map(|kept| kept.kind).or(rows.first().map(|row| row.kind))?;
+        Some(Recorded {
+            stream,
+            kind,
+            snapshot: kept.map(|kept| kept.snapshot.clone()),
+            rows,
+        })
+    }
+}
+
+fn check_values(append: &Append) -> Result<(), CommitError> {
+    if signed("version", append.seq.0)? == 0 || signed("position", append.position.0)? == 0 {
+        return Err(poison("versions and positions start at 1".into()));
+    }
+    if let Some(snapshot) = &append.snapshot {
+        signed("version", snapshot.seq.0)?;
+    }
+    let Some(claim) = &append.claim else { return Ok(()) };
+    if claim.key.len() > KEY_BYTES_MAX {
+        return Err(poison(format!(
+            "the idempotency key is longer than {KEY_BYTES_MAX} bytes"
+        )));
+    }
+    if claim.key.contains('\0') || claim.fingerprint.contains('\0') {
+        return Err(poison("a NUL in an idempotency key".into()));
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn shard_map(&self) -> ShardMap {
+        self.shards
+    }
+
+    async fn acquire(&self, _node: &str, shards: &[ShardId]) -> Result<Vec<OwnedShard>, StoreError> {
+        let mut contents = self.contents();
+        if let Some(unknown) = shards.iter().find(|shard| !contents.epochs.contains_key(shard)) {
+            return Err(no_such_shard(*unknown));
+        }
+        let mut owned = HashMap::new();
+        for shard in shards.iter().copied().collect::<HashSet<_>>() {
+            let line = contents
+                .positions
+                .range((shard, Position(0))..=(shard, Position(u64::MAX)));
+            let position = line.last().map_or(Position(0), |((_, position), _)| *position);
+            let epoch = contents.epochs.entry(shard).or_default();
+            *epoch += 1;
+            owned.insert(
+                shard,
+                OwnedShard {
+                    shard,
+                    epoch: Epoch(*epoch),
+                    position,
+                },
+            );
+        }
+        in_order(shards, &owned)
+    }
+
+    async fn commit(&self, batch: &[Append]) -> Result<Vec<RowOutcome>, CommitError> {
+        let mut contents = self.contents();
+        let outcomes = outcomes(batch, &contents.epochs);
+        let committed = |(append, outcome): (_, &RowOutcome)| (*outcome == RowOutcome::Committed).then_some(append);
+        let admitted: Vec<&Append> = batch.iter().zip(&outcomes).filter_map(committed).collect();
+        contents.check(&admitted)?;
+        for append in admitted {
+            contents.apply(append);
+        }
+        Ok(outcomes)
+    }
+
+    async fn load(&self, stream: StreamId) -> Result<Option<Recorded>, StoreError> {
+        Ok(self.contents().load(stream))
+    }
+
+    async fn rows(&self, stream: StreamId, after: Seq, limit: usize) -> Result<Vec<Row>, StoreError> {
+        Ok(self.contents().rows_after(stream, after).take(limit).collect())
+    }
+
+    async fn recover(&self, shards: &[ShardId]) -> Result<Vec<Recorded>, StoreError> {
+        let contents = self.contents();
+        let wanted: HashSet<&ShardId> = shards.iter().collect();
+        let live = contents
+            .snapshots
+            .iter()
+            .filter(|(_, kept)| kept.snapshot.live && wanted.contains(&kept.shard));
+        Ok(live.filter_map(|(stream, _)| contents.load(*stream)).collect())
+    }
+
+    async fn claim(&self, shard: ShardId, key: &str) -> Result<Option<ClaimRecord>, StoreError> {
+        Ok(self.contents().claims.get(&(shard, key.to_owned())).cloned())
+    }
+
+    async fn positions(&self, shard: ShardId, after: Position, limit: usize) -> Result<Vec<Row>, StoreError> {
+        let contents = self.contents();
+        let line = (shard, Position(after.0.saturating_add(1)))..=(shard, Position(u64::MAX));
+        let keys = contents.positions.range(line).take(limit).map(|(_, key)| key);
+        Ok(keys.filter_map(|key| contents.rows.get(key)).cloned().collect())
+    }
+
+    async fn setting(&self, name: &str) -> Result<Option<String>, StoreError> {
+        Ok(self.contents().settings.get(name).cloned())
+    }
+
+    async fn keep_setting(&self, name: &str, value: &str) -> Result<String, StoreError> {
+        Ok(self
+            .contents()
+            .settings
+            .entry(name.to_owned())
+            .or_insert_with(|| value.to_owned())
+            .clone())
+    }
+}

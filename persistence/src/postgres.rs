@@ -1,0 +1,306 @@
+//! The Postgres store: one fenced statement per batch, committed by itself.
+//!
+//! Reads go through sqlx's pool. Writes have a few connections of their own ([`connections`]), because what a lost
+//! connection means for a write must be known exactly, and because the pool's check of every returned connection would
+//! be a second round trip per batch.
+
+mod commit;
+mod connections;
+mod errors;
+
+use crate::record::{self, Piece, SHARDS_SETTING, check_shards, in_order, migration_error, read_error, shard_code};
+use async_trait::async_trait;
+use connections::Writers;
+use domain::ids::{Epoch, Position, Seq, StreamId};
+use domain::ports::{Append, ClaimRecord, CommitError, Recorded, Row, RowOutcome, Store, StoreError};
+use domain::shard::{OwnedShard, ShardId, ShardMap};
+use domain::time::Timestamp;
+use fail::fail_point;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, PgPool};
+use std::collections::HashMap;
+use std::future::Future;
+use std::str::FromStr;
+use std::time::Duration;
+use uuid::Uuid;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
+
+/// How long after a server-side limit the client gives up on its own.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How a Postgres database is used.
+#[derive(Clone, Debug)]
+pub struct PostgresOptions {
+    /// Connections for writing; the journal needs one per writer, and one more while shards are acquired.
+    pub writers: u32,
+    /// Connections for reading; at least 1.
+    pub readers: u32,
+    /// How long to wait for a connection.
+    pub acquire_timeout: Duration,
+    /// The longest that a write may take on the server, waits for locks included.
+    pub write_timeout: Duration,
+    /// The longest that a read may take on the server.
+    pub read_timeout: Duration,
+    /// How the connections call themselves in `pg_stat_activity`.
+    pub application_name: String,
+    /// Whether to migrate the schema when connecting; without, it must have been done (`uoop migrate`).
+    pub migrate: bool,
+}
+
+impl Default for PostgresOptions {
+    fn default() -> Self {
+        Self {
+            writers: 4,
+            readers: 8,
+            acquire_timeout: Duration::from_secs(3),
+            write_timeout: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(60),
+            application_name: "uoop".into(),
+            migrate: true,
+        }
+    }
+}
+
+impl PostgresOptions {
+    /// Connections that survive neither a silent peer nor a forgotten transaction, and on which a commit is durable
+    /// whatever the server's default.
+    fn base(&self, url: &str, statement_timeout: Duration) -> Result<PgConnectOptions, StoreError> {
+        let unreadable = |error| StoreError::Mismatch(format!("the database address cannot be read: {error}"));
+        let millis = |length: Duration| length.as_millis().to_string();
+        Ok(PgConnectOptions::from_str(url)
+            .map_err(unreadable)?
+            .application_name(&self.application_name)
+            .options([
+                ("statement_timeout", millis(statement_timeout)),
+                ("idle_in_transaction_session_timeout", millis(self.write_timeout)),
+                ("synchronous_commit", "on".into()),
+                ("tcp_keepalives_idle", "5".into()),
+                ("tcp_keepalives_interval", "1".into()),
+                ("tcp_keepalives_count", "5".into()),
+                ("tcp_user_timeout", "10000".into()),
+            ])
+            .disable_statement_logging())
+    }
+}
+
+/// A store that many nodes share: each writes to the shards that it owns, and is fenced from the others.
+pub struct PostgresStore {
+    shards: ShardMap,
+    writers: Writers,
+    readers: PgPool,
+    read_limit: Duration,
+}
+
+impl PostgresStore {
+    /// Connects, migrates the schema if the options say so, and creates so many shards when there are none yet.
+    ///
+    /// # Errors
+    /// The server is away, the schema is missing, or the store was created with another number of shards.
+    pub async fn connect(url: &str, shards: ShardMap, options: &PostgresOptions) -> Result<Self, StoreError> {
+        if options.migrate {
+            Self::migrate(url).await?;
+        }
+        // The batch statement's plan does not depend on its arguments; planning it again each time would cost more
+        // than the fence.
+        let for_writes = options
+            .base(url, options.write_timeout)?
+            .options([("plan_cache_mode", "force_generic_plan")]);
+        let readers = PgPoolOptions::new()
+            .max_connections(options.readers.max(1))
+            .acquire_timeout(options.acquire_timeout)
+            .connect_lazy_with(options.base(url, options.read_timeout)?);
+        let limit = options.write_timeout + GRACE;
+        let writers = Writers::new(for_writes, options.writers, options.acquire_timeout, limit);
+        let store = Self {
+            shards,
+            writers,
+            readers,
+            read_limit: options.read_timeout + GRACE,
+        };
+        store.create_shards().await?;
+        Ok(store)
+    }
+
+    /// Brings the schema up to date. Idempotent; concurrent calls wait for each other.
+    ///
+    /// # Errors
+    /// The server is away, or a migration that it has seen was changed since.
+    pub async fn migrate(url: &str) -> Result<(), StoreError> {
+        // No statement timeout: a migration takes what it takes.
+        let options = PostgresOptions::default()
+            .base(url, Duration::ZERO)?
+            .application_name("uoop-migrate");
+        let mut connection = options.connect().await.map_err(|error| read_error(&error))?;
+        MIGRATIONS
+            .run(&mut connection)
+            .await
+            .map_err(|error| migration_error(&error))?;
+        connection.close().await.map_err(|error| read_error(&error))
+    }
+
+    async fn create_shards(&self) -> Result<(), StoreError> {
+        let kept = self
+            .keep_setting(SHARDS_SETTING, &self.shards.len().to_string())
+            .await?;
+        check_shards(&kept, self.shards)?;
+        let create = "INSERT INTO shards (shard) SELECT generate_series(0, $1::int - 1) ON CONFLICT DO NOTHING";
+        let query = sqlx::query(create).bind(i32::from(self.shards.len()));
+        self.read(query.execute(&self.readers)).await.map(|_| ())
+    }
+
+    /// A read that a silent peer cannot keep waiting for ever.
+    async fn read<T>(&self, query: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+        match tokio::time::timeout(self.read_limit, query).await {
+            Ok(result) => result.map_err(|error| errors::reading(&error)),
+            Err(_) => Err(StoreError::Unavailable("no answer in time".into())),
+        }
+    }
+
+    async fn pieces(&self, query: ReadQuery<'_>) -> Result<Vec<Piece>, StoreError> {
+        self.read(query.fetch_all(&self.readers)).await
+    }
+}
+
+type ReadQuery<'q> = sqlx::query::QueryAs<'q, sqlx::Postgres, Piece, sqlx::postgres::PgArguments>;
+
+/// Locks the shards in order (so that two nodes cannot block each other), which waits out every batch that holds them;
+/// increments their epochs; and only then, in a statement that sees what those batches committed, reads the positions.
+async fn acquire(
+    connection: &mut PgConnection,
+    shards: Vec<i16>,
+    node: String,
+) -> Result<Vec<(i16, i64, i64)>, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    let lock = "SELECT shard FROM shards WHERE shard = ANY($1) ORDER BY shard FOR UPDATE";
+    sqlx::query(lock).bind(&shards).execute(&mut *transaction).await?;
+    fail_point!("store::step");
+    let take = "UPDATE shards SET epoch = epoch + 1, owner = $2 WHERE shard = ANY($1)";
+    sqlx::query(take)
+        .bind(&shards)
+        .bind(node)
+        .execute(&mut *transaction)
+        .await?;
+    fail_point!("store::step");
+    let read = "
+        SELECT shard, epoch, coalesce((SELECT max(position) FROM event_rows r WHERE r.shard = s.shard), 0)
+        FROM shards s WHERE shard = ANY($1)";
+    let acquired = sqlx::query_as(read).bind(&shards).fetch_all(&mut *transaction).await?;
+    fail_point!("store::step");
+    transaction.commit().await?;
+    fail_point!("store::step");
+    Ok(acquired)
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    fn name(&self) -> &'static str {
+        "postgres"
+    }
+
+    fn shard_map(&self) -> ShardMap {
+        self.shards
+    }
+
+    async fn acquire(&self, node: &str, shards: &[ShardId]) -> Result<Vec<OwnedShard>, StoreError> {
+        if let Some(unknown) = shards.iter().find(|shard| shard.0 >= self.shards.len()) {
+            return Err(record::no_such_shard(*unknown));
+        }
+        let (codes, node) = (shards.iter().copied().map(shard_code).collect(), node.to_owned());
+        let acquired = self
+            .writers
+            .run(|connection| Box::pin(acquire(connection, codes, node)))
+            .await;
+        let mut owned = HashMap::new();
+        for (shard, epoch, position) in acquired.map_err(errors::Failure::into_store_error)? {
+            let shard = ShardId(shard.unsigned_abs());
+            let epoch = Epoch(record::unsigned(epoch)?);
+            owned.insert(
+                shard,
+                OwnedShard {
+                    shard,
+                    epoch,
+                    position: Position(record::unsigned(position)?),
+                },
+            );
+        }
+        in_order(shards, &owned)
+    }
+
+    async fn commit(&self, batch: &[Append]) -> Result<Vec<RowOutcome>, CommitError> {
+        let columns = commit::Columns::of(batch)?;
+        let committed = self
+            .writers
+            .run(|connection| Box::pin(commit::execute(connection, columns)))
+            .await;
+        let epochs = committed.map_err(errors::Failure::into_commit_error)?;
+        Ok(record::outcomes(batch, &epochs))
+    }
+
+    async fn load(&self, stream: StreamId) -> Result<Option<Recorded>, StoreError> {
+        let pieces = self.pieces(sqlx::query_as(record::LOAD).bind(stream.0)).await?;
+        Ok(record::streams(pieces)?.pop())
+    }
+
+    async fn rows(&self, stream: StreamId, after: Seq, limit: usize) -> Result<Vec<Row>, StoreError> {
+        let query = sqlx::query_as(record::ROWS).bind(stream.0).bind(record::bound(after.0));
+        record::rows(self.pieces(query.bind(record::limit(limit))).await?)
+    }
+
+    async fn recover(&self, shards: &[ShardId]) -> Result<Vec<Recorded>, StoreError> {
+        // `OFFSET 0` keeps the planner from joining by a scan of the whole table, however many streams it expects.
+        let recover = "
+            WITH s AS MATERIALIZED (
+                SELECT stream, kind, seq, live, state FROM snapshots WHERE live AND shard = ANY($1)
+            )
+            SELECT stream, kind, seq, 0 AS position, 0 AS at, live, state AS payload FROM s
+            UNION ALL
+            SELECT s.stream, r.kind, r.seq, r.position, r.at, NULL, r.events
+            FROM s CROSS JOIN LATERAL (
+                SELECT kind, seq, position, at, events FROM event_rows e
+                WHERE e.stream = s.stream AND e.seq > s.seq OFFSET 0
+            ) r
+            ORDER BY 1, 3";
+        let codes: Vec<i16> = shards.iter().copied().map(shard_code).collect();
+        record::streams(self.pieces(sqlx::query_as(recover).bind(codes)).await?)
+    }
+
+    async fn claim(&self, shard: ShardId, key: &str) -> Result<Option<ClaimRecord>, StoreError> {
+        if key.contains('\0') {
+            return Ok(None); // Postgres has no such text, so nobody used it
+        }
+        let query = sqlx::query_as(record::CLAIM).bind(shard_code(shard)).bind(key);
+        let found: Option<(Uuid, i64, String, i64)> = self.read(query.fetch_optional(&self.readers)).await?;
+        let Some((stream, seq, fingerprint, at)) = found else {
+            return Ok(None);
+        };
+        let seq = Seq(record::unsigned(seq)?);
+        Ok(Some(ClaimRecord {
+            stream: StreamId(stream),
+            seq,
+            fingerprint,
+            at: Timestamp(at),
+        }))
+    }
+
+    async fn positions(&self, shard: ShardId, after: Position, limit: usize) -> Result<Vec<Row>, StoreError> {
+        let query = sqlx::query_as(record::POSITIONS)
+            .bind(shard_code(shard))
+            .bind(record::bound(after.0));
+        record::rows(self.pieces(query.bind(record::limit(limit))).await?)
+    }
+
+    async fn setting(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let query = sqlx::query_scalar("SELECT value FROM settings WHERE name = $1").bind(name);
+        self.read(query.fetch_optional(&self.readers)).await
+    }
+
+    async fn keep_setting(&self, name: &str, value: &str) -> Result<String, StoreError> {
+        let keep = "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+        self.read(sqlx::query(keep).bind(name).bind(value).execute(&self.readers))
+            .await?;
+        let gone = || StoreError::Corrupt(format!("the setting '{name}' vanished"));
+        self.setting(name).await?.ok_or_else(gone)
+    }
+}

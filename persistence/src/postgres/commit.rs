@@ -1,0 +1,138 @@
+//! A batch as one statement: the fence, the rows, the snapshots and the keys.
+
+use crate::record::{bound, newest_snapshots, shard_code, shards_of, signed};
+use domain::ports::{Append, CommitError};
+use domain::shard::ShardId;
+use fail::fail_point;
+use sqlx::postgres::PgConnection;
+use std::collections::HashMap;
+use uuid::Uuid;
+
+/// The statement is its own transaction: one round trip, and no moment between check and write.
+///
+/// - `FOR SHARE` makes whoever wants to take a shard wait for the batches under way, and makes this batch see the epoch
+///   of whoever took it before. A plain `SELECT` would see the epoch of its snapshot and let old owners in.
+/// - Nothing is passed over: each insert either inserts every row or fails the statement. The division is the belt to
+///   these braces: a row less than admitted (a trigger, a rule) is a division by zero, and nothing is written.
+const COMMIT: &str = "
+    WITH fence AS MATERIALIZED (
+        SELECT shard, epoch FROM shards WHERE shard = ANY($1::smallint[]) ORDER BY shard FOR SHARE
+    ), admitted AS MATERIALIZED (
+        SELECT b.* FROM UNNEST(
+            $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::smallint[], $7::smallint[], $8::bigint[], $9::bytea[]
+        ) WITH ORDINALITY AS b (stream, seq, position, at, shard, kind, epoch, events, n)
+        JOIN fence ON fence.shard = b.shard AND fence.epoch = b.epoch
+    ), appended AS (
+        INSERT INTO event_rows (stream, seq, position, at, shard, kind, events)
+        SELECT stream, seq, position, at, shard, kind, events FROM admitted ORDER BY n
+        RETURNING 1
+    ), folded AS (
+        INSERT INTO snapshots AS kept (stream, seq, shard, kind, live, state)
+        SELECT a.stream, s.seq, a.shard, a.kind, s.live, s.state
+        FROM UNNEST($10::bigint[], $11::bigint[], $12::boolean[], $13::bytea[]) AS s (n, seq, live, state)
+        JOIN admitted a ON a.n = s.n
+        ON CONFLICT (stream) DO UPDATE SET seq = excluded.seq, live = excluded.live, state = excluded.state
+        WHERE kept.seq < excluded.seq
+    ), claims AS MATERIALIZED (
+        SELECT a.shard, c.key, a.stream, a.seq, a.at, c.fingerprint
+        FROM UNNEST($14::bigint[], $15::text[], $16::text[]) AS c (n, key, fingerprint)
+        JOIN admitted a ON a.n = c.n
+    ), claimed AS (
+        INSERT INTO idempotency_keys (shard, key, stream, seq, at, fingerprint)
+        SELECT shard, key, stream, seq, at, fingerprint FROM claims
+        RETURNING 1
+    )
+    SELECT shard, epoch, 1 / (
+        (SELECT count(*) FROM appended) = (SELECT count(*) FROM admitted)
+        AND (SELECT count(*) FROM claimed) = (SELECT count(*) FROM claims)
+    )::int FROM fence";
+
+/// A batch turned on its side: one array per column.
+#[derive(Default)]
+pub(super) struct Columns<'a> {
+    fence: Vec<i16>,
+    streams: Vec<Uuid>,
+    seqs: Vec<i64>,
+    positions: Vec<i64>,
+    ats: Vec<i64>,
+    shards: Vec<i16>,
+    kinds: Vec<i16>,
+    epochs: Vec<i64>,
+    events: Vec<&'a [u8]>,
+    snapshot_rows: Vec<i64>,
+    snapshot_seqs: Vec<i64>,
+    lives: Vec<bool>,
+    states: Vec<&'a [u8]>,
+    claim_rows: Vec<i64>,
+    keys: Vec<&'a str>,
+    fingerprints: Vec<&'a str>,
+}
+
+impl<'a> Columns<'a> {
+    pub(super) fn of(batch: &'a [Append]) -> Result<Self, CommitError> {
+        let mut columns = Self {
+            fence: shards_of(batch).into_iter().map(shard_code).collect(),
+            ..Self::default()
+        };
+        for (n, append) in batch.iter().enumerate() {
+            columns.streams.push(append.stream.0);
+            columns.seqs.push(signed("version", append.seq.0)?);
+            columns.positions.push(signed("position", append.position.0)?);
+            columns.ats.push(append.at.0);
+            columns.shards.push(shard_code(append.shard));
+            columns.kinds.push(append.kind.code());
+            columns.epochs.push(bound(append.epoch.0));
+            columns.events.push(append.events.as_bytes());
+            if let Some(claim) = &append.claim {
+                columns.claim_rows.push(ordinal(n)?);
+                columns.keys.push(&claim.key);
+                columns.fingerprints.push(&claim.fingerprint);
+            }
+        }
+        for (n, snapshot) in newest_snapshots(batch) {
+            columns.snapshot_rows.push(ordinal(n)?);
+            columns.snapshot_seqs.push(signed("version", snapshot.seq.0)?);
+            columns.lives.push(snapshot.live);
+            columns.states.push(snapshot.state.as_bytes());
+        }
+        Ok(columns)
+    }
+}
+
+/// A row's number as `WITH ORDINALITY` counts, from 1.
+fn ordinal(n: usize) -> Result<i64, CommitError> {
+    signed("row", u64::try_from(n).unwrap_or(u64::MAX).saturating_add(1))
+}
+
+/// Executes the batch; the epochs that its shards have. Rows under these epochs are committed, others are fenced.
+///
+/// All rows of the answer are read, up to the server's word that it is ready again: the commit comes after the last row.
+pub(super) async fn execute(
+    connection: &mut PgConnection,
+    columns: Columns<'_>,
+) -> Result<HashMap<ShardId, u64>, sqlx::Error> {
+    fail_point!("store::step");
+    let query = sqlx::query_as(COMMIT)
+        .bind(columns.fence)
+        .bind(columns.streams)
+        .bind(columns.seqs)
+        .bind(columns.positions)
+        .bind(columns.ats)
+        .bind(columns.shards)
+        .bind(columns.kinds)
+        .bind(columns.epochs)
+        .bind(columns.events)
+        .bind(columns.snapshot_rows)
+        .bind(columns.snapshot_seqs)
+        .bind(columns.lives)
+        .bind(columns.states)
+        .bind(columns.claim_rows)
+        .bind(columns.keys)
+        .bind(columns.fingerprints);
+    let fence: Vec<(i16, i64, i32)> = query.fetch_all(connection).await?;
+    fail_point!("store::step");
+    let epochs = fence
+        .into_iter()
+        .map(|(shard, epoch, _)| (ShardId(shard.unsigned_abs()), epoch.unsigned_abs()));
+    Ok(epochs.collect())
+}

@@ -1,0 +1,272 @@
+//! The embedded store: one SQLite file in WAL mode, every commit synced to disk.
+//!
+//! One connection writes. It is taken out of its place for each transaction and put back only when it is certainly
+//! outside of one; otherwise (an I/O error, a cancelled call) it is closed, which rolls back whatever was open, and the
+//! next writer opens another. So no transaction can ever inherit a half of the last.
+
+mod write;
+
+use crate::record::{self, Piece, SHARDS_SETTING, check_shards, in_order, migration_error, read_error, shard_code};
+use async_trait::async_trait;
+use domain::ids::{Epoch, Position, Seq, StreamId};
+use domain::ports::{Append, ClaimRecord, CommitError, Recorded, Row, RowOutcome, Store, StoreError};
+use domain::shard::{OwnedShard, ShardId, ShardMap};
+use domain::time::Timestamp;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, SqlitePool};
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
+
+/// How a SQLite file is opened.
+#[derive(Clone, Debug)]
+pub struct SqliteOptions {
+    /// Connections for reading; at least 1.
+    pub readers: u32,
+    /// How long to wait for another process that holds the write lock.
+    pub busy_timeout: Duration,
+    /// Pages of the write-ahead log (4 KiB each) after which it is copied into the file. A checkpoint is a stall of
+    /// 10 to 40 ms.
+    pub checkpoint_pages: u32,
+    /// The most pages (4 KiB each) that the file may have; a write beyond is refused like one on a full disk.
+    /// `None`: as many as the disk holds.
+    pub pages_max: Option<u32>,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self {
+            readers: 4,
+            busy_timeout: Duration::from_secs(5),
+            checkpoint_pages: 8_000,
+            pages_max: None,
+        }
+    }
+}
+
+impl SqliteOptions {
+    fn base(&self, path: &Path) -> SqliteConnectOptions {
+        SqliteConnectOptions::new()
+            .filename(path)
+            .busy_timeout(self.busy_timeout)
+            .foreign_keys(false)
+            .disable_statement_logging()
+    }
+
+    fn writer(&self, path: &Path) -> SqliteConnectOptions {
+        let options = self
+            .base(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .pragma("wal_autocheckpoint", self.checkpoint_pages.to_string())
+            .pragma("cache_size", "-32768");
+        match self.pages_max {
+            Some(pages) => options.pragma("max_page_count", pages.to_string()),
+            None => options,
+        }
+    }
+}
+
+/// The embedded store. One process at a time may write to a file; a second one is fenced, shard by shard.
+pub struct SqliteStore {
+    shards: ShardMap,
+    options: SqliteConnectOptions,
+    writer: Mutex<Option<SqliteConnection>>,
+    readers: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens the file, creating it with so many shards when it is missing, and migrates its schema.
+    ///
+    /// # Errors
+    /// The file cannot be opened or written, or was created with another number of shards.
+    pub async fn open(path: &Path, shards: ShardMap, options: &SqliteOptions) -> Result<Self, StoreError> {
+        let writer = migrated(path, options).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(options.readers.max(1))
+            .test_before_acquire(false)
+            .connect_lazy_with(options.base(path).read_only(true));
+        let store = Self {
+            shards,
+            options: options.writer(path),
+            writer: Mutex::new(Some(writer)),
+            readers,
+        };
+        store.create_shards().await?;
+        Ok(store)
+    }
+
+    /// Brings the schema up to date, creating the file when it is missing. Idempotent.
+    ///
+    /// # Errors
+    /// The file cannot be opened or written, or a migration that it has seen was changed since.
+    pub async fn migrate(path: &Path) -> Result<(), StoreError> {
+        let writer = migrated(path, &SqliteOptions::default()).await?;
+        writer.close().await.map_err(|error| read_error(&error))
+    }
+
+    async fn create_shards(&self) -> Result<(), StoreError> {
+        let kept = self
+            .keep_setting(SHARDS_SETTING, &self.shards.len().to_string())
+            .await?;
+        check_shards(&kept, self.shards)?;
+        let last = i64::from(self.shards.len()) - 1;
+        let create = self.write(|connection| {
+            Box::pin(async move {
+                let create = "WITH RECURSIVE n(shard) AS (SELECT 0 UNION ALL SELECT shard + 1 FROM n WHERE shard < $1)
+                    INSERT INTO shards (shard) SELECT shard FROM n WHERE true ON CONFLICT DO NOTHING";
+                sqlx::query(create)
+                    .bind(last)
+                    .execute(connection)
+                    .await
+                    .map_err(write::failed)
+            })
+        });
+        create.await.map(|_| ()).map_err(away)
+    }
+
+    async fn read(&self, query: ReadQuery<'_>) -> Result<Vec<Piece>, StoreError> {
+        query.fetch_all(&self.readers).await.map_err(|error| read_error(&error))
+    }
+}
+
+type ReadQuery<'q> = sqlx::query::QueryAs<'q, sqlx::Sqlite, Piece, sqlx::sqlite::SqliteArguments>;
+
+async fn migrated(path: &Path, options: &SqliteOptions) -> Result<SqliteConnection, StoreError> {
+    if let Some(folder) = path.parent() {
+        let problem = |error| StoreError::Unavailable(format!("cannot create {}: {error}", folder.display()));
+        tokio::fs::create_dir_all(folder).await.map_err(problem)?;
+    }
+    let problem = |error| StoreError::Unavailable(format!("cannot open {}: {error}", path.display()));
+    let mut writer = options.writer(path).connect().await.map_err(problem)?;
+    MIGRATIONS
+        .run(&mut writer)
+        .await
+        .map_err(|error| migration_error(&error))?;
+    Ok(writer)
+}
+
+/// A write that is not a commit: whatever happened to it, the caller may try again.
+fn away(error: CommitError) -> StoreError {
+    match error {
+        CommitError::Unavailable(problem) | CommitError::Unknown(problem) => StoreError::Unavailable(problem),
+        CommitError::Refused(refusal) => StoreError::Unavailable(refusal.to_string()),
+    }
+}
+
+/// A list of shards as SQLite takes it: one JSON array, unfolded by `json_each`.
+fn shard_list(shards: &[ShardId]) -> String {
+    format!(
+        "[{}]",
+        shards.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    )
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn name(&self) -> &'static str {
+        "sqlite"
+    }
+
+    fn shard_map(&self) -> ShardMap {
+        self.shards
+    }
+
+    async fn acquire(&self, node: &str, shards: &[ShardId]) -> Result<Vec<OwnedShard>, StoreError> {
+        if let Some(unknown) = shards.iter().find(|shard| shard.0 >= self.shards.len()) {
+            return Err(record::no_such_shard(*unknown));
+        }
+        let (list, node) = (shard_list(shards), node.to_owned());
+        let acquired = self
+            .write(|connection| Box::pin(write::acquire(connection, list, node)))
+            .await
+            .map_err(away)?;
+        let mut owned = HashMap::new();
+        for (shard, epoch, position) in acquired {
+            let shard = ShardId(shard);
+            let epoch = Epoch(record::unsigned(epoch)?);
+            owned.insert(
+                shard,
+                OwnedShard {
+                    shard,
+                    epoch,
+                    position: Position(record::unsigned(position)?),
+                },
+            );
+        }
+        in_order(shards, &owned)
+    }
+
+    async fn commit(&self, batch: &[Append]) -> Result<Vec<RowOutcome>, CommitError> {
+        self.write(|connection| Box::pin(write::commit(connection, batch)))
+            .await
+    }
+
+    async fn load(&self, stream: StreamId) -> Result<Option<Recorded>, StoreError> {
+        let pieces = self.read(sqlx::query_as(record::LOAD).bind(stream.0)).await?;
+        Ok(record::streams(pieces)?.pop())
+    }
+
+    async fn rows(&self, stream: StreamId, after: Seq, limit: usize) -> Result<Vec<Row>, StoreError> {
+        let query = sqlx::query_as(record::ROWS).bind(stream.0).bind(record::bound(after.0));
+        record::rows(self.read(query.bind(record::limit(limit))).await?)
+    }
+
+    async fn recover(&self, shards: &[ShardId]) -> Result<Vec<Recorded>, StoreError> {
+        let recover = "
+            WITH s AS MATERIALIZED (
+                SELECT stream, kind, seq, live, state FROM snapshots
+                WHERE live = 1 AND shard IN (SELECT value FROM json_each($1))
+            )
+            SELECT stream, kind, seq, 0 AS position, 0 AS at, live, state AS payload FROM s
+            UNION ALL
+            SELECT r.stream, r.kind, r.seq, r.position, r.at, NULL, r.events
+            FROM s CROSS JOIN event_rows r ON r.stream = s.stream AND r.seq > s.seq
+            ORDER BY 1, 3";
+        record::streams(self.read(sqlx::query_as(recover).bind(shard_list(shards))).await?)
+    }
+
+    async fn claim(&self, shard: ShardId, key: &str) -> Result<Option<ClaimRecord>, StoreError> {
+        let query = sqlx::query_as(record::CLAIM).bind(shard_code(shard)).bind(key);
+        let found: Option<(Uuid, i64, String, i64)> = query
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(|error| read_error(&error))?;
+        let Some((stream, seq, fingerprint, at)) = found else {
+            return Ok(None);
+        };
+        let seq = Seq(record::unsigned(seq)?);
+        Ok(Some(ClaimRecord {
+            stream: StreamId(stream),
+            seq,
+            fingerprint,
+            at: Timestamp(at),
+        }))
+    }
+
+    async fn positions(&self, shard: ShardId, after: Position, limit: usize) -> Result<Vec<Row>, StoreError> {
+        let query = sqlx::query_as(record::POSITIONS)
+            .bind(shard_code(shard))
+            .bind(record::bound(after.0));
+        record::rows(self.read(query.bind(record::limit(limit))).await?)
+    }
+
+    async fn setting(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let query = sqlx::query_scalar("SELECT value FROM settings WHERE name = $1").bind(name);
+        query
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(|error| read_error(&error))
+    }
+
+    async fn keep_setting(&self, name: &str, value: &str) -> Result<String, StoreError> {
+        let keep = self.write(|connection| Box::pin(write::keep_setting(connection, name, value)));
+        keep.await.map_err(away)
+    }
+}

@@ -1,0 +1,1 @@
+//! Channel choice and courier dispatch: pure decisions that explain themselves
