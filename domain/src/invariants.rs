@@ -159,19 +159,15 @@ pub fn reverse_order(order: &Order, events: &[Event]) -> Option<Violation> {
     let turned = events
         .iter()
         .position(|event| matches!(event, Event::UnwindingStarted { .. }))?;
-    let place = |step: Step, round: u32| order.ledger.iter().position(|r| r.step == step && r.round == round);
-    let begun: Vec<usize> = events[turned..]
-        .iter()
-        .filter_map(|event| match *event {
-            Event::UndoStarted {
-                step,
-                round,
-                attempt: 1,
-                ..
-            } => place(step, round),
-            _ => None,
-        })
-        .collect();
+    let begins = |event: &Event| match *event {
+        Event::UndoStarted { step, round, attempt: 1, .. } => {
+            order.ledger.iter().position(|r| r.step == step && r.round == round)
+        }
+        _ => None,
+    };
+    // The first beginning counts: an operator may have a stuck one tried again at any time.
+    let mut seen: BTreeSet<usize> = events[..turned].iter().filter_map(begins).collect();
+    let begun: Vec<usize> = events[turned..].iter().filter_map(begins).filter(|n| seen.insert(*n)).collect();
     let sorted = begun.windows(2).all(|pair| pair[0] >= pair[1]);
     (!sorted).then(|| {
         violation(
@@ -251,7 +247,7 @@ pub fn agrees(order: &Order, step: Step, deeds: &BTreeMap<EffectKey, Deed>) -> V
         let deed = deeds.get(&key).copied().unwrap_or_default();
         let fits = match (record.forward, record.backward) {
             (Forward::Done | Forward::Resolved, Backward::Idle) => deed == Deed { done: 1, undone: 0 },
-            (Forward::Refused, _) => deed.done == 0,
+            // A kitchen that accepted and dropped the ticket before we heard of the acceptance has, to us, refused it.
             _ => deed.done == deed.undone && deed.done <= 1,
         };
         if !fits {

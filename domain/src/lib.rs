@@ -18,3 +18,6 @@ pub mod saga;
 pub mod shard;
 pub mod time;
 pub mod zone;
+
+#[cfg(test)]
+mod fixtures;

@@ -295,6 +295,12 @@ pub trait Kitchens: Send + Sync + 'static {
     /// Asks for one effect, as [`Payments::request`] does. A ticket may be answered [`Answer::Pending`]; the decision
     /// then comes as a report.
     async fn request(&self, request: &TicketRequest) -> Answer;
+
+    /// Asks for a new ticket of which no attempt ever left. Whoever stands before the kitchen (a limit, a circuit
+    /// breaker) may then refuse at once, since it is certain that nothing happened.
+    async fn offer(&self, request: &TicketRequest) -> Answer {
+        self.request(request).await
+    }
 }
 
 /// Somebody who wants to know of every committed change of an order (the simulated world, caches, streams).

@@ -2,7 +2,7 @@
 //!
 //! *Architecture invariant*: nothing here knows what an order is. Streams, rows, snapshots and keys are bytes with ids;
 //! what they mean is decided in `domain`, which also defines the traits implemented here ([`domain::ports::Store`] and
-//! [`domain::ports::Journal`]). All stores are held to one contract suite, `tests/contract.rs`.
+//! [`domain::ports::Journal`]). All stores are held to one contract suite, `tests/contract/`.
 
 mod journal;
 mod memory;

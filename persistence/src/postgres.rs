@@ -4,6 +4,7 @@
 //! connection means for a write must be known exactly, and because the pool's check of every returned connection would
 //! be a second round trip per batch.
 
+mod acquire;
 mod commit;
 mod connections;
 mod errors;
@@ -15,9 +16,8 @@ use domain::ids::{Epoch, Position, Seq, StreamId};
 use domain::ports::{Append, ClaimRecord, CommitError, Recorded, Row, RowOutcome, Store, StoreError};
 use domain::shard::{OwnedShard, ShardId, ShardMap};
 use domain::time::Timestamp;
-use fail::fail_point;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgPool};
 use std::collections::HashMap;
 use std::future::Future;
@@ -25,7 +25,13 @@ use std::str::FromStr;
 use std::time::Duration;
 use uuid::Uuid;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
+/// The schema's migrations. A database may have seen later ones: while a cluster is upgraded, a node of the version
+/// before must still be able to start.
+fn migrations() -> Migrator {
+    let mut migrations = sqlx::migrate!("../migrations/postgres");
+    migrations.set_ignore_missing(true);
+    migrations
+}
 
 /// How long after a server-side limit the client gives up on its own.
 const GRACE: Duration = Duration::from_secs(2);
@@ -56,7 +62,7 @@ impl Default for PostgresOptions {
             readers: 8,
             acquire_timeout: Duration::from_secs(3),
             write_timeout: Duration::from_secs(10),
-            read_timeout: Duration::from_secs(60),
+            read_timeout: Duration::from_mins(1),
             application_name: "uoop".into(),
             migrate: true,
         }
@@ -133,8 +139,8 @@ impl PostgresStore {
             .base(url, Duration::ZERO)?
             .application_name("uoop-migrate");
         let mut connection = options.connect().await.map_err(|error| read_error(&error))?;
-        MIGRATIONS
-            .run(&mut connection)
+        migrations()
+            .run_direct(None, &mut connection, false)
             .await
             .map_err(|error| migration_error(&error))?;
         connection.close().await.map_err(|error| read_error(&error))
@@ -165,34 +171,6 @@ impl PostgresStore {
 
 type ReadQuery<'q> = sqlx::query::QueryAs<'q, sqlx::Postgres, Piece, sqlx::postgres::PgArguments>;
 
-/// Locks the shards in order (so that two nodes cannot block each other), which waits out every batch that holds them;
-/// increments their epochs; and only then, in a statement that sees what those batches committed, reads the positions.
-async fn acquire(
-    connection: &mut PgConnection,
-    shards: Vec<i16>,
-    node: String,
-) -> Result<Vec<(i16, i64, i64)>, sqlx::Error> {
-    let mut transaction = connection.begin().await?;
-    let lock = "SELECT shard FROM shards WHERE shard = ANY($1) ORDER BY shard FOR UPDATE";
-    sqlx::query(lock).bind(&shards).execute(&mut *transaction).await?;
-    fail_point!("store::step");
-    let take = "UPDATE shards SET epoch = epoch + 1, owner = $2 WHERE shard = ANY($1)";
-    sqlx::query(take)
-        .bind(&shards)
-        .bind(node)
-        .execute(&mut *transaction)
-        .await?;
-    fail_point!("store::step");
-    let read = "
-        SELECT shard, epoch, coalesce((SELECT max(position) FROM event_rows r WHERE r.shard = s.shard), 0)
-        FROM shards s WHERE shard = ANY($1)";
-    let acquired = sqlx::query_as(read).bind(&shards).fetch_all(&mut *transaction).await?;
-    fail_point!("store::step");
-    transaction.commit().await?;
-    fail_point!("store::step");
-    Ok(acquired)
-}
-
 #[async_trait]
 impl Store for PostgresStore {
     fn name(&self) -> &'static str {
@@ -207,10 +185,13 @@ impl Store for PostgresStore {
         if let Some(unknown) = shards.iter().find(|shard| shard.0 >= self.shards.len()) {
             return Err(record::no_such_shard(*unknown));
         }
-        let (codes, node) = (shards.iter().copied().map(shard_code).collect(), node.to_owned());
+        let shards_taken = shards.iter().copied().map(shard_code).collect();
         let acquired = self
             .writers
-            .run(|connection| Box::pin(acquire(connection, codes, node)))
+            .run(acquire::Acquire {
+                shards: shards_taken,
+                node,
+            })
             .await;
         let mut owned = HashMap::new();
         for (shard, epoch, position) in acquired.map_err(errors::Failure::into_store_error)? {
@@ -230,10 +211,7 @@ impl Store for PostgresStore {
 
     async fn commit(&self, batch: &[Append]) -> Result<Vec<RowOutcome>, CommitError> {
         let columns = commit::Columns::of(batch)?;
-        let committed = self
-            .writers
-            .run(|connection| Box::pin(commit::execute(connection, columns)))
-            .await;
+        let committed = self.writers.run(columns).await;
         let epochs = committed.map_err(errors::Failure::into_commit_error)?;
         Ok(record::outcomes(batch, &epochs))
     }

@@ -4,6 +4,7 @@
 //! outside of one; otherwise (an I/O error, a cancelled call) it is closed, which rolls back whatever was open, and the
 //! next writer opens another. So no transaction can ever inherit a half of the last.
 
+mod work;
 mod write;
 
 use crate::record::{self, Piece, SHARDS_SETTING, check_shards, in_order, migration_error, read_error, shard_code};
@@ -21,7 +22,13 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
+/// The schema's migrations. A database may have seen later ones: while a cluster is upgraded, a node of the version
+/// before must still be able to start.
+fn migrations() -> Migrator {
+    let mut migrations = sqlx::migrate!("../migrations/sqlite");
+    migrations.set_ignore_missing(true);
+    migrations
+}
 
 /// How a SQLite file is opened.
 #[derive(Clone, Debug)]
@@ -65,7 +72,9 @@ impl SqliteOptions {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .pragma("wal_autocheckpoint", self.checkpoint_pages.to_string())
-            .pragma("cache_size", "-32768");
+            .pragma("cache_size", "-32768")
+            // A statement for each number of rows, and a few others.
+            .statement_cache_capacity(128);
         match self.pages_max {
             Some(pages) => options.pragma("max_page_count", pages.to_string()),
             None => options,
@@ -116,19 +125,7 @@ impl SqliteStore {
             .keep_setting(SHARDS_SETTING, &self.shards.len().to_string())
             .await?;
         check_shards(&kept, self.shards)?;
-        let last = i64::from(self.shards.len()) - 1;
-        let create = self.write(|connection| {
-            Box::pin(async move {
-                let create = "WITH RECURSIVE n(shard) AS (SELECT 0 UNION ALL SELECT shard + 1 FROM n WHERE shard < $1)
-                    INSERT INTO shards (shard) SELECT shard FROM n WHERE true ON CONFLICT DO NOTHING";
-                sqlx::query(create)
-                    .bind(last)
-                    .execute(connection)
-                    .await
-                    .map_err(write::failed)
-            })
-        });
-        create.await.map(|_| ()).map_err(away)
+        self.write(work::CreateShards(self.shards.len())).await.map_err(away)
     }
 
     async fn read(&self, query: ReadQuery<'_>) -> Result<Vec<Piece>, StoreError> {
@@ -145,8 +142,8 @@ async fn migrated(path: &Path, options: &SqliteOptions) -> Result<SqliteConnecti
     }
     let problem = |error| StoreError::Unavailable(format!("cannot open {}: {error}", path.display()));
     let mut writer = options.writer(path).connect().await.map_err(problem)?;
-    MIGRATIONS
-        .run(&mut writer)
+    migrations()
+        .run_direct(None, &mut writer, false)
         .await
         .map_err(|error| migration_error(&error))?;
     Ok(writer)
@@ -182,11 +179,7 @@ impl Store for SqliteStore {
         if let Some(unknown) = shards.iter().find(|shard| shard.0 >= self.shards.len()) {
             return Err(record::no_such_shard(*unknown));
         }
-        let (list, node) = (shard_list(shards), node.to_owned());
-        let acquired = self
-            .write(|connection| Box::pin(write::acquire(connection, list, node)))
-            .await
-            .map_err(away)?;
+        let acquired = self.write(work::Acquire { shards, node }).await.map_err(away)?;
         let mut owned = HashMap::new();
         for (shard, epoch, position) in acquired {
             let shard = ShardId(shard);
@@ -204,8 +197,7 @@ impl Store for SqliteStore {
     }
 
     async fn commit(&self, batch: &[Append]) -> Result<Vec<RowOutcome>, CommitError> {
-        self.write(|connection| Box::pin(write::commit(connection, batch)))
-            .await
+        self.write(work::Commit(batch)).await
     }
 
     async fn load(&self, stream: StreamId) -> Result<Option<Recorded>, StoreError> {
@@ -266,7 +258,6 @@ impl Store for SqliteStore {
     }
 
     async fn keep_setting(&self, name: &str, value: &str) -> Result<String, StoreError> {
-        let keep = self.write(|connection| Box::pin(write::keep_setting(connection, name, value)));
-        keep.await.map_err(away)
+        self.write(work::KeepSetting { name, value }).await.map_err(away)
     }
 }

@@ -1,1 +1,9 @@
-//! Channel choice and courier dispatch: pure decisions that explain themselves
+//! Channel choice: pure, within the budget it is given, and explaining itself.
+//!
+//! *Architecture invariant*: like `domain`, this crate does no I/O and reads no clock.
+
+mod choice;
+mod menu;
+
+pub use choice::{Choice, choose};
+pub use menu::check_menu;

@@ -291,6 +291,9 @@ fn hold(
     if channel.availability == Availability::Paused {
         return refuse("paused", "the channel takes no orders at present");
     }
+    if expires_at <= context.now {
+        return refuse("late", "the hold would have lapsed before it was made");
+    }
     let slot = slot.max(slot_of(context.now, context.policy.slot_ms));
     if channel.free_units(slot) < units {
         return refuse("full", "the slot has no capacity left");

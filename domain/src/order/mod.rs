@@ -83,6 +83,9 @@ pub struct Order {
     /// Who carries it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub courier: Option<CourierId>,
+    /// When the courier is expected at the kitchen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pickup_at: Option<Timestamp>,
     /// When the authorization lapses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorized_until: Option<Timestamp>,

@@ -217,7 +217,7 @@ impl Turn<'_> {
                 "nothing of the order is stuck: there is nothing to retry".into(),
             ));
         }
-        for record in stuck {
+        for record in stuck.into_iter().rev() {
             if record.forward == Forward::Stuck {
                 self.restart_step(record.step, record.round)?;
             }

@@ -328,6 +328,17 @@ pub enum Receipt {
     },
 }
 
+impl Receipt {
+    /// Whether it says what the saga needs to go on from this step.
+    pub fn fits(&self, step: Step) -> bool {
+        match step {
+            Step::Route => matches!(self, Self::Routed { candidates, .. } if !candidates.is_empty()),
+            Step::Dispatch => matches!(self, Self::Assigned { .. }),
+            _ => true,
+        }
+    }
+}
+
 /// A channel that can make the order, with its quote.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {

@@ -46,6 +46,7 @@ pub fn evolve(state: Option<Order>, event: &Event, at: Timestamp) -> std::result
                 reroutes: 0,
                 ready_at: None,
                 courier: None,
+                pickup_at: None,
                 authorized_until: None,
                 kitchen: KitchenStage::default(),
                 carriage: CourierStage::default(),
@@ -55,7 +56,9 @@ pub fn evolve(state: Option<Order>, event: &Event, at: Timestamp) -> std::result
         (None, _) => Err(illegal("the order is not placed yet".into())),
         (Some(_), Event::OrderPlaced { .. }) => Err(illegal("the order is placed already".into())),
         (Some(mut order), event) => {
-            if order.is_settled() {
+            // A delivered order may look settled for a moment, until its last steps begin.
+            let last_step = order.status == OrderStatus::Delivered && matches!(event, Event::StepStarted { .. });
+            if order.is_settled() && !last_step {
                 return Err(illegal(format!("the order is {} and settled", order.status)));
             }
             apply(&mut order, event, at).map_err(illegal)?;
@@ -96,7 +99,10 @@ fn apply(order: &mut Order, event: &Event, at: Timestamp) -> Result<()> {
         }
         Event::StepUnknown { step, round, .. } => {
             let wanted = backward_if_compensated(order, *step);
-            let record = waiting(order, *step, *round)?;
+            let record = record_mut(order, *step, *round)?;
+            if !matches!(record.forward, Forward::Acting(_) | Forward::Pending { .. } | Forward::Stuck) {
+                return Err(format!("{} {round} does not wait for an answer", step.as_str()));
+            }
             record.forward = Forward::Unknown;
             record.backward = wanted;
             Ok(())
@@ -222,8 +228,9 @@ fn received(order: &mut Order, receipt: &Receipt, at: Timestamp) {
         }
         Receipt::Authorized { until } => order.authorized_until = *until,
         Receipt::Accepted { ready_at } => order.ready_at = ready_at.or(order.ready_at),
-        Receipt::Assigned { courier, .. } => {
+        Receipt::Assigned { courier, pickup_at } => {
             order.courier = Some(courier.clone());
+            order.pickup_at = Some(*pickup_at);
             order.milestones.assigned_at = Some(at);
         }
     }

@@ -4,7 +4,7 @@ use super::definition::{Exhausted, StepDefinition, definition};
 use super::evolve::evolve;
 use super::ledger::{Attempt, Forward};
 use super::resume::effect;
-use super::{Answer, Direction, Effect, Step};
+use super::{Answer, Direction, Effect, Record, Step};
 use crate::entity::{Context, Decision, IllegalEvent};
 use crate::order::{CourierStage, Ending, Event, FailureCode, KitchenStage, Order, OrderStatus};
 use crate::rejection::Rejection;
@@ -90,10 +90,13 @@ impl<'a> Turn<'a> {
             .find_map(|row| (row.ready)(&self.order, self.context).map(|round| (row.step, round)))
     }
 
-    /// The states that follow from what kitchen and courier reported, one by one, whatever was left out.
+    /// The states that follow from the ledger and from what kitchen and courier reported, one by one, whatever was left
+    /// out.
     fn follow_reports(&mut self) -> Result<(), Rejection> {
         loop {
+            let confirmed = self.order.record(Step::ConfirmCapacity, self.order.round).is_some_and(Record::is_done);
             let event = match self.order.status {
+                OrderStatus::Pending if confirmed => Event::OrderConfirmed,
                 OrderStatus::Confirmed if self.order.kitchen >= KitchenStage::Preparing => Event::OrderPreparing,
                 OrderStatus::Preparing if self.order.kitchen >= KitchenStage::Ready => Event::OrderReady,
                 OrderStatus::ReadyForPickup if self.order.carriage >= CourierStage::PickedUp => Event::OrderPickedUp,
@@ -139,12 +142,10 @@ impl<'a> Turn<'a> {
     pub(super) fn step_answered(&mut self, step: Step, round: u32, answer: Answer) -> Result<(), Rejection> {
         match answer {
             Answer::Done(receipt) => {
-                self.emit(Event::StepDone { step, round, receipt })?;
-                let confirmed = step == Step::ConfirmCapacity && self.order.status == OrderStatus::Pending;
-                if confirmed {
-                    self.emit(Event::OrderConfirmed)
+                if receipt.fits(step) {
+                    self.emit(Event::StepDone { step, round, receipt })
                 } else {
-                    Ok(())
+                    self.step_failed(step, round, "the participant's answer does not say what the step needs".into())
                 }
             }
             Answer::Pending => self.step_pending(step, round),
@@ -218,7 +219,9 @@ impl<'a> Turn<'a> {
     fn after_failure(&mut self, step: Step, round: u32, reason: String, payment: FailureCode) -> Result<(), Rejection> {
         match step {
             Step::HoldCapacity | Step::PlaceTicket | Step::ConfirmCapacity => {
-                self.next_candidate(round, FailureCode::NoAvailableChannel, reason)
+                let dropped = self.order.reroutes > 0;
+                let code = if dropped { FailureCode::KitchenCancelled } else { FailureCode::NoAvailableChannel };
+                self.next_candidate(round, code, reason)
             }
             Step::Authorize | Step::Capture => self.unwind(Ending::Failed(payment), reason),
             Step::Dispatch => self.unwind(Ending::Failed(FailureCode::NoCourier), reason),
@@ -234,9 +237,14 @@ impl<'a> Turn<'a> {
             return self.unwind(Ending::Failed(code), reason);
         }
         for step in [Step::PlaceTicket, Step::HoldCapacity] {
-            if self.order.record(step, round).is_some_and(super::Record::is_in_force) {
+            if self.order.record(step, round).is_some_and(Record::is_in_force) {
                 self.emit(Event::UndoWanted { step, round })?;
             }
+        }
+        // Releasing the hold settles what becomes of its confirmation, whose answer nobody waits for any more.
+        if self.order.record(Step::ConfirmCapacity, round).is_some_and(Record::is_open) {
+            let step = Step::ConfirmCapacity;
+            self.emit(Event::StepUnknown { step, round, detail: reason })?;
         }
         if let Some(dispatch) = self.order.in_force(Step::Dispatch).map(|record| record.round) {
             self.emit(Event::UndoWanted {

@@ -7,7 +7,7 @@ use crate::geo::Location;
 use crate::ids::{CourierId, OrderId, ZoneId};
 use crate::policy::Policy;
 use crate::ports::StreamKind;
-use crate::rejection::Rejection;
+use crate::rejection::{FieldError, Rejection};
 use crate::saga::{Answer, EffectKey, Job, JobRequest, Receipt, Refused, Report};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -196,13 +196,18 @@ impl Entity for Zone {
     }
 
     fn wake_at(&self, context: &Context<'_>) -> Option<Timestamp> {
+        let now = context.now;
         let waiting = self.jobs.values().any(|entry| entry.state == JobState::Queued);
-        let shifts = self
-            .couriers
-            .values()
-            .filter_map(|courier| courier.config.on_at.filter(|_| waiting));
-        let shifts = shifts.filter(|on_at| *on_at > context.now).min();
-        shifts.into_iter().chain(self.over.values().copied().min()).min()
+        let couriers = self.couriers.values().filter(|_| waiting);
+        // A shift may have begun while nobody was there to wake the zone: then it is wanted at once.
+        let free_at = |courier: &Courier| {
+            if courier.is_free(now) {
+                Some(now)
+            } else {
+                courier.config.on_at.filter(|on_at| *on_at > now)
+            }
+        };
+        couriers.filter_map(free_at).chain(self.over.values().copied()).min()
     }
 
     fn wake() -> Command {
@@ -365,6 +370,9 @@ impl Turn<'_> {
             }
             Command::Locate { id, location } => {
                 self.zone.couriers.get(&id).ok_or(Rejection::NotFound("courier"))?;
+                if !location.is_valid() {
+                    return Err(Rejection::Invalid(vec![FieldError::new("/location", "is off the map")]));
+                }
                 self.emit(Event::CourierLocated { id, location })?;
             }
             Command::Job { request, .. } => return self.job(request),

@@ -5,7 +5,7 @@ mod command;
 mod courier;
 
 pub use command::{Command, Effect, Event};
-pub use courier::{Courier, CourierConfig};
+pub use courier::{Courier, CourierConfig, travel_ms};
 
 use crate::ids::{CourierId, ZoneId};
 use crate::saga::{EffectKey, Job};

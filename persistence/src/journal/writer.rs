@@ -130,10 +130,9 @@ impl Writer {
             row.append.epoch = line.epoch;
             stamped.push(row);
         }
-        Batch {
-            attempts,
-            ..Batch::of(stamped)
-        }
+        let mut stamped = Batch::of(stamped);
+        stamped.attempts = attempts;
+        stamped
     }
 
     /// Answers a batch that the store has taken.
@@ -257,16 +256,14 @@ fn is_row_of(row: &Row, append: &Append) -> bool {
 
 /// What to do with rows whose commit was lost and has not happened: rows in company are sent in halves, so that one
 /// that ends its connection each time is soon alone; a row that is alone gets a few attempts.
-fn again(lost: Batch, problem: String) -> Vec<Batch> {
+fn again(mut lost: Batch, problem: String) -> Vec<Batch> {
     if lost.len() > 1 {
         let (first, second) = lost.halves();
         return vec![second, first];
     }
     if lost.attempts + 1 < LONE_ATTEMPTS_MAX {
-        return vec![Batch {
-            attempts: lost.attempts + 1,
-            ..lost
-        }];
+        lost.attempts += 1;
+        return vec![lost];
     }
     lost.answer(&Err(AppendError::Unavailable(problem)));
     Vec::new()

@@ -1,5 +1,6 @@
 //! A batch as one statement: the fence, the rows, the snapshots and the keys.
 
+use super::connections::Work;
 use crate::record::{bound, newest_snapshots, shard_code, shards_of, signed};
 use domain::ports::{Append, CommitError};
 use domain::shard::ShardId;
@@ -104,35 +105,36 @@ fn ordinal(n: usize) -> Result<i64, CommitError> {
     signed("row", u64::try_from(n).unwrap_or(u64::MAX).saturating_add(1))
 }
 
-/// Executes the batch; the epochs that its shards have. Rows under these epochs are committed, others are fenced.
-///
-/// All rows of the answer are read, up to the server's word that it is ready again: the commit comes after the last row.
-pub(super) async fn execute(
-    connection: &mut PgConnection,
-    columns: Columns<'_>,
-) -> Result<HashMap<ShardId, u64>, sqlx::Error> {
-    fail_point!("store::step");
-    let query = sqlx::query_as(COMMIT)
-        .bind(columns.fence)
-        .bind(columns.streams)
-        .bind(columns.seqs)
-        .bind(columns.positions)
-        .bind(columns.ats)
-        .bind(columns.shards)
-        .bind(columns.kinds)
-        .bind(columns.epochs)
-        .bind(columns.events)
-        .bind(columns.snapshot_rows)
-        .bind(columns.snapshot_seqs)
-        .bind(columns.lives)
-        .bind(columns.states)
-        .bind(columns.claim_rows)
-        .bind(columns.keys)
-        .bind(columns.fingerprints);
-    let fence: Vec<(i16, i64, i32)> = query.fetch_all(connection).await?;
-    fail_point!("store::step");
-    let epochs = fence
-        .into_iter()
-        .map(|(shard, epoch, _)| (ShardId(shard.unsigned_abs()), epoch.unsigned_abs()));
-    Ok(epochs.collect())
+impl Work for Columns<'_> {
+    type Output = HashMap<ShardId, u64>;
+
+    /// Executes the batch; the epochs that its shards have. Rows under these epochs are committed, others are fenced.
+    ///
+    /// All rows of the answer are read, up to the server's word that it is ready again: the commit comes after them.
+    async fn run(self, connection: &mut PgConnection) -> Result<Self::Output, sqlx::Error> {
+        fail_point!("store::step");
+        let query = sqlx::query_as(COMMIT)
+            .bind(self.fence)
+            .bind(self.streams)
+            .bind(self.seqs)
+            .bind(self.positions)
+            .bind(self.ats)
+            .bind(self.shards)
+            .bind(self.kinds)
+            .bind(self.epochs)
+            .bind(self.events)
+            .bind(self.snapshot_rows)
+            .bind(self.snapshot_seqs)
+            .bind(self.lives)
+            .bind(self.states)
+            .bind(self.claim_rows)
+            .bind(self.keys)
+            .bind(self.fingerprints);
+        let fence: Vec<(i16, i64, i32)> = query.fetch_all(connection).await?;
+        fail_point!("store::step");
+        let epochs = fence
+            .into_iter()
+            .map(|(shard, epoch, _)| (ShardId(shard.unsigned_abs()), epoch.unsigned_abs()));
+        Ok(epochs.collect())
+    }
 }

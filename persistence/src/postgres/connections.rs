@@ -5,13 +5,21 @@
 //! closes the socket. So nobody inherits a connection on which something is still under way.
 
 use super::errors::Failure;
-use futures::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
-use std::sync::{Mutex, PoisonError};
+use std::future::Future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+
+/// Something to do on a connection of its own.
+pub(super) trait Work: Send {
+    type Output: Send;
+
+    /// Does it. After an error, nothing may be left open that a roll-back would not end.
+    fn run(self, connection: &mut PgConnection) -> impl Future<Output = Result<Self::Output, sqlx::Error>> + Send;
+}
 
 pub(super) struct Writers {
     options: PgConnectOptions,
@@ -35,13 +43,9 @@ impl Writers {
     }
 
     /// Does some work on a connection. A [`Failure`] says whether the server can have begun on it.
-    pub(super) async fn run<T, W>(&self, work: W) -> Result<T, Failure>
-    where
-        W: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>>,
-    {
-        let _permit = match timeout(self.acquire_timeout, self.permits.acquire()).await {
-            Ok(Ok(permit)) => permit,
-            Ok(Err(_)) | Err(_) => return Err(Failure::NotSent("all connections are busy".into())),
+    pub(super) async fn run<W: Work>(&self, work: W) -> Result<W::Output, Failure> {
+        let Ok(Ok(_permit)) = timeout(self.acquire_timeout, self.permits.acquire()).await else {
+            return Err(Failure::NotSent("all connections are busy".into()));
         };
         let idle = self.idle().pop();
         let mut connection = match idle {
@@ -52,7 +56,7 @@ impl Writers {
                 Err(_) => return Err(Failure::NotSent("no connection in time".into())),
             },
         };
-        match timeout(self.limit, work(&mut connection)).await {
+        match timeout(self.limit, work.run(&mut connection)).await {
             Ok(Ok(value)) => {
                 self.idle().push(connection);
                 Ok(value)
@@ -74,7 +78,7 @@ impl Writers {
     }
 
     /// A list of connections is whole at every moment, so a panic elsewhere does not spoil it.
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<PgConnection>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<PgConnection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

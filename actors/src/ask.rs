@@ -1,0 +1,108 @@
+//! What actors are asked, and what they answer.
+
+use crate::error::CallError;
+use domain::channel::Channel;
+use domain::entity::Entity;
+use domain::ids::Seq;
+use domain::order::Order;
+use domain::ports::KeyClaim;
+use domain::zone::Zone;
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+/// State at a version. Cheap to clone.
+#[derive(Debug)]
+pub struct Versioned<E> {
+    /// The version.
+    pub seq: Seq,
+    /// The state.
+    pub state: Arc<E>,
+}
+
+impl<E> Clone for Versioned<E> {
+    fn clone(&self) -> Self {
+        Self { seq: self.seq, state: Arc::clone(&self.state) }
+    }
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub struct Applied<E: Entity> {
+    /// The state after it.
+    pub entity: Versioned<E>,
+    /// Whether it changed anything; `false`: it said nothing new.
+    pub changed: bool,
+    /// What the entity answered.
+    pub reply: E::Reply,
+}
+
+/// An accepted order.
+#[derive(Debug)]
+pub struct Placed {
+    /// The order as it was accepted.
+    pub order: Versioned<Order>,
+    /// Whether it had been accepted before under the same idempotency key.
+    pub replayed: bool,
+}
+
+/// A client's idempotency key, and what it came with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// The key, 1 to 255 bytes.
+    pub key: String,
+    /// A hash of the request.
+    pub fingerprint: String,
+}
+
+/// What a command may be tied to.
+#[derive(Clone, Debug, Default)]
+pub struct CommandOptions {
+    /// Only if the version is this.
+    pub if_match: Option<Seq>,
+    /// Only once under this key.
+    pub key: Option<IdempotencyKey>,
+}
+
+/// A command on its way to an entity.
+#[derive(Debug)]
+pub(crate) struct Ask<E: Entity> {
+    pub(crate) command: E::Command,
+    pub(crate) if_match: Option<Seq>,
+    pub(crate) claim: Option<KeyClaim>,
+    pub(crate) reply: Option<oneshot::Sender<Result<Applied<E>, CallError>>>,
+    /// Returned to the shard's admission when the command has been answered.
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
+}
+
+impl<E: Entity> Ask<E> {
+    /// A command nobody waits for.
+    pub(crate) const fn tell(command: E::Command) -> Self {
+        Self { command, if_match: None, claim: None, reply: None, permit: None }
+    }
+
+    pub(crate) fn answer(reply: Option<oneshot::Sender<Result<Applied<E>, CallError>>>, result: Result<Applied<E>, CallError>) {
+        if let Some(reply) = reply {
+            // Nobody waits any more: the caller gave up, and the result is in the log.
+            let _ = reply.send(result);
+        }
+    }
+}
+
+/// A command for some entity.
+#[derive(Debug)]
+pub(crate) enum Envelope {
+    Order(Ask<Order>),
+    Channel(Ask<Channel>),
+    Zone(Ask<Zone>),
+}
+
+impl Envelope {
+    /// Answers whoever waits with an error.
+    pub(crate) fn refuse(self, error: CallError) {
+        match self {
+            Self::Order(ask) => Ask::answer(ask.reply, Err(error)),
+            Self::Channel(ask) => Ask::answer(ask.reply, Err(error)),
+            Self::Zone(ask) => Ask::answer(ask.reply, Err(error)),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What can be seen of an actor without asking it: counters and the last committed state.
+
+use crate::ask::Versioned;
+use arc_swap::ArcSwapOption;
+use dashmap::DashMap;
+use domain::channel::Channel;
+use domain::ids::StreamId;
+use domain::order::Order;
+use domain::ports::StreamKind;
+use domain::shard::ShardId;
+use domain::zone::Zone;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::time::Instant;
+
+/// The last committed state of an entity.
+#[derive(Clone, Debug)]
+pub(crate) enum Latest {
+    Order(Versioned<Order>),
+    Channel(Versioned<Channel>),
+    Zone(Versioned<Zone>),
+}
+
+/// What an actor is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Status {
+    Starting,
+    Running,
+    Passivating,
+    Restarting,
+    Parked,
+}
+
+impl Status {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Passivating => "passivating",
+            Self::Restarting => "restarting",
+            Self::Parked => "parked",
+        }
+    }
+}
+
+/// One actor's vital signs. Written by the actor and its shard, read by anybody, never locked for long.
+#[derive(Debug)]
+pub(crate) struct Cell {
+    pub(crate) kind: StreamKind,
+    pub(crate) stream: StreamId,
+    pub(crate) shard: ShardId,
+    pub(crate) depth: AtomicU64,
+    pub(crate) handled: AtomicU64,
+    pub(crate) restarts: AtomicU32,
+    pub(crate) started: Instant,
+    last_active_ms: AtomicU64,
+    status: AtomicU8,
+    trouble: Mutex<Option<String>>,
+    pub(crate) wake_at: AtomicU64,
+    pub(crate) latest: ArcSwapOption<Latest>,
+}
+
+impl Cell {
+    pub(crate) fn new(kind: StreamKind, stream: StreamId, shard: ShardId) -> Self {
+        Self {
+            kind,
+            stream,
+            shard,
+            depth: AtomicU64::new(0),
+            handled: AtomicU64::new(0),
+            restarts: AtomicU32::new(0),
+            started: Instant::now(),
+            last_active_ms: AtomicU64::new(0),
+            status: AtomicU8::new(Status::Starting as u8),
+            trouble: Mutex::new(None),
+            wake_at: AtomicU64::new(0),
+            latest: ArcSwapOption::empty(),
+        }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let all = [Status::Starting, Status::Running, Status::Passivating, Status::Restarting, Status::Parked];
+        all[usize::from(self.status.load(Ordering::Relaxed)).min(all.len() - 1)]
+    }
+
+    pub(crate) fn set_status(&self, status: Status) {
+        self.status.store(status as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_trouble(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    pub(crate) fn touch(&self) {
+        self.last_active_ms.store(self.age_ms(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn age_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn idle_ms(&self) -> u64 {
+        self.age_ms().saturating_sub(self.last_active_ms.load(Ordering::Relaxed))
+    }
+
+    /// One command taken out of the mailbox.
+    pub(crate) fn took(&self, commands: u64) {
+        self.handled.fetch_add(commands, Ordering::Relaxed);
+        // The depth is raised before a command is sent, so it cannot fall below zero.
+        self.depth.fetch_sub(commands, Ordering::Relaxed);
+        self.touch();
+    }
+}
+
+/// All actors that live here, by their stream.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    cells: DashMap<StreamId, Arc<Cell>>,
+}
+
+impl Registry {
+    pub(crate) fn enter(&self, cell: &Arc<Cell>) {
+        self.cells.insert(cell.stream, Arc::clone(cell));
+    }
+
+    pub(crate) fn leave(&self, stream: StreamId) {
+        self.cells.remove(&stream);
+    }
+
+    pub(crate) fn get(&self, stream: StreamId) -> Option<Arc<Cell>> {
+        self.cells.get(&stream).map(|cell| Arc::clone(&cell))
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Cell>> {
+        self.cells.iter().map(|cell| Arc::clone(&cell)).collect()
+    }
+}

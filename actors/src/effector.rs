@@ -1,0 +1,120 @@
+//! Carries out the effects of sagas: asks the participant, bounded in time, and brings the answer to the order.
+
+use crate::ask::Ask;
+use crate::error::CallError;
+use crate::hosted::Hosted;
+use crate::node::Node;
+use domain::entity::Entity;
+use domain::ids::{OrderId, StreamId};
+use domain::order::Order;
+use domain::ports::Recorded;
+use domain::saga::{Action, Answer, CapacityRequest, Command, Effect, Receipt, Refused};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Begins an effect in a task of its own. There are at most as many as orders have steps under way, which admission
+/// bounds; the task ends with the effect's time-out. `resumed`: an earlier attempt of the same number may have left.
+pub(crate) fn begin(node: &Arc<Node>, effect: Effect, resumed: bool) {
+    let node = Arc::clone(node);
+    tokio::spawn(async move {
+        tokio::time::sleep(node.wall_until(effect.start_at)).await;
+        let wall_ms = effect.timeout_ms.0.div_ceil(node.ports.clock.scale().max(1));
+        let answer = match tokio::time::timeout(Duration::from_millis(wall_ms), perform(&node, &effect, resumed)).await {
+            Ok(answer) => answer,
+            Err(_) => Answer::Failed(format!("no answer within {wall_ms} ms")),
+        };
+        count(&effect, &answer);
+        let key = effect.key;
+        let command = Command::Answer {
+            step: key.step,
+            round: key.round,
+            direction: key.direction,
+            attempt: effect.attempt,
+            answer,
+        };
+        node.tell_order(key.order, command);
+    });
+}
+
+fn count(effect: &Effect, answer: &Answer) {
+    let outcome = match answer {
+        Answer::Done(_) => "done",
+        Answer::Pending => "pending",
+        Answer::Refused(_) => "refused",
+        Answer::Failed(_) => "failed",
+    };
+    let direction = match effect.key.direction {
+        domain::saga::Direction::Forward => "forward",
+        domain::saga::Direction::Backward => "backward",
+    };
+    let step = effect.key.step.as_str();
+    metrics::counter!("uoop_effects_total", "step" => step, "direction" => direction, "outcome" => outcome).increment(1);
+}
+
+async fn perform(node: &Arc<Node>, effect: &Effect, resumed: bool) -> Answer {
+    // Only of what was never asked before can it be said, without asking, that it did not happen.
+    let first = effect.attempt == 1 && !resumed;
+    match &effect.action {
+        Action::Route => route(node, effect.key.order).await,
+        Action::Payment(request) => node.ports.payments.request(request).await,
+        Action::Ticket(request) if first => node.ports.kitchens.offer(request).await,
+        Action::Ticket(request) => node.ports.kitchens.request(request).await,
+        Action::Capacity(channel, request) => {
+            let holds = first && matches!(request, CapacityRequest::Hold { .. });
+            let command = domain::channel::Command::Capacity(*request);
+            match ask::<domain::channel::Channel>(node, channel.stream(), command).await {
+                // A channel that has too much to do is passed over, like one that has no capacity.
+                Err(CallError::Overloaded { what }) if holds => Answer::Refused(Refused::new("overloaded", what)),
+                result => result.unwrap_or_else(|error| Answer::Failed(error.to_string())),
+            }
+        }
+        Action::Job(zone, request) => {
+            let command = domain::zone::Command::Job { zone: zone.clone(), request: request.clone() };
+            let answer = ask::<domain::zone::Zone>(node, zone.stream(), command).await;
+            answer.unwrap_or_else(|error| Answer::Failed(error.to_string()))
+        }
+    }
+}
+
+/// Asks a channel or zone on behalf of a saga: past the shard's admission, which the order has passed already.
+async fn ask<E: Hosted + Entity<Reply = Answer>>(
+    node: &Arc<Node>,
+    stream: StreamId,
+    command: E::Command,
+) -> Result<Answer, CallError> {
+    let (tx, rx) = oneshot::channel();
+    node.deliver(stream, E::envelope(Ask { reply: Some(tx), ..Ask::tell(command) }), false);
+    match rx.await {
+        Ok(result) => result.map(|applied| applied.reply),
+        Err(_) => Err(CallError::Unavailable("the actor crashed over the call".into())),
+    }
+}
+
+async fn route(node: &Arc<Node>, id: OrderId) -> Answer {
+    let order = match current(node, id).await {
+        Ok(order) => order,
+        Err(error) => return Answer::Failed(error),
+    };
+    let details = &order.details;
+    let channels: Vec<_> = node.directory.serving(&details.restaurant_id).into_iter().map(|found| found.state).collect();
+    let choice = routing::choose(details, &channels, &node.context());
+    if choice.candidates.is_empty() {
+        let why: Vec<String> = choice.infeasible.iter().map(|no| format!("{} {}", no.channel, no.why)).collect();
+        let detail = if why.is_empty() { "no channel serves the restaurant".to_owned() } else { why.join("; ") };
+        return Answer::Refused(Refused::new("no_channel", detail));
+    }
+    Answer::Done(Receipt::Routed { candidates: choice.candidates, infeasible: choice.infeasible })
+}
+
+/// The order as it stands, from its actor's last commit or, failing that, from the store.
+async fn current(node: &Node, id: OrderId) -> Result<Arc<Order>, String> {
+    let live = node.registry.get(id.stream()).and_then(|cell| cell.latest.load_full());
+    if let Some(crate::cell::Latest::Order(order)) = live.as_deref() {
+        return Ok(Arc::clone(&order.state));
+    }
+    let recorded: Option<Recorded> = node.ports.store.load(id.stream()).await.map_err(|e| e.to_string())?;
+    let recorded = recorded.ok_or("there is no such order")?;
+    let restored = crate::restore::restore::<Order>(&recorded).map_err(|e| e.to_string())?;
+    restored.map(|order| order.state).ok_or_else(|| "there is no such order".to_owned())
+}

@@ -1,0 +1,123 @@
+//! What the actor shell needs to know of each kind of entity.
+
+use crate::ask::{Ask, Envelope, Versioned};
+use crate::cell::Latest;
+use crate::effector;
+use crate::node::Node;
+use domain::channel::Channel;
+use domain::entity::Entity;
+use domain::order::{Order, OrderStatus};
+use domain::zone::Zone;
+use std::sync::Arc;
+
+/// An entity that an actor can host.
+pub(crate) trait Hosted: Entity {
+    /// Rows after which a new snapshot is stored.
+    const SNAPSHOT_ROWS: u64;
+
+    fn latest(state: Versioned<Self>) -> Latest;
+
+    /// Makes a committed state known. `before`: the one it replaces; `None` after a load.
+    fn publish(node: &Node, before: Option<&Self>, state: &Versioned<Self>);
+
+    /// Begins effects whose justification is durable. `resumed`: they may have been begun before.
+    fn perform(node: &Arc<Node>, effects: Vec<Self::Effect>, resumed: bool);
+
+    fn envelope(ask: Ask<Self>) -> Envelope;
+}
+
+impl Hosted for Order {
+    const SNAPSHOT_ROWS: u64 = 32;
+
+    fn latest(state: Versioned<Self>) -> Latest {
+        Latest::Order(state)
+    }
+
+    fn publish(node: &Node, before: Option<&Self>, order: &Versioned<Self>) {
+        if let Some(watcher) = node.watchers.get(&order.state.id) {
+            watcher.send_replace(Some(order.clone()));
+        }
+        for observer in &node.ports.observers {
+            observer.observe(order.state.id, order.seq, &order.state);
+        }
+        count(node, before, &order.state);
+    }
+
+    fn perform(node: &Arc<Node>, effects: Vec<Self::Effect>, resumed: bool) {
+        for effect in effects {
+            effector::begin(node, effect, resumed);
+        }
+    }
+
+    fn envelope(ask: Ask<Self>) -> Envelope {
+        Envelope::Order(ask)
+    }
+}
+
+/// The brief's figures: from acceptance to confirmation, and how orders end.
+fn count(node: &Node, before: Option<&Order>, order: &Order) {
+    let Some(before) = before else { return };
+    if before.milestones.confirmed_at.is_none()
+        && let Some(confirmed_at) = order.milestones.confirmed_at
+    {
+        let business_ms = u32::try_from(confirmed_at.ms_since(order.placed_at)).unwrap_or(u32::MAX);
+        let scale = u32::try_from(node.ports.clock.scale()).unwrap_or(1);
+        metrics::histogram!("order_processing_duration").record(f64::from(business_ms) / f64::from(scale) / 1_000.0);
+    }
+    if order.status != before.status && order.status.is_terminal() {
+        metrics::counter!("orders_processed_total", "status" => order.status.as_str()).increment(1);
+        if order.status == OrderStatus::Failed {
+            let code = order.unwinding.as_ref().map_or("UNKNOWN", |unwinding| match unwinding.ending {
+                domain::order::Ending::Failed(code) => code.as_str(),
+                domain::order::Ending::Cancelled => "CANCELLED",
+            });
+            metrics::counter!("order_processing_errors_total", "code" => code).increment(1);
+        }
+    }
+    if order.is_stuck() && !before.is_stuck() {
+        metrics::counter!("uoop_orders_stuck_total").increment(1);
+    }
+}
+
+impl Hosted for Channel {
+    const SNAPSHOT_ROWS: u64 = 64;
+
+    fn latest(state: Versioned<Self>) -> Latest {
+        Latest::Channel(state)
+    }
+
+    fn publish(node: &Node, _before: Option<&Self>, channel: &Versioned<Self>) {
+        node.directory.put_channel(channel);
+    }
+
+    fn perform(_node: &Arc<Node>, effects: Vec<Self::Effect>, _resumed: bool) {
+        // A channel only answers.
+        debug_assert!(effects.is_empty(), "a channel has no effects");
+    }
+
+    fn envelope(ask: Ask<Self>) -> Envelope {
+        Envelope::Channel(ask)
+    }
+}
+
+impl Hosted for Zone {
+    const SNAPSHOT_ROWS: u64 = 64;
+
+    fn latest(state: Versioned<Self>) -> Latest {
+        Latest::Zone(state)
+    }
+
+    fn publish(node: &Node, _before: Option<&Self>, zone: &Versioned<Self>) {
+        node.directory.put_zone(zone);
+    }
+
+    fn perform(node: &Arc<Node>, effects: Vec<Self::Effect>, _resumed: bool) {
+        for effect in effects {
+            node.tell_order(effect.order, domain::saga::Command::Report(effect.report));
+        }
+    }
+
+    fn envelope(ask: Ask<Self>) -> Envelope {
+        Envelope::Zone(ask)
+    }
+}

@@ -1,0 +1,107 @@
+//! The supervision tree as data. The same types serve introspection, tests and the web page; reading blocks no actor.
+
+use crate::cell::{Cell, Latest};
+use crate::node::Node;
+use domain::entity::Entity;
+use domain::ports::StreamKind;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
+
+/// An actor as it can be observed from outside.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ActorView {
+    /// Where it is in the supervision tree: `node/shard-017/order-<id>`.
+    pub path: String,
+    /// `node`, `shard`, `order`, `channel` or `zone`.
+    pub kind: String,
+    /// `starting`, `running`, `passivating`, `restarting` or `parked`.
+    pub status: String,
+    /// Why it crashed last, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// Commands that wait.
+    pub mailbox_depth: u64,
+    /// Commands handled since it started.
+    pub messages_handled: u64,
+    /// How often it crashed and was started again.
+    pub restarts: u32,
+    /// Since when it lives, in milliseconds of wall time.
+    pub age_ms: u64,
+    /// The version of its state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    /// What it is at: the order's status, the channel's availability.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
+    /// When it wakes next, in milliseconds since the Unix epoch of business time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_timer: Option<u64>,
+    /// Its observable state; only when it is asked for alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<Value>,
+}
+
+fn name(cell: &Cell) -> (&'static str, String) {
+    match (cell.kind, cell.latest.load().as_deref()) {
+        (StreamKind::Order, _) => ("order", cell.stream.to_string()),
+        (_, Some(Latest::Channel(channel))) => ("channel", channel.state.id.to_string()),
+        (_, Some(Latest::Zone(zone))) => ("zone", zone.state.id.to_string()),
+        (StreamKind::Channel, _) => ("channel", cell.stream.to_string()),
+        (StreamKind::Zone, _) => ("zone", cell.stream.to_string()),
+    }
+}
+
+pub(crate) fn view(cell: &Cell) -> ActorView {
+    let (kind, name) = name(cell);
+    let wake_at = cell.wake_at.load(Ordering::Relaxed);
+    let (version, summary) = match cell.latest.load().as_deref() {
+        Some(Latest::Order(order)) => (Some(order.seq.0), Some(order.state.status.to_string())),
+        Some(Latest::Channel(channel)) => {
+            (Some(channel.seq.0), Some(format!("{:?}", channel.state.availability)))
+        }
+        Some(Latest::Zone(zone)) => {
+            let (couriers, jobs) = (zone.state.couriers.len(), zone.state.jobs.len());
+            (Some(zone.seq.0), Some(format!("{couriers} couriers, {jobs} jobs")))
+        }
+        None => (None, None),
+    };
+    ActorView {
+        path: format!("node/shard-{:03}/{kind}-{name}", cell.shard.0),
+        kind: kind.to_owned(),
+        status: cell.status().as_str().to_owned(),
+        trouble: cell.trouble(),
+        mailbox_depth: cell.depth.load(Ordering::Relaxed),
+        messages_handled: cell.handled.load(Ordering::Relaxed),
+        restarts: cell.restarts.load(Ordering::Relaxed),
+        age_ms: cell.age_ms(),
+        version,
+        summary,
+        next_timer: (wake_at > 0).then_some(wake_at),
+        state: None,
+    }
+}
+
+/// The observable state of an entity: what it is, and what is pending.
+pub(crate) fn state(node: &Node, cell: &Cell) -> Option<Value> {
+    let latest = cell.latest.load_full()?;
+    Some(match &*latest {
+        Latest::Order(order) => {
+            let pending: Vec<Value> = order
+                .state
+                .resume(&node.ports.policy)
+                .into_iter()
+                .map(|effect| json!({"key": effect.key, "attempt": effect.attempt, "start_at": effect.start_at}))
+                .collect();
+            let step = order.state.ledger.iter().rev().find(|record| record.is_open()).map(|record| record.step.as_str());
+            let mut order = serde_json::to_value(&*order.state).ok()?;
+            // The payment token is nobody's business.
+            if let Some(details) = order.get_mut("details").and_then(Value::as_object_mut) {
+                details.remove("payment_token");
+            }
+            json!({"step": step, "pending_effects": pending, "order": order})
+        }
+        Latest::Channel(channel) => serde_json::to_value(&*channel.state).ok()?,
+        Latest::Zone(zone) => serde_json::to_value(&*zone.state).ok()?,
+    })
+}

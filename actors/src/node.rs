@@ -1,0 +1,143 @@
+//! What all actors of this node share.
+
+use crate::ask::{Ask, Envelope, Versioned};
+use crate::cell::Registry;
+use crate::directory::Directory;
+use crate::error::CallError;
+use crate::options::{ActorOptions, Ports};
+use crate::shard::ShardMessage;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use dashmap::{DashMap, DashSet};
+use domain::entity::Context;
+use domain::ids::{OrderId, StreamId};
+use domain::order::Order;
+use domain::shard::{ShardId, ShardMap};
+use domain::time::Timestamp;
+use ractor::ActorRef;
+use serde::Serialize;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+/// Whether the node serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Readiness {
+    /// It reads what is in flight.
+    Recovering,
+    /// It serves.
+    Ready,
+    /// It stops: what is under way is finished, nothing new is taken.
+    Draining,
+    /// It cannot serve.
+    Unavailable {
+        /// Why.
+        why: String,
+    },
+}
+
+/// What a start found in flight, and how long it took until all of it moved again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Recovery {
+    /// Orders that were not settled.
+    pub orders_live: usize,
+    /// Effects under way that were begun again.
+    pub effects_resumed: usize,
+    /// Timers that were armed again.
+    pub timers_armed: usize,
+    /// From the beginning of the recovery until all timers were armed and all effects begun, in wall time.
+    pub elapsed_ms: u64,
+}
+
+/// A shard's address.
+pub(crate) struct ShardSlot {
+    pub(crate) actor: ArcSwapOption<ActorRef<ShardMessage>>,
+    pub(crate) admission: Arc<Semaphore>,
+}
+
+pub(crate) struct Node {
+    pub(crate) ports: Ports,
+    pub(crate) options: ActorOptions,
+    pub(crate) map: ShardMap,
+    pub(crate) directory: Directory,
+    pub(crate) registry: Registry,
+    pub(crate) shards: Vec<ShardSlot>,
+    pub(crate) watchers: DashMap<OrderId, watch::Sender<Option<Versioned<Order>>>>,
+    pub(crate) keys_in_flight: DashSet<String>,
+    pub(crate) readiness: ArcSwap<Readiness>,
+    pub(crate) recovery: OnceLock<Recovery>,
+}
+
+impl Node {
+    pub(crate) fn new(ports: Ports, options: ActorOptions) -> Self {
+        let map = ports.store.shard_map();
+        let slot = |_| ShardSlot {
+            actor: ArcSwapOption::empty(),
+            admission: Arc::new(Semaphore::new(options.shard_commands_max)),
+        };
+        Self {
+            map,
+            shards: map.all().map(slot).collect(),
+            directory: Directory::default(),
+            registry: Registry::default(),
+            watchers: DashMap::new(),
+            keys_in_flight: DashSet::new(),
+            readiness: ArcSwap::from_pointee(Readiness::Recovering),
+            recovery: OnceLock::new(),
+            ports,
+            options,
+        }
+    }
+
+    pub(crate) fn context(&self) -> Context<'_> {
+        Context { now: self.ports.clock.now(), policy: &self.ports.policy }
+    }
+
+    /// Wall time until a moment of business time; zero when it has passed.
+    pub(crate) fn wall_until(&self, at: Timestamp) -> Duration {
+        let business_ms = at.ms_since(self.ports.clock.now());
+        Duration::from_millis(business_ms.div_ceil(self.ports.clock.scale().max(1)))
+    }
+
+    fn slot(&self, shard: ShardId) -> &ShardSlot {
+        // The map and the slots are made together, so every shard of the map has its slot.
+        &self.shards[usize::from(shard.0)]
+    }
+
+    /// A place among the commands that the stream's shard takes at a time.
+    pub(crate) fn admit(&self, stream: StreamId) -> Result<OwnedSemaphorePermit, CallError> {
+        match &**self.readiness.load() {
+            Readiness::Ready => {}
+            Readiness::Recovering => return Err(CallError::Unavailable("the node is still recovering".into())),
+            Readiness::Draining => return Err(CallError::Unavailable("the node is stopping".into())),
+            Readiness::Unavailable { why } => return Err(CallError::Unavailable(why.clone())),
+        }
+        let shard = self.map.shard_of(stream);
+        let admission = Arc::clone(&self.slot(shard).admission);
+        admission.try_acquire_owned().map_err(|_| {
+            metrics::counter!("uoop_commands_refused_total", "bound" => "shard").increment(1);
+            CallError::Overloaded { what: format!("shard {shard}") }
+        })
+    }
+
+    /// Hands a command to the stream's shard. `fresh`: the stream is known not to exist yet.
+    pub(crate) fn deliver(&self, stream: StreamId, envelope: Envelope, fresh: bool) {
+        let shard = self.map.shard_of(stream);
+        let message = ShardMessage::Deliver { stream, envelope, fresh };
+        let rejected = match &*self.slot(shard).actor.load() {
+            Some(actor) => match actor.cast(message) {
+                Err(ractor::MessagingErr::SendErr(message)) => Some(message),
+                _ => None,
+            },
+            None => Some(message),
+        };
+        if let Some(ShardMessage::Deliver { envelope, .. }) = rejected {
+            envelope.refuse(CallError::Unavailable(format!("shard {shard} is starting")));
+        }
+    }
+
+    /// Tells an order something without waiting. What gets lost in a crash is told again: by the saga's deadlines.
+    pub(crate) fn tell_order(&self, order: OrderId, command: domain::saga::Command) {
+        self.deliver(order.stream(), Envelope::Order(Ask::tell(command)), false);
+    }
+}

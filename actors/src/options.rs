@@ -1,0 +1,62 @@
+//! What the actors are built from.
+
+use domain::policy::Policy;
+use domain::ports::{Clock, IdSource, Journal, Kitchens, OrderObserver, Payments, Store};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The bounds and paces of the actors. All durations are wall time.
+#[derive(Clone, Debug)]
+pub struct ActorOptions {
+    /// Commands from outside that a shard takes at a time; beyond it callers are told to come back.
+    pub shard_commands_max: usize,
+    /// Commands that may wait for one channel or zone.
+    pub mailbox_max: u64,
+    /// How long an actor may be idle before it is passivated.
+    pub idle_after: Duration,
+    /// The pause before a crashed actor is started again; it doubles with each crash.
+    pub restart_backoff: Duration,
+    /// The longest such pause.
+    pub restart_backoff_max: Duration,
+    /// Crashes within [`ActorOptions::restart_window`] after which an actor is parked.
+    pub restarts_max: u32,
+    /// After this long without a crash, earlier ones are forgotten.
+    pub restart_window: Duration,
+    /// How long a caller waits for an answer.
+    pub call_timeout: Duration,
+}
+
+impl Default for ActorOptions {
+    fn default() -> Self {
+        Self {
+            shard_commands_max: 1_024,
+            mailbox_max: 4_096,
+            idle_after: Duration::from_secs(30),
+            restart_backoff: Duration::from_millis(100),
+            restart_backoff_max: Duration::from_secs(10),
+            restarts_max: 5,
+            restart_window: Duration::from_secs(60),
+            call_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The outside world, as the actors reach it.
+pub struct Ports {
+    /// Where streams are kept.
+    pub store: Arc<dyn Store>,
+    /// The write path to it.
+    pub journal: Arc<dyn Journal>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub ids: Arc<dyn IdSource>,
+    /// The payment provider.
+    pub payments: Arc<dyn Payments>,
+    /// The kitchens and partners.
+    pub kitchens: Arc<dyn Kitchens>,
+    /// Who hears of every committed change of an order.
+    pub observers: Vec<Arc<dyn OrderObserver>>,
+    /// The rules, already on the clock's scale.
+    pub policy: Policy,
+}

@@ -1,0 +1,255 @@
+//! The platform as its users see it: the handle through which commands reach actors and state is read.
+
+use crate::ask::{Applied, Ask, CommandOptions, IdempotencyKey, Placed, Versioned};
+use crate::cell::Latest;
+use crate::directory::Directory;
+use crate::error::CallError;
+use crate::hosted::Hosted;
+use crate::introspect::{self, ActorView};
+use crate::node::{Node, Readiness, Recovery};
+use crate::options::{ActorOptions, Ports};
+use crate::region::{RegionActor, RegionMessage};
+use crate::restore::restore;
+use domain::channel::{self, Channel};
+use domain::ids::{ChannelId, HashSlot, OrderId, Seq, StreamId, ZoneId};
+use domain::order::{Details, Order};
+use domain::policy::Policy;
+use domain::ports::{Clock, KeyClaim, Recorded, Row, StoreError};
+use domain::rejection::Rejection;
+use domain::saga;
+use domain::zone::{self, Zone};
+use ractor::{Actor, ActorRef};
+use std::sync::Arc;
+use tokio::sync::{oneshot, watch};
+
+/// Until authentication brings others, everybody is this tenant.
+const TENANT: &str = "default";
+
+/// A running platform. Cheap to clone.
+#[derive(Clone)]
+pub struct Platform {
+    node: Arc<Node>,
+    region: ActorRef<RegionMessage>,
+}
+
+/// Frees an idempotency key when its request is over.
+struct KeyGuard<'a>(&'a Node, String);
+
+impl Drop for KeyGuard<'_> {
+    fn drop(&mut self) {
+        self.0.keys_in_flight.remove(&self.1);
+    }
+}
+
+impl Platform {
+    /// Starts the actors. What was in flight moves again in the background: see [`Platform::readiness`].
+    ///
+    /// # Errors
+    /// The actor system does not start.
+    pub async fn start(ports: Ports, options: ActorOptions) -> Result<Self, CallError> {
+        let node = Arc::new(Node::new(ports, options));
+        let started = RegionActor::spawn(None, RegionActor, Arc::clone(&node)).await;
+        let (region, _) = started.map_err(|error| CallError::Unavailable(error.to_string()))?;
+        Ok(Self { node, region })
+    }
+
+    /// The platform's clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.node.ports.clock
+    }
+
+    /// The rules in force.
+    pub fn policy(&self) -> &Policy {
+        &self.node.ports.policy
+    }
+
+    /// Channels and zones.
+    pub fn directory(&self) -> &Directory {
+        &self.node.directory
+    }
+
+    /// Whether it serves.
+    pub fn readiness(&self) -> Readiness {
+        (**self.node.readiness.load()).clone()
+    }
+
+    /// What the start found in flight; `None` until all of it moves again.
+    pub fn recovery(&self) -> Option<&Recovery> {
+        self.node.recovery.get()
+    }
+
+    /// Takes nothing new from now on. Idempotent.
+    pub fn drain(&self) {
+        self.node.readiness.store(Arc::new(Readiness::Draining));
+    }
+
+    /// The node cannot go on (it was fenced, say). Idempotent.
+    pub fn fail(&self, why: String) {
+        self.node.readiness.store(Arc::new(Readiness::Unavailable { why }));
+    }
+
+    /// Stops all actors at once; what is durable goes on at the next start.
+    pub async fn stop(&self) {
+        self.drain();
+        // An error here means that it has stopped already.
+        let _ = self.region.stop_and_wait(None, None).await;
+    }
+
+    /// Accepts an order. It is durable when this returns. Under a key that was used with the same request, the first
+    /// answer comes again: the order as it was accepted.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn place(&self, details: Details, key: Option<IdempotencyKey>) -> Result<Placed, CallError> {
+        let random = self.node.ports.ids.random();
+        let slot = match &key {
+            Some(key) => HashSlot::of(&[TENANT.as_bytes(), key.key.as_bytes()]),
+            None => HashSlot::of(&[&random.to_be_bytes()]),
+        };
+        let id = OrderId::mint(self.node.ports.clock.now(), slot, self.node.ports.ids.random());
+        let scoped = key.map(|key| KeyClaim { key: format!("{TENANT}:{}", key.key), fingerprint: key.fingerprint });
+        let _guard = scoped.as_ref().map(|claim| self.guard(&claim.key)).transpose()?;
+        let command = saga::Command::Place { id, details: Box::new(details) };
+        match self.ask::<Order>(id.stream(), command, None, scoped.clone(), true).await {
+            Ok(applied) => Ok(Placed { order: applied.entity, replayed: false }),
+            Err(CallError::KeyUsed) => {
+                let claim = scoped.ok_or_else(|| CallError::Unavailable("a key clashed that nobody gave".into()))?;
+                self.first_answer(id.stream(), &claim).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn guard(&self, key: &str) -> Result<KeyGuard<'_>, CallError> {
+        if self.node.keys_in_flight.insert(key.to_owned()) {
+            Ok(KeyGuard(&self.node, key.to_owned()))
+        } else {
+            Err(CallError::InProgress)
+        }
+    }
+
+    /// The order that used the key first, as its first row left it.
+    async fn first_answer(&self, near: StreamId, claim: &KeyClaim) -> Result<Placed, CallError> {
+        let store = &self.node.ports.store;
+        let found = store.claim(self.node.map.shard_of(near), &claim.key).await.map_err(away)?;
+        let found = found.ok_or_else(|| CallError::Unavailable("the idempotency key vanished".into()))?;
+        if found.fingerprint != claim.fingerprint {
+            return Err(CallError::KeyReused);
+        }
+        let mut rows = store.rows(found.stream, Seq(0), 1).await.map_err(away)?;
+        rows.truncate(1);
+        let recorded = Recorded { stream: found.stream, kind: domain::ports::StreamKind::Order, snapshot: None, rows };
+        let order = restore::<Order>(&recorded).map_err(away)?.ok_or(Rejection::NotFound("order"))?;
+        Ok(Placed { order, replayed: true })
+    }
+
+    /// An order as it stands: from its actor's last commit, or from the store. Wakes nobody.
+    ///
+    /// # Errors
+    /// There is no such order, or the store is away.
+    pub async fn order(&self, id: OrderId) -> Result<Versioned<Order>, CallError> {
+        let live = self.node.registry.get(id.stream()).and_then(|cell| cell.latest.load_full());
+        if let Some(Latest::Order(order)) = live.as_deref() {
+            return Ok(order.clone());
+        }
+        let recorded = self.node.ports.store.load(id.stream()).await.map_err(away)?;
+        let recorded = recorded.filter(|recorded| recorded.kind == domain::ports::StreamKind::Order);
+        let restored = recorded.map(|recorded| restore::<Order>(&recorded)).transpose().map_err(away)?;
+        restored.flatten().ok_or_else(|| Rejection::NotFound("order").into())
+    }
+
+    /// Tells an order something.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn command(
+        &self,
+        id: OrderId,
+        command: saga::Command,
+        options: CommandOptions,
+    ) -> Result<Applied<Order>, CallError> {
+        let claim = options.key.map(|key| KeyClaim { key: format!("{TENANT}:{id}:{}", key.key), fingerprint: key.fingerprint });
+        let Some(claim) = claim else { return self.ask(id.stream(), command, options.if_match, None, false).await };
+        let _guard = self.guard(&claim.key)?;
+        let stream = id.stream();
+        let used = self.node.ports.store.claim(self.node.map.shard_of(stream), &claim.key).await.map_err(away)?;
+        let Some(used) = used else {
+            return self.ask(stream, command, options.if_match, Some(claim), false).await;
+        };
+        if used.fingerprint != claim.fingerprint {
+            return Err(CallError::KeyReused);
+        }
+        Ok(Applied { entity: self.order(id).await?, changed: false, reply: () })
+    }
+
+    /// Committed rows of a stream after a version, at most `limit`.
+    ///
+    /// # Errors
+    /// The store is away.
+    pub async fn rows(&self, stream: StreamId, after: Seq, limit: usize) -> Result<Vec<Row>, CallError> {
+        self.node.ports.store.rows(stream, after, limit).await.map_err(away)
+    }
+
+    /// Changes of an order from now on; whoever is slow sees only the newest.
+    pub fn subscribe(&self, id: OrderId) -> watch::Receiver<Option<Versioned<Order>>> {
+        self.node.watchers.retain(|_, watcher| watcher.receiver_count() > 0);
+        self.node.watchers.entry(id).or_insert_with(|| watch::channel(None).0).subscribe()
+    }
+
+    /// Tells a channel something.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn channel(
+        &self,
+        command: channel::Command,
+        id: &ChannelId,
+        if_match: Option<Seq>,
+    ) -> Result<Applied<Channel>, CallError> {
+        self.ask(id.stream(), command, if_match, None, false).await
+    }
+
+    /// Tells a zone something.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn zone(&self, command: zone::Command, id: &ZoneId) -> Result<Applied<Zone>, CallError> {
+        self.ask(id.stream(), command, None, None, false).await
+    }
+
+    async fn ask<E: Hosted>(
+        &self,
+        stream: StreamId,
+        command: E::Command,
+        if_match: Option<Seq>,
+        claim: Option<KeyClaim>,
+        fresh: bool,
+    ) -> Result<Applied<E>, CallError> {
+        let permit = Some(self.node.admit(stream)?);
+        let (tx, rx) = oneshot::channel();
+        let ask = Ask { command, if_match, claim, reply: Some(tx), permit };
+        self.node.deliver(stream, E::envelope(ask), fresh);
+        match tokio::time::timeout(self.node.options.call_timeout, rx).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(CallError::Unavailable("the actor crashed over the call".into())),
+            Err(_) => Err(CallError::TimedOut),
+        }
+    }
+
+    /// Every actor, by its path.
+    pub fn introspect(&self) -> Vec<ActorView> {
+        let mut views: Vec<ActorView> = self.node.registry.all().iter().map(|cell| introspect::view(cell)).collect();
+        views.sort_by(|a, b| a.path.cmp(&b.path));
+        views
+    }
+
+    /// One actor with its observable state.
+    pub fn introspect_at(&self, path: &str) -> Option<ActorView> {
+        let cell = self.node.registry.all().into_iter().find(|cell| introspect::view(cell).path == path)?;
+        Some(ActorView { state: introspect::state(&self.node, &cell), ..introspect::view(&cell) })
+    }
+}
+
+fn away(error: StoreError) -> CallError {
+    CallError::Unavailable(error.to_string())
+}

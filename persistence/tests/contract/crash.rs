@@ -1,0 +1,180 @@
+//! Crashes between any two statements: a process of its own dies at every step of a write in turn, and what it leaves
+//! is all of the write or nothing.
+
+use crate::fixture::{Fixture, Kind, line, row, run, shard_map, stream_in, with_key, with_snapshot};
+use domain::ports::{Append, Store};
+use domain::shard::{OwnedShard, ShardId};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const LOCATION: &str = "UOOP_CRASH_LOCATION";
+const WORK: &str = "UOOP_CRASH_WORK";
+const STEP: &str = "UOOP_CRASH_STEP";
+
+const SHARDS: [ShardId; 2] = [ShardId(0), ShardId(1)];
+
+/// The write under test: rows in two shards, keys and snapshots.
+fn batch(owned: &mut [OwnedShard], n: u64) -> [Append; 3] {
+    [
+        with_key(with_snapshot(row(&mut owned[0], n, 1), true), &format!("key {n}")),
+        with_key(with_snapshot(row(&mut owned[1], n, 1), true), &format!("key {n}")),
+        row(&mut owned[0], n, 2),
+    ]
+}
+
+/// Not a test of its own: what the other process runs. It dies at the step that it is told.
+#[tokio::test]
+#[ignore = "run by the other tests of this module"]
+async fn child() {
+    let Ok(location) = std::env::var(LOCATION) else { return };
+    let step: usize = std::env::var(STEP).expect("a step").parse().expect("a number");
+    let store = persistence::open(&location, shard_map()).await.expect("the store");
+    let mut owned = store.acquire("child", &SHARDS).await.expect("the shards");
+    let passed = AtomicUsize::new(0);
+    let die = move || {
+        if passed.fetch_add(1, Ordering::SeqCst) + 1 == step {
+            std::process::abort();
+        }
+    };
+    fail::cfg_callback("store::step", die).expect("the fail points are on");
+    let batch = batch(&mut owned, u64::try_from(step).expect("few steps"));
+    match std::env::var(WORK).as_deref() {
+        Ok("commit") => store.commit(&batch).await.map(|_| ()).expect("committed"),
+        Ok("acquire") => store.acquire("child", &SHARDS).await.map(|_| ()).expect("acquired"),
+        other => panic!("what is {other:?}?"),
+    }
+}
+
+/// Runs the work in a process that dies at a step. False when the work has fewer steps, and so was done.
+async fn dies(location: String, work: &'static str, step: usize) -> bool {
+    let mut child = Command::new(std::env::current_exe().expect("this program"));
+    child.args(["--exact", "crash::child", "--ignored", "--nocapture"]);
+    child
+        .env(LOCATION, location)
+        .env(WORK, work)
+        .env(STEP, step.to_string());
+    let output = tokio::task::spawn_blocking(move || child.output())
+        .await
+        .expect("no panic")
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("running 1 test"), "the child did not run: {said}");
+    if output.status.success() {
+        return false;
+    }
+    let aborted = std::os::unix::process::ExitStatusExt::signal(&output.status).is_some();
+    assert!(
+        aborted,
+        "the child failed instead of dying: {said} {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    true
+}
+
+/// Whether the write of a step is there, wholly; fails when a part of it is.
+async fn is_there(store: &dyn Store, n: u64) -> bool {
+    let (first, second) = (stream_in(SHARDS[0], n), stream_in(SHARDS[1], n));
+    let mut parts = Vec::new();
+    for (stream, rows_after) in [(first, 1), (second, 0)] {
+        let loaded = store.load(stream).await.expect("load");
+        parts.push(loaded.is_some());
+        parts.extend(loaded.map(|recorded| recorded.snapshot.is_some() && recorded.rows.len() == rows_after));
+    }
+    for shard in SHARDS {
+        parts.push(store.claim(shard, &format!("key {n}")).await.expect("claim").is_some());
+        parts.push(
+            line(store, shard)
+                .await
+                .iter()
+                .any(|row| row.stream == first || row.stream == second),
+        );
+    }
+    assert!(
+        parts.iter().all(|part| *part == parts[0]),
+        "a part of the write of step {n} is there: {parts:?}"
+    );
+    parts[0]
+}
+
+async fn commit_at_every_step(fixture: Arc<Fixture>, location: String, steps_min: usize) {
+    let mut there = Vec::new();
+    for step in 1.. {
+        let died = dies(location.clone(), "commit", step).await;
+        let store = fixture
+            .open_again(shard_map())
+            .await
+            .expect("the store opens after a crash");
+        there.push(is_there(&*store, u64::try_from(step).expect("few steps")).await);
+        let mut owned = store.acquire("after", &SHARDS).await.expect("the shards");
+        let next = 1_000 + u64::try_from(step).expect("few steps");
+        store
+            .commit(&batch(&mut owned, next))
+            .await
+            .expect("the store goes on after a crash");
+        assert!(is_there(&*store, next).await);
+        if !died {
+            break;
+        }
+    }
+    let before = there.iter().take_while(|there| !**there).count();
+    assert!(before >= steps_min, "it did not die before each statement: {there:?}");
+    assert!(there.len() >= before + 2, "it did not die after the commit: {there:?}");
+    assert!(
+        there[before..].iter().all(|there| *there),
+        "what was committed stays: {there:?}"
+    );
+}
+
+async fn acquire_at_every_step(fixture: Arc<Fixture>, location: String) {
+    let mut epoch = 0;
+    let mut steps = 0;
+    for step in 1.. {
+        let died = dies(location.clone(), "acquire", step).await;
+        let store = fixture
+            .open_again(shard_map())
+            .await
+            .expect("the store opens after a crash");
+        let owned = store.acquire("after", &SHARDS).await.expect("the shards");
+        assert_eq!(owned[0].epoch, owned[1].epoch, "one was taken without the other");
+        // The child took them once before the step, perhaps once more; and now they were taken again.
+        let taken = owned[0].epoch.0 - epoch;
+        assert!((2..=3).contains(&taken), "the epoch grew by {taken}");
+        epoch = owned[0].epoch.0;
+        steps = step;
+        if !died {
+            assert_eq!(taken, 3);
+            break;
+        }
+    }
+    assert!(steps >= 4, "it did not die between the statements");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite_survives_a_crash_at_every_step() {
+    run(Kind::Sqlite, |fixture| async move {
+        let location = fixture.path().display().to_string();
+        // Begin, rows, keys, snapshots, commit.
+        commit_at_every_step(fixture.clone(), location.clone(), 5).await;
+    })
+    .await;
+    run(Kind::Sqlite, |fixture| async move {
+        let location = fixture.path().display().to_string();
+        acquire_at_every_step(fixture, location).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_survives_a_crash_at_every_step() {
+    run(Kind::Postgres, |fixture| async move {
+        let location = fixture.url().to_owned();
+        commit_at_every_step(fixture, location, 1).await;
+    })
+    .await;
+    run(Kind::Postgres, |fixture| async move {
+        let location = fixture.url().to_owned();
+        acquire_at_every_step(fixture, location).await;
+    })
+    .await;
+}

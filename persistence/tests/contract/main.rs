@@ -1,0 +1,63 @@
+//! The contract of all stores and of the journal over them: one suite, run against memory, SQLite and Postgres.
+//!
+//! Postgres needs `UOOP_TEST_POSTGRES_URL`, the address of a server on which databases may be created; without it those
+//! tests say *skipped* and pass.
+
+mod crash;
+mod faults;
+mod fixture;
+mod journal;
+mod model;
+mod postgres;
+mod sqlite;
+mod stores;
+
+/// Runs each function against all three stores.
+macro_rules! contract {
+    ($($module:ident :: $name:ident),* $(,)?) => {
+        contract!(@store memory, Memory, $($module::$name),*);
+        contract!(@store on_sqlite, Sqlite, $($module::$name),*);
+        contract!(@store on_postgres, Postgres, $($module::$name),*);
+    };
+    (@store $store:ident, $kind:ident, $($module:ident :: $name:ident),*) => {
+        mod $store {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    crate::fixture::run(crate::fixture::Kind::$kind, crate::$module::$name).await;
+                }
+            )*
+        }
+    };
+}
+
+contract!(
+    stores::what_is_written_comes_back,
+    stores::limits_and_bounds_of_reads,
+    stores::snapshots_only_move_forward,
+    stores::recovery_brings_live_streams_of_the_shards,
+    stores::settings_are_kept_once,
+    stores::shards_are_acquired_in_the_order_asked,
+    stores::a_stale_epoch_is_fenced_and_neighbours_commit,
+    stores::a_duplicate_version_refuses_the_batch,
+    stores::a_used_key_refuses_the_batch,
+    stores::a_taken_position_is_not_a_refusal,
+    stores::poison_is_refused_and_named,
+    stores::no_commit_under_an_old_epoch,
+    stores::a_cancelled_commit_leaves_the_store_usable,
+    model::random_batches_do_the_same_as_in_memory,
+    journal::concurrent_appends_are_gapless,
+    journal::what_waits_is_one_batch,
+    journal::poison_fails_alone,
+    journal::a_fenced_shard_is_dropped_and_reported,
+    journal::a_lost_answer_of_a_commit_that_happened,
+    journal::a_lost_answer_of_a_commit_that_did_not,
+    journal::a_row_that_is_always_lost_fails_alone,
+    journal::finding_out_waits_for_the_store,
+    journal::a_shard_that_was_taken_meanwhile_is_not_taken_back,
+    journal::unavailable_gives_its_numbers_back,
+    journal::a_stale_view_of_the_line_mends_itself,
+    journal::a_full_queue_makes_appends_wait,
+    journal::closing_commits_what_is_queued,
+    journal::random_faults_neither_lose_nor_double_rows,
+);

@@ -1,0 +1,200 @@
+//! A typed client of the HTTP interface, for the command line, the replay of days and tests.
+//!
+//! Requests that may be repeated are: reads and `PUT`s always, a `POST` only with an `Idempotency-Key`. They are
+//! repeated when the server cannot be reached, does not answer in time, breaks the connection or asks for patience
+//! (408, 429, 502, 503, 504, or 409 while an earlier attempt under the same key is under way), with growing pauses and until a total time is used up: see [`RetryPolicy`].
+
+mod error;
+mod retry;
+mod sse;
+#[cfg(test)]
+mod tests;
+mod transport;
+mod watch;
+
+pub use error::{ClientError, Problem};
+pub use retry::RetryPolicy;
+
+use crate::api::{
+    CancelBody, CapacityView, ChannelBody, ChannelList, ClockView, CourierBody, EventsView, MenuBody, OrderBody,
+    OrderView,
+};
+use reqwest::{Method, Url};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use transport::Call;
+
+/// A client of one server. Clones share connections and figures.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    retry: RetryPolicy,
+    figures: Arc<Figures>,
+}
+
+/// What a client and its clones have done so far.
+#[derive(Debug, Default)]
+struct Figures {
+    /// Attempts after the first of a request.
+    retries: AtomicU64,
+    /// Pauses spread so far, see [`retry::spread`].
+    spread: AtomicU64,
+}
+
+impl Client {
+    /// A client of the server at `url`, such as `http://127.0.0.1:8080`. Connects when it is first used.
+    ///
+    /// # Errors
+    /// [`ClientError::Address`] when `url` is not an `http` or `https` address.
+    pub fn new(url: &str, retry: RetryPolicy) -> Result<Self, ClientError> {
+        let base = transport::parse_base(url)?;
+        let http = transport::build(&base)?;
+        Ok(Self {
+            http,
+            base,
+            retry,
+            figures: Arc::default(),
+        })
+    }
+
+    /// The same client, less or more patient. Shares connections and figures.
+    pub fn with_retry(&self, retry: RetryPolicy) -> Self {
+        Self { retry, ..self.clone() }
+    }
+
+    /// The server's address.
+    pub fn url(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
+    /// How many attempts after the first this client and its clones have made.
+    pub fn retries(&self) -> u64 {
+        self.figures.retries.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the server says that it is ready.
+    ///
+    /// # Errors
+    /// When it does not within the policy's patience.
+    pub async fn ready(&self) -> Result<(), ClientError> {
+        self.send(&Call::get(&["readyz"])).await.map(drop)
+    }
+
+    /// The server's business time and its pace.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or its answer is not understood.
+    pub async fn clock(&self) -> Result<ClockView, ClientError> {
+        self.read(&["v1", "clock"]).await
+    }
+
+    /// Submits an order. With a key it is repeated until it is accepted or refused, and creates one order however often
+    /// it is repeated. With `wait_s` the server answers when the order is confirmed or failed, or after so many seconds.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with what is wrong, or a failure of the transport.
+    pub async fn submit(
+        &self,
+        order: &OrderBody,
+        key: Option<&str>,
+        wait_s: Option<u32>,
+    ) -> Result<OrderView, ClientError> {
+        let path = ["v1", "orders"];
+        let call = Call {
+            key,
+            wait_s,
+            body: Some(encode(order)?),
+            ..Call::of(Method::POST, &path)
+        };
+        self.send(&call).await?.decode()
+    }
+
+    /// An order as it stands.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with status 404 when the server does not know it.
+    pub async fn order(&self, id: &str) -> Result<OrderView, ClientError> {
+        self.read(&["v1", "orders", id]).await
+    }
+
+    /// An order's whole history.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with status 404 when the server does not know it.
+    pub async fn events(&self, id: &str) -> Result<EventsView, ClientError> {
+        self.read(&["v1", "orders", id, "events"]).await
+    }
+
+    /// Asks for an order's cancellation. The order says later whether it was granted.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] when it is too late, with the reason.
+    pub async fn cancel(&self, id: &str, cancel: &CancelBody, key: Option<&str>) -> Result<(), ClientError> {
+        let path = ["v1", "orders", id, "cancel"];
+        let call = Call {
+            key,
+            body: Some(encode(cancel)?),
+            ..Call::of(Method::POST, &path)
+        };
+        self.send(&call).await.map(drop)
+    }
+
+    /// Creates or changes a channel. Idempotent.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with what is wrong, or a failure of the transport.
+    pub async fn put_channel(&self, id: &str, channel: &ChannelBody) -> Result<(), ClientError> {
+        self.put(&["v1", "channels", id], channel).await
+    }
+
+    /// Replaces a channel's menu. Idempotent.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with what is wrong, or a failure of the transport.
+    pub async fn put_menu(&self, id: &str, menu: &MenuBody) -> Result<(), ClientError> {
+        self.put(&["v1", "channels", id, "menu"], menu).await
+    }
+
+    /// Creates or changes a courier. Idempotent.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with what is wrong, or a failure of the transport.
+    pub async fn put_courier(&self, id: &str, courier: &CourierBody) -> Result<(), ClientError> {
+        self.put(&["v1", "couriers", id], courier).await
+    }
+
+    /// All channels.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or its answer is not understood.
+    pub async fn channels(&self) -> Result<ChannelList, ClientError> {
+        self.read(&["v1", "channels"]).await
+    }
+
+    /// A channel's capacity ledger.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with status 404 when the server does not know the channel.
+    pub async fn capacity(&self, id: &str) -> Result<CapacityView, ClientError> {
+        self.read(&["v1", "channels", id, "capacity"]).await
+    }
+
+    async fn read<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, ClientError> {
+        self.send(&Call::get(path)).await?.decode()
+    }
+
+    async fn put(&self, path: &[&str], body: &impl Serialize) -> Result<(), ClientError> {
+        let call = Call {
+            body: Some(encode(body)?),
+            ..Call::of(Method::PUT, path)
+        };
+        self.send(&call).await.map(drop)
+    }
+}
+
+fn encode(body: &impl Serialize) -> Result<Vec<u8>, ClientError> {
+    serde_json::to_vec(body).map_err(ClientError::Body)
+}

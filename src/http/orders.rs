@@ -1,0 +1,207 @@
+//! `/v1/orders`: submit, read, cancel, repair.
+
+use super::conditions::{PREFERENCE_APPLIED, etag, is_unchanged, preferred_wait};
+use super::extract::{Change, Id};
+use super::problem::{AnyProblem, Problem};
+use super::{Gateway, versioned};
+use crate::api::{CancelBody, OrderBody, OrderView, ResolveBody, StatusView};
+use actors::{Placed, Platform, Versioned};
+use axum::extract::State;
+use axum::http::header::{ETAG, LOCATION};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use domain::ids::OrderId;
+use domain::order::{Details, Draft, Order, OrderStatus};
+use domain::saga::{Command, Step};
+use serde::Deserialize;
+use std::time::Duration;
+
+/// Says that the answer is that of an earlier request with the same key.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// Longest text that an operator or customer gives as a reason, in bytes.
+const REASON_BYTES_MAX: usize = 500;
+
+/// A body that says nothing: `{}`, or absent.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+/// Submits an order. It is durable when the answer comes; its quote follows with routing. With the same
+/// `Idempotency-Key` and body the first answer comes again (`Idempotent-Replayed: true`). With `Prefer: wait=N` the
+/// answer comes when the order is confirmed or over, or after N seconds (at most 30), and shows it as it is then.
+#[utoipa::path(post, path = "/v1/orders", tag = "orders", request_body = OrderBody,
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters"),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: answer when the outcome is known, at most N seconds later"),
+    ),
+    responses((status = 201, description = "the order, and where it is", body = OrderView), AnyProblem))]
+pub(super) async fn submit(State(gateway): State<Gateway>, change: Change<OrderBody>) -> Result<Response, Problem> {
+    let platform = gateway.platform();
+    let details = check(platform, change.body)?;
+    let Placed { mut order, replayed } = platform.place(details, change.key).await?;
+    let mut headers = HeaderMap::new();
+    if replayed {
+        headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    if let Some(wait) = preferred_wait(&change.headers)
+        && let Some(outcome) = outcome_of(&gateway, order.state.id, wait).await?
+    {
+        order = outcome;
+        if let Ok(applied) = HeaderValue::from_str(&format!("wait={}", wait.as_secs())) {
+            headers.insert(PREFERENCE_APPLIED, applied);
+        }
+    }
+    if let Ok(location) = HeaderValue::from_str(&format!("/v1/orders/{}", order.state.id)) {
+        headers.insert(LOCATION, location);
+    }
+    Ok((headers, answer(StatusCode::CREATED, &order)).into_response())
+}
+
+/// Checks what can be checked before the order exists: its fields, and the menus of those that serve the restaurant.
+fn check(platform: &Platform, body: OrderBody) -> Result<Details, Problem> {
+    let details = Draft::from(body).check(platform.clock().now()).map_err(Problem::invalid)?;
+    let serving = platform.directory().serving(&details.restaurant_id);
+    let channels: Vec<_> = serving.into_iter().map(|channel| channel.state).collect();
+    let problems = routing::check_menu(&details, &channels);
+    if problems.is_empty() { Ok(details) } else { Err(Problem::invalid(problems)) }
+}
+
+/// The order once it is confirmed or over, or as it is after `wait`. `None`: as many as may wait do so already.
+async fn outcome_of(gateway: &Gateway, id: OrderId, wait: Duration) -> Result<Option<Versioned<Order>>, Problem> {
+    let Ok(_permit) = gateway.waits.try_acquire() else { return Ok(None) };
+    // Subscribed before it is read, so that no change falls between the two.
+    let mut changes = gateway.platform().subscribe(id);
+    let order = gateway.platform().order(id).await?;
+    if is_known(&order) {
+        return Ok(Some(order));
+    }
+    let known = changes.wait_for(|change| change.as_ref().is_some_and(is_known));
+    tokio::select! {
+        outcome = tokio::time::timeout(wait, known) => {
+            if let Ok(Ok(outcome)) = outcome && let Some(outcome) = outcome.as_ref() {
+                return Ok(Some(outcome.clone()));
+            }
+        }
+        () = gateway.stopping.cancelled() => {}
+    }
+    Ok(Some(gateway.platform().order(id).await?))
+}
+
+fn is_known(order: &Versioned<Order>) -> bool {
+    order.state.status != OrderStatus::Pending
+}
+
+fn answer(status: StatusCode, order: &Versioned<Order>) -> Response {
+    versioned(status, order.seq, &OrderView::new(&order.state, order.seq))
+}
+
+/// An order as it stands.
+#[utoipa::path(get, path = "/v1/orders/{id}", tag = "orders",
+    params(("id" = String, Path, description = "the order"),
+        ("If-None-Match" = Option<String>, Header, description = "an ETag: 304 if the order is still at that version")),
+    responses((status = 200, description = "the order", body = OrderView),
+        (status = 304, description = "it is as it was"), AnyProblem))]
+pub(super) async fn get(
+    State(gateway): State<Gateway>,
+    Id(id): Id<OrderId>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let order = gateway.platform().order(id).await?;
+    if is_unchanged(&headers, order.seq) {
+        return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag(order.seq))]).into_response());
+    }
+    Ok(answer(StatusCode::OK, &order))
+}
+
+/// An order's status alone.
+#[utoipa::path(get, path = "/v1/orders/{id}/status", tag = "orders",
+    params(("id" = String, Path, description = "the order")),
+    responses((status = 200, description = "its status", body = StatusView),
+        (status = 304, description = "it is as it was"), AnyProblem))]
+pub(super) async fn status(
+    State(gateway): State<Gateway>,
+    Id(id): Id<OrderId>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let order = gateway.platform().order(id).await?;
+    if is_unchanged(&headers, order.seq) {
+        return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag(order.seq))]).into_response());
+    }
+    let view = StatusView { id: id.to_string(), status: order.state.status.to_string(), version: order.seq.0 };
+    Ok(versioned(StatusCode::OK, order.seq, &view))
+}
+
+/// Cancels an order: allowed until it is picked up, and done once everything done is undone. Asking again is harmless.
+#[utoipa::path(post, path = "/v1/orders/{id}/cancel", tag = "orders", request_body = Option<CancelBody>,
+    params(("id" = String, Path, description = "the order"),
+        ("If-Match" = Option<String>, Header, description = "the version it is meant for"),
+        ("Idempotency-Key" = Option<String>, Header, description = "makes asking again safe")),
+    responses((status = 200, description = "it is cancelled", body = OrderView),
+        (status = 202, description = "it is being undone", body = OrderView), AnyProblem))]
+pub(super) async fn cancel(
+    State(gateway): State<Gateway>,
+    Id(id): Id<OrderId>,
+    change: Change<Option<CancelBody>>,
+) -> Result<Response, Problem> {
+    let options = change.options();
+    let reason = change.body.and_then(|body| body.reason).unwrap_or_else(|| "cancelled by request".to_owned());
+    check_text("/reason", &reason)?;
+    let applied = gateway.platform().command(id, Command::Cancel { reason }, options).await?;
+    let over = applied.entity.state.status == OrderStatus::Cancelled;
+    Ok(answer(if over { StatusCode::OK } else { StatusCode::ACCEPTED }, &applied.entity))
+}
+
+/// Tries everything that is stuck once more.
+#[utoipa::path(post, path = "/v1/orders/{id}/retry", tag = "orders",
+    params(("id" = String, Path, description = "the order"),
+        ("If-Match" = Option<String>, Header, description = "the version it is meant for"),
+        ("Idempotency-Key" = Option<String>, Header, description = "makes asking again safe")),
+    responses((status = 202, description = "it is being tried", body = OrderView), AnyProblem))]
+pub(super) async fn retry(
+    State(gateway): State<Gateway>,
+    Id(id): Id<OrderId>,
+    change: Change<Option<Nothing>>,
+) -> Result<Response, Problem> {
+    let applied = gateway.platform().command(id, Command::Retry, change.options()).await?;
+    Ok(answer(StatusCode::ACCEPTED, &applied.entity))
+}
+
+/// Declares something that is stuck to be settled, by an operator's word.
+#[utoipa::path(post, path = "/v1/orders/{id}/resolve", tag = "orders", request_body = ResolveBody,
+    params(("id" = String, Path, description = "the order"),
+        ("If-Match" = Option<String>, Header, description = "the version it is meant for"),
+        ("Idempotency-Key" = Option<String>, Header, description = "makes asking again safe")),
+    responses((status = 200, description = "it is settled, and nothing else is pending", body = OrderView),
+        (status = 202, description = "it is settled; other things are pending", body = OrderView), AnyProblem))]
+pub(super) async fn resolve(
+    State(gateway): State<Gateway>,
+    Id(id): Id<OrderId>,
+    change: Change<ResolveBody>,
+) -> Result<Response, Problem> {
+    let options = change.options();
+    let ResolveBody { step, round, note } = change.body;
+    let Some(step) = Step::ALL.into_iter().find(|known| known.as_str() == step) else {
+        let known: Vec<_> = Step::ALL.iter().map(|step| step.as_str()).collect();
+        return Err(Problem::field("/step", format!("is no step; steps are {}", known.join(", "))));
+    };
+    if note.trim().is_empty() {
+        return Err(Problem::field("/note", "must not be empty: say how it was settled"));
+    }
+    check_text("/note", &note)?;
+    let applied = gateway.platform().command(id, Command::Resolve { step, round, note }, options).await?;
+    let over = applied.entity.state.is_settled();
+    Ok(answer(if over { StatusCode::OK } else { StatusCode::ACCEPTED }, &applied.entity))
+}
+
+/// Checks a text that is kept with an order.
+pub(super) fn check_text(pointer: &str, text: &str) -> Result<(), Problem> {
+    if text.len() > REASON_BYTES_MAX {
+        let detail = format!("is {} bytes long; at most {REASON_BYTES_MAX} are allowed", text.len());
+        return Err(Problem::field(pointer, detail));
+    }
+    if text.contains('\0') {
+        return Err(Problem::field(pointer, "must not contain the character NUL"));
+    }
+    Ok(())
+}

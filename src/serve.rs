@@ -1,0 +1,211 @@
+//! The composition root: from settings to a serving node, and back down.
+
+use crate::clock::{BusinessClock, RandomIds};
+use crate::data_dir::{DataDir, DataDirError};
+use crate::demo::{self, DemoError};
+use crate::http::{self, AppState, HttpLimits};
+use crate::participants::draw::InvalidSetting;
+use crate::participants::guard::{GuardConfig, Guarded};
+use crate::participants::http::{HttpKitchens, HttpPayments};
+use crate::participants::simulated::{SimulatedKitchens, SimulatedPayments};
+use crate::participants::wall;
+use crate::settings::{CourierKind, ParticipantKind, ParticipantSettings, Settings, StorePlace};
+use crate::world::{Roles, World};
+use actors::{CallError, Platform, Ports, Readiness};
+use domain::ports::{Clock, Kitchens, OrderObserver, Payments, Store, StoreError};
+use domain::shard::ShardId;
+use metrics_exporter_prometheus::BuildError;
+use persistence::{GroupJournal, JournalHandle, MemoryStore, PostgresStore, SqliteStore};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// How long a stopping server still answers after it has said, at `/readyz`, that it stops.
+const LINGER: Duration = Duration::from_millis(200);
+/// How long the journal may take to commit what it holds.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the recovery is looked at.
+const GLANCE: Duration = Duration::from_millis(5);
+
+/// Why the server does not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The data directory is in use or cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The store cannot be opened.
+    #[error("the store cannot be opened")]
+    Store(#[from] StoreError),
+    /// A participant is configured wrongly.
+    #[error("a participant's setting is wrong")]
+    Participant(#[from] InvalidSetting),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Which address.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The listener broke.
+    #[error("the HTTP server ended")]
+    Http(#[source] std::io::Error),
+    /// The figures cannot be kept.
+    #[error("the figures cannot be kept")]
+    Figures(#[from] BuildError),
+    /// The actors do not start.
+    #[error("the actors do not start")]
+    Actors(#[from] CallError),
+    /// The demonstration data cannot be created.
+    #[error("the demonstration data cannot be created")]
+    Demo(#[from] DemoError),
+    /// Another node has taken over.
+    #[error("another node took over shard {0}: it writes to the same store, and this one must not any more")]
+    Fenced(ShardId),
+}
+
+/// Serves until `shutdown` is done or the node is fenced. `announce` gets the address once orders can be taken.
+///
+/// # Errors
+/// See [`ServeError`].
+pub async fn serve(
+    settings: &Settings,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+    announce: impl FnOnce(SocketAddr, &Platform),
+) -> Result<(), ServeError> {
+    let _held = match settings.store.place() {
+        StorePlace::Sqlite(_) => Some(DataDir::take(&settings.store.data_dir)?),
+        StorePlace::Memory | StorePlace::Postgres(_) => None,
+    };
+    let address = format!("{}:{}", settings.http.host, settings.http.port);
+    let listening = |source| ServeError::Listen { address: address.clone(), source };
+    // Taken before anything else is done, so that a port in use harms nobody.
+    let listener = TcpListener::bind(&address).await.map_err(listening)?;
+    let bound = listener.local_addr().map_err(listening)?;
+    let prometheus = http::figures()?.install_recorder()?;
+    let node = Node::start(settings).await?;
+    node.recovered().await;
+    if settings.demo.enabled {
+        demo::create(&node.platform).await?;
+    }
+    announce(bound, &node.platform);
+    let app = AppState {
+        platform: node.platform.clone(),
+        prometheus,
+        webhook_secrets: settings.participants.signing_secrets.clone().into(),
+        limits: limits(settings),
+        cors_origin: Some(settings.http.cors_origin.clone()).filter(|origin| !origin.is_empty()),
+    };
+    node.serve(listener, app, shutdown).await
+}
+
+fn limits(settings: &Settings) -> HttpLimits {
+    let request_ms = u64::try_from(settings.http.request_timeout.as_millis()).unwrap_or(u64::MAX);
+    HttpLimits {
+        body_bytes_max: settings.http.body_bytes_max,
+        connections_max: settings.http.connections_max,
+        request_ms_max: request_ms,
+        ..HttpLimits::default()
+    }
+}
+
+struct Node {
+    platform: Platform,
+    journal: JournalHandle,
+}
+
+impl Node {
+    async fn start(settings: &Settings) -> Result<Self, ServeError> {
+        let store = open(settings).await?;
+        let clock: Arc<dyn Clock> = Arc::new(BusinessClock::of(&*store, settings.time.scale).await?);
+        let name = format!("uoop-{}", std::process::id());
+        let shards: Vec<ShardId> = store.shard_map().all().collect();
+        let owned = store.acquire(&name, &shards).await?;
+        let journal = GroupJournal::start(&store, &owned, &name, &settings.store.journal());
+        let world = World::new(roles(&settings.participants), Arc::clone(&clock));
+        let (payments, kitchens) = participants(&settings.participants)?;
+        let ports = Ports {
+            store,
+            journal: journal.journal(),
+            clock,
+            ids: Arc::new(RandomIds::default()),
+            payments,
+            kitchens,
+            observers: vec![Arc::clone(&world) as Arc<dyn OrderObserver>],
+            policy: settings.policy().scaled(settings.time.scale),
+        };
+        let platform = Platform::start(ports, settings.actors.options()).await?;
+        world.join(platform.clone());
+        Ok(Self { platform, journal })
+    }
+
+    async fn recovered(&self) {
+        while self.platform.readiness() == Readiness::Recovering {
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+
+    async fn serve(
+        mut self,
+        listener: TcpListener,
+        app: AppState,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), ServeError> {
+        let platform = self.platform.clone();
+        let stopping = async move {
+            shutdown.await;
+            platform.drain();
+            tokio::time::sleep(LINGER).await;
+        };
+        let served = tokio::select! {
+            served = http::serve(listener, app, stopping) => served.map_err(ServeError::Http),
+            Some(shard) = self.journal.next_fenced() => {
+                self.platform.fail(format!("another node took over shard {shard}"));
+                Err(ServeError::Fenced(shard))
+            }
+        };
+        self.platform.stop().await;
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.journal.close()).await.is_err() {
+            tracing::warn!("the store did not take what was still to be committed; nobody was told that it had");
+        }
+        served
+    }
+}
+
+async fn open(settings: &Settings) -> Result<Arc<dyn Store>, StoreError> {
+    let shards = settings.store.shards;
+    Ok(match settings.store.place() {
+        StorePlace::Memory => Arc::new(MemoryStore::new(shards)),
+        StorePlace::Sqlite(path) => Arc::new(SqliteStore::open(&path, shards, &settings.store.sqlite()).await?),
+        StorePlace::Postgres(url) => {
+            Arc::new(PostgresStore::connect(url.expose(), shards, &settings.store.postgres()).await?)
+        }
+    })
+}
+
+fn roles(participants: &ParticipantSettings) -> Roles {
+    Roles {
+        kitchens: participants.kitchens == ParticipantKind::Simulated,
+        couriers: participants.couriers == CourierKind::Simulated,
+    }
+}
+
+type Participants = (Arc<dyn Payments>, Arc<dyn Kitchens>);
+
+fn participants(settings: &ParticipantSettings) -> Result<Participants, ServeError> {
+    let simulated = settings.simulated.config();
+    let payments: Arc<dyn Payments> = match settings.http_payments() {
+        None => Arc::new(SimulatedPayments::new(simulated)),
+        Some(config) => Arc::new(HttpPayments::new(&config, wall::system())?),
+    };
+    let kitchens: Arc<dyn Kitchens> = match settings.http_kitchens() {
+        // They decide in their answers; who reports the cooking is the world.
+        None => Arc::new(SimulatedKitchens::new(simulated, Arc::new(|_, _| {}))),
+        Some(config) => Arc::new(HttpKitchens::new(&config, wall::system())?),
+    };
+    let guard = settings.guard();
+    // A payment provider serves everybody: its limit is not that of one kitchen.
+    let payment_guard = GuardConfig { concurrent_max: guard.concurrent_max.saturating_mul(16), ..guard };
+    Ok((Arc::new(Guarded::new(payments, payment_guard)), Arc::new(Guarded::new(kitchens, guard))))
+}

@@ -1,0 +1,254 @@
+//! Every key there is, and what its value may be.
+
+use super::secret::{REDACTED, without_password};
+use crate::participants::signature::Secret;
+use config::ValueKind;
+
+/// A key and its rule.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// Its path, with dots.
+    pub(super) path: &'static str,
+    /// What its value may be.
+    pub(super) rule: Rule,
+}
+
+/// What a value may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Rule {
+    /// A whole number from the first to the second.
+    Whole(i64, i64),
+    /// A power of two from 1 to this.
+    PowerOfTwo(i64),
+    /// A number from 0 to 100.
+    Percent,
+    /// True or false.
+    Flag,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// Any text but the empty one.
+    Text,
+    /// Nothing, `*`, or origins of web pages, separated by commas.
+    Origins,
+    /// Nothing, or an address at which HTTP is spoken.
+    HttpAddress,
+    /// Nothing, `memory:`, or the address of a Postgres database.
+    StoreAddress,
+    /// A list of signing secrets, which are not shown.
+    Secrets,
+    /// What `tracing` takes as a filter.
+    LogFilter,
+}
+
+use Rule::{Flag, HttpAddress, LogFilter, OneOf, Origins, Percent, PowerOfTwo, Secrets, StoreAddress, Text, Whole};
+
+const fn key(path: &'static str, rule: Rule) -> Key {
+    Key { path, rule }
+}
+
+/// The longest technical length: an hour.
+const HOUR_MS: i64 = 3_600_000;
+/// The longest business length: a week.
+const WEEK_MS: i64 = 7 * 24 * HOUR_MS;
+/// An upper bound for numbers of things that are held in memory.
+const MANY: i64 = 1_000_000;
+const SIMULATED_OR_HTTP: Rule = OneOf(&["simulated", "http"]);
+
+/// All keys, in the order of `config/default.toml`.
+pub(super) static KEYS: &[Key] = &[
+    key("http.host", Text),
+    key("http.port", Whole(0, 65_535)),
+    key("http.body_bytes_max", Whole(1_024, 64 * 1_024 * 1_024)),
+    key("http.cors_origin", Origins),
+    key("http.connections_max", Whole(1, MANY)),
+    key("http.request_timeout_ms", Whole(100, HOUR_MS)),
+    key("http.throttle_ttl_s", Whole(1, 86_400)),
+    key("http.throttle_limit", Whole(0, 1_000_000_000)),
+    key("store.data_dir", Text),
+    key("store.database_url", StoreAddress),
+    key("store.shards", PowerOfTwo(4_096)),
+    key("store.write_connections", Whole(1, 64)),
+    key("store.read_connections", Whole(1, 256)),
+    key("store.journal_writers", Whole(1, 63)),
+    key("store.batch_rows_max", Whole(1, 16_384)),
+    key("store.queue_rows_max", Whole(1, MANY)),
+    key("time.scale", Whole(1, 100_000)),
+    key("policy.ticket_acceptance_ms", Whole(1, HOUR_MS)),
+    key("policy.hold_ttl_ms", Whole(1, 24 * HOUR_MS)),
+    key("policy.tombstone_ttl_ms", Whole(1, 24 * HOUR_MS)),
+    key("policy.dispatch_lead_ms", Whole(0, WEEK_MS)),
+    key("policy.no_courier_limit_ms", Whole(1, WEEK_MS)),
+    key("policy.authorization_margin_ms", Whole(0, WEEK_MS)),
+    key("policy.reroutes_max", Whole(0, 10)),
+    key("policy.slot_ms", Whole(60_000, 24 * HOUR_MS)),
+    key("policy.capture_at", OneOf(&["confirmed", "picked_up", "delivered"])),
+    key("policy.internal.timeout_ms", Whole(1, HOUR_MS)),
+    key("policy.internal.attempts_max", Whole(1, 100)),
+    key("policy.internal.persistent_attempts_max", Whole(1, 10_000)),
+    key("policy.internal.backoff_ms", Whole(1, HOUR_MS)),
+    key("policy.internal.backoff_ms_max", Whole(1, HOUR_MS)),
+    key("policy.payment.timeout_ms", Whole(1, HOUR_MS)),
+    key("policy.payment.attempts_max", Whole(1, 100)),
+    key("policy.payment.persistent_attempts_max", Whole(1, 10_000)),
+    key("policy.payment.backoff_ms", Whole(1, HOUR_MS)),
+    key("policy.payment.backoff_ms_max", Whole(1, HOUR_MS)),
+    key("policy.kitchen.timeout_ms", Whole(1, HOUR_MS)),
+    key("policy.kitchen.attempts_max", Whole(1, 100)),
+    key("policy.kitchen.persistent_attempts_max", Whole(1, 10_000)),
+    key("policy.kitchen.backoff_ms", Whole(1, HOUR_MS)),
+    key("policy.kitchen.backoff_ms_max", Whole(1, HOUR_MS)),
+    key("actors.shard_commands_max", Whole(1, MANY)),
+    key("actors.channel_mailbox_max", Whole(1, MANY)),
+    key("actors.idle_ms", Whole(100, 24 * HOUR_MS)),
+    key("actors.restart_backoff_ms", Whole(1, HOUR_MS)),
+    key("actors.restart_backoff_ms_max", Whole(1, HOUR_MS)),
+    key("actors.restarts_max", Whole(0, 1_000)),
+    key("actors.restart_window_ms", Whole(1, 24 * HOUR_MS)),
+    key("participants.payments", SIMULATED_OR_HTTP),
+    key("participants.payments_url", HttpAddress),
+    key("participants.kitchens", SIMULATED_OR_HTTP),
+    key("participants.kitchens_url", HttpAddress),
+    key("participants.couriers", OneOf(&["simulated", "external"])),
+    key("participants.signing_secrets", Secrets),
+    key("participants.timeout_ms", Whole(1, HOUR_MS)),
+    key("participants.breaker_failures", Whole(1, 1_000)),
+    key("participants.breaker_open_ms", Whole(1, HOUR_MS)),
+    key("participants.concurrency_max", Whole(1, 10_000)),
+    key("participants.simulated.seed", Whole(0, i64::MAX)),
+    key("participants.simulated.latency_ms_min", Whole(0, HOUR_MS)),
+    key("participants.simulated.latency_ms_max", Whole(0, HOUR_MS)),
+    key("participants.simulated.decline_pct", Percent),
+    key("participants.simulated.refuse_pct", Percent),
+    key("demo.enabled", Flag),
+    key("log.filter", LogFilter),
+    key("log.format", OneOf(&["text", "json"])),
+];
+
+/// The key of this path.
+pub(super) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// Whether keys lie below this path.
+pub(super) fn is_section(path: &str) -> bool {
+    let below = |key: &Key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
+    KEYS.iter().any(below)
+}
+
+/// The key most like what was written, whatever separates its parts; also when only its last part was written.
+pub(super) fn nearest(written: &str) -> Option<&'static str> {
+    let likeness = |path: &str| {
+        let written = written.replace('"', "").replace('.', "_");
+        let last = path.rsplit('.').next().unwrap_or(path);
+        let whole = strsim::normalized_damerau_levenshtein(&written, &path.replace('.', "_"));
+        // Slightly less, so that a whole path wins over one that merely ends alike.
+        whole.max(0.95 * strsim::normalized_damerau_levenshtein(&written, last))
+    };
+    let best = KEYS.iter().map(|key| (likeness(key.path), key.path));
+    let (likeness, path) = best.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    (likeness >= 0.6).then_some(path)
+}
+
+impl Key {
+    /// Its form as an environment variable.
+    pub(super) fn variable(&self) -> String {
+        format!("UOOP_{}", self.path.to_uppercase().replace('.', "__"))
+    }
+}
+
+impl Rule {
+    /// The value in the form in which it is kept, if it is one that this rule allows.
+    pub(super) fn check(self, value: &ValueKind) -> Option<ValueKind> {
+        let fine = match (self, value) {
+            (Whole(min, max), ValueKind::I64(number)) => (min..=max).contains(number),
+            (PowerOfTwo(max), ValueKind::I64(number)) => {
+                *number <= max && u64::try_from(*number).is_ok_and(u64::is_power_of_two)
+            }
+            (Percent, ValueKind::Float(number)) => (0.0..=100.0).contains(number),
+            (Percent, ValueKind::I64(number)) => {
+                let number = u8::try_from(*number).ok().filter(|number| *number <= 100)?;
+                return Some(ValueKind::Float(number.into()));
+            }
+            (Flag, ValueKind::Boolean(_)) => true,
+            (OneOf(words), ValueKind::String(text)) => words.contains(&text.as_str()),
+            (Text, ValueKind::String(text)) => !text.trim().is_empty(),
+            (Origins, ValueKind::String(text)) => text.is_empty() || text == "*" || text.split(',').all(is_origin),
+            (HttpAddress, ValueKind::String(text)) => text.is_empty() || has_host(text, &["http://", "https://"]),
+            (StoreAddress, ValueKind::String(text)) => {
+                text.is_empty() || text == "memory:" || has_host(text, &["postgres://", "postgresql://"])
+            }
+            (Secrets, ValueKind::Array(items)) => items
+                .iter()
+                .all(|item| matches!(&item.kind, ValueKind::String(text) if text.parse::<Secret>().is_ok())),
+            (LogFilter, ValueKind::String(text)) => tracing_subscriber::EnvFilter::try_new(text).is_ok(),
+            _ => false,
+        };
+        fine.then(|| value.clone())
+    }
+
+    /// What a variable or a flag says, which is always text.
+    pub(super) fn read(self, text: &str) -> ValueKind {
+        let as_text = || ValueKind::String(text.to_owned());
+        match self {
+            Whole(..) | PowerOfTwo(_) => text.trim().parse().map_or_else(|_| as_text(), ValueKind::I64),
+            Percent => text.trim().parse().map_or_else(|_| as_text(), ValueKind::Float),
+            Flag => text.trim().parse().map_or_else(|_| as_text(), ValueKind::Boolean),
+            Secrets => {
+                let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+                ValueKind::Array(items.map(config::Value::from).collect())
+            }
+            OneOf(_) | Text | Origins | HttpAddress | StoreAddress | LogFilter => as_text(),
+        }
+    }
+
+    /// What would be right.
+    pub(super) fn expected(self) -> String {
+        match self {
+            Whole(min, i64::MAX) => format!("a whole number from {min}"),
+            Whole(min, max) => format!("a whole number from {min} to {max}"),
+            PowerOfTwo(max) => format!("a power of two from 1 to {max}"),
+            Percent => "a number from 0 to 100".into(),
+            Flag => "true or false".into(),
+            OneOf(words) => words
+                .iter()
+                .map(|word| format!("{word:?}"))
+                .collect::<Vec<_>>()
+                .join(" or "),
+            Text => "a text that is not empty".into(),
+            Origins => r#""", "*", or origins like "https://shop.example" separated by commas"#.into(),
+            HttpAddress => r#""" or an address like "https://host/path""#.into(),
+            StoreAddress => r#""", "memory:" or an address like "postgres://user:password@host:5432/database""#.into(),
+            Secrets => "a list of secrets of 24 to 64 bytes, as they are or as \"whsec_\" and their base64".into(),
+            LogFilter => r#"a filter like "info" or "warn,uoop=debug""#.into(),
+        }
+    }
+
+    /// The value as TOML, without what must not be shown.
+    pub(super) fn shown(self, value: &ValueKind) -> String {
+        match (self, value) {
+            (_, ValueKind::Array(items)) => {
+                let items = items.iter().map(|item| self.shown(&item.kind));
+                format!("[{}]", items.collect::<Vec<_>>().join(", "))
+            }
+            (Secrets, _) => format!("{REDACTED:?}"),
+            (HttpAddress | StoreAddress, ValueKind::String(text)) => format!("{:?}", without_password(text)),
+            (_, ValueKind::String(text)) => format!("{text:?}"),
+            (_, ValueKind::Float(number)) => format!("{number:?}"),
+            (_, ValueKind::Table(_)) => "a section".into(),
+            (_, other) => other.to_string(),
+        }
+    }
+}
+
+fn has_host(address: &str, schemes: &[&str]) -> bool {
+    let rest = schemes.iter().find_map(|scheme| address.strip_prefix(scheme));
+    let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next());
+    host.is_some_and(|host| !host.is_empty() && !host.starts_with(':')) && !address.contains(char::is_whitespace)
+}
+
+/// Whether it is what a browser sends as `Origin`: scheme, host and port, nothing after them.
+fn is_origin(text: &str) -> bool {
+    let text = text.trim();
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', '*', ' ']))
+}

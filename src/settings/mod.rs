@@ -1,0 +1,78 @@
+//! What a deployment can set, and where each value comes from.
+//!
+//! Layers, the later winning: the embedded `config/default.toml`, the embedded profile, a file, the plain environment
+//! variables (`DB_HOST`, `PORT`, …), `DATABASE_URL`, the `UOOP_…` form of every key, and flags. Every layer is checked
+//! by itself against [`keys`], so a mistake is reported with the key, its source and what would be right; then the
+//! layers are merged by the `config` crate into [`Settings`].
+//!
+//! *Architecture invariant*: nothing but this module reads configuration files or environment variables of `uoop`.
+
+mod args;
+mod error;
+mod keys;
+mod layer;
+mod load;
+mod log;
+mod profile;
+mod secret;
+mod sections;
+mod validate;
+mod variables;
+
+#[cfg(test)]
+mod tests;
+
+pub use args::SettingsArgs;
+pub use error::{Problem, SettingsError};
+pub use load::{Entry, Flag, Loaded, Sources};
+pub use log::{LogError, start_log, start_log_of_tool};
+pub use profile::Profile;
+pub use secret::Address;
+pub use sections::{
+    ActorSettings, CourierKind, DemoSettings, HttpSettings, LogFormat, LogSettings, ParticipantKind,
+    ParticipantSettings, SimulatedSettings, StorePlace, StoreSettings, TimeSettings,
+};
+
+use domain::policy::Policy;
+use serde::Deserialize;
+
+/// The effective configuration. Its `Debug` form shows no secrets.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The HTTP interface.
+    pub http: HttpSettings,
+    /// Where orders are kept, and how they are written.
+    pub store: StoreSettings,
+    /// The pace of business time.
+    pub time: TimeSettings,
+    policy: Policy,
+    /// Limits of the actors.
+    pub actors: ActorSettings,
+    /// Who pays, cooks and carries.
+    pub participants: ParticipantSettings,
+    /// Demonstration data.
+    pub demo: DemoSettings,
+    /// What is logged, and how.
+    pub log: LogSettings,
+}
+
+impl Settings {
+    /// The settings of a profile alone, with nothing from the environment.
+    ///
+    /// # Errors
+    /// The profile cannot run by itself: `production` needs the addresses of its participants.
+    pub fn of_profile(profile: Profile) -> Result<Self, SettingsError> {
+        let sources = Sources {
+            profile: Some(profile),
+            ..Sources::default()
+        };
+        Ok(sources.load()?.settings)
+    }
+
+    /// The rules of the saga as configured, in wall lengths: stretch them with `policy().scaled(settings.time.scale)`
+    /// for a time line that runs faster.
+    pub const fn policy(&self) -> Policy {
+        self.policy
+    }
+}

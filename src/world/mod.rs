@@ -1,0 +1,97 @@
+//! The simulated world: kitchens that cook and couriers that drive, reporting as real ones do.
+//!
+//! What comes next follows from the order's own state, so the world survives a kill of the process like everything else:
+//! the first look at an order after a restart schedules what is due. Times follow the Meal Delivery Routing Problem (Reyes
+//! et al. 2018): two minutes each for parking before and leaving after a stop.
+
+mod plan;
+
+use actors::{CallError, CommandOptions, Platform};
+use dashmap::DashMap;
+use domain::ids::{OrderId, Seq};
+use domain::order::Order;
+use domain::ports::{Clock, OrderObserver};
+use domain::saga::Command;
+use plan::{Due, next};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// The pause before a report that the platform could not take is made again.
+const AGAIN: Duration = Duration::from_millis(500);
+/// How often that happens before the report is given up.
+const ATTEMPTS_MAX: u32 = 240;
+
+/// What the world plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roles {
+    /// The kitchens.
+    pub kitchens: bool,
+    /// The couriers.
+    pub couriers: bool,
+}
+
+/// The world. It watches every order, and reports what happens next to each.
+pub struct World {
+    roles: Roles,
+    clock: Arc<dyn Clock>,
+    platform: watch::Sender<Option<Platform>>,
+    scheduled: Arc<DashMap<OrderId, Due>>,
+}
+
+impl World {
+    /// A world that waits for its platform.
+    pub fn new(roles: Roles, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let (platform, _) = watch::channel(None);
+        Arc::new(Self { roles, clock, platform, scheduled: Arc::default() })
+    }
+
+    /// The platform to report to.
+    pub fn join(&self, platform: Platform) {
+        self.platform.send_replace(Some(platform));
+    }
+}
+
+impl OrderObserver for World {
+    fn observe(&self, id: OrderId, _seq: Seq, order: &Arc<Order>) {
+        let Some(due) = next(order, self.roles, self.clock.now()) else {
+            if order.is_settled() {
+                self.scheduled.remove(&id);
+            }
+            return;
+        };
+        // The same thing is due until it has happened; only something else is scheduled anew.
+        let before = self.scheduled.insert(id, due.clone());
+        if before.is_some_and(|before| before.same_as(&due)) {
+            return;
+        }
+        let wait_ms = due.at.ms_since(self.clock.now()).div_ceil(self.clock.scale().max(1));
+        let (platform, scheduled) = (self.platform.subscribe(), Arc::clone(&self.scheduled));
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+            if scheduled.get(&id).is_some_and(|current| current.same_as(&due)) {
+                report(platform, id, due).await;
+            }
+        });
+    }
+}
+
+async fn report(mut platform: watch::Receiver<Option<Platform>>, id: OrderId, due: Due) {
+    let platform = match platform.wait_for(Option::is_some).await {
+        Ok(platform) => platform.clone(),
+        Err(_) => None,
+    };
+    let Some(platform) = platform else { return };
+    for _ in 0..ATTEMPTS_MAX {
+        let command = Command::Report(due.report.clone());
+        match platform.command(id, command, CommandOptions::default()).await {
+            Ok(_) | Err(CallError::Fenced | CallError::Parked(_)) => return,
+            Err(CallError::Rejected(rejection)) => {
+                tracing::debug!(order = %id, %rejection, "the platform does not want a report");
+                return;
+            }
+            Err(_) => tokio::time::sleep(AGAIN).await,
+        }
+    }
+    tracing::warn!(order = %id, "a report was given up");
+}
