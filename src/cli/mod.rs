@@ -42,9 +42,7 @@ pub struct Cli {
     serve: ServeArgs,
 }
 
-// Parsed once per process: the largest variant's size costs nothing.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one, for the life of the process")]
 enum Command {
     /// Run the platform (the default)
     Serve(ServeArgs),

@@ -32,7 +32,13 @@ pub struct OrderArgs {
     #[command(subcommand)]
     command: OrderCommand,
     /// The server
-    #[arg(long, global = true, env = "UOOP_URL", value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(
+        long,
+        global = true,
+        env = "UOOP_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8080"
+    )]
     url: String,
     /// Print JSON as the server sends it, one object a line
     #[arg(long, global = true)]
@@ -90,7 +96,11 @@ impl OrderArgs {
                 let id = id.to_string();
                 let order = client.order(&id).await?;
                 // The history is only shown to people; for programs it has an address of its own.
-                let events = if self.json { None } else { Some(client.events(&id).await?) };
+                let events = if self.json {
+                    None
+                } else {
+                    Some(client.events(&id).await?)
+                };
                 answer_with(self.json, &order, || show::order(&order, events.as_ref()))?;
             }
             OrderCommand::Cancel { id, reason } => {
@@ -147,7 +157,14 @@ mod tests {
 
     #[test]
     fn flags_may_follow_the_command() {
-        let args = parse(&["get", "018bcfe5-6800-8001-8000-000000000001", "--url", "http://x:1", "--json"]).expect("fine");
+        let args = parse(&[
+            "get",
+            "018bcfe5-6800-8001-8000-000000000001",
+            "--url",
+            "http://x:1",
+            "--json",
+        ])
+        .expect("fine");
         assert_eq!((args.url.as_str(), args.json), ("http://x:1", true));
         assert!(matches!(args.command, OrderCommand::Get { .. }));
     }
@@ -167,6 +184,9 @@ mod tests {
         drop(listener);
         let args = parse(&["get", "018bcfe5-6800-8001-8000-000000000001", "--url", &url]).expect("fine");
         let error = args.run().await.expect_err("nobody listens").to_string();
-        assert!(error.starts_with(&format!("cannot reach {url}: is `uoop serve` running?")), "{error}");
+        assert!(
+            error.starts_with(&format!("cannot reach {url}: is `uoop serve` running?")),
+            "{error}"
+        );
     }
 }

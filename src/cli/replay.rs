@@ -103,15 +103,25 @@ impl ReplayArgs {
             report.write(&played.outcomes)?;
         }
         tell_kept(&played);
-        let text = if self.json { serde_json::to_string(&played.summary)? } else { played.summary.to_string() };
+        let text = if self.json {
+            serde_json::to_string(&played.summary)?
+        } else {
+            played.summary.to_string()
+        };
         answer(&(text + "\n"))?;
-        Ok(if played.summary.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if played.summary.is_complete() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
     }
 
     fn options(&self) -> Options {
         let against = match &self.url {
             Some(url) => Against::Running { url: url.clone() },
-            None => Against::Own { store: self.store.clone() },
+            None => Against::Own {
+                store: self.store.clone(),
+            },
         };
         Options {
             against,
@@ -129,7 +139,10 @@ impl ReplayArgs {
 
 fn tell_kept(played: &Replay) {
     if let Some(path) = &played.kept {
-        warn(&format!("orders are missing: the server's data and log are kept in {}", path.display()));
+        warn(&format!(
+            "orders are missing: the server's data and log are kept in {}",
+            path.display()
+        ));
     }
 }
 
@@ -167,12 +180,17 @@ impl Report {
             file.write_all(b"\n")
         });
         let path = self.path;
-        written.and_then(|()| file.flush()).map_err(|source| ReplayFailure::Report { path, source })
+        written
+            .and_then(|()| file.flush())
+            .map_err(|source| ReplayFailure::Report { path, source })
     }
 }
 
 fn percentage(text: &str) -> Result<f64, String> {
-    let percentage = text.parse::<f64>().ok().filter(|percentage| (0.0..=100.0).contains(percentage));
+    let percentage = text
+        .parse::<f64>()
+        .ok()
+        .filter(|percentage| (0.0..=100.0).contains(percentage));
     percentage.ok_or_else(|| "must be a number from 0 to 100".to_owned())
 }
 
@@ -199,10 +217,20 @@ mod tests {
     #[test]
     fn a_day_is_played_by_a_server_of_its_own_unless_one_is_named() {
         let options = parse(&["day"]).expect("fine").options();
-        assert_eq!((options.against, options.speed, options.origin), (Against::Own { store: None }, 240, ORIGIN));
+        assert_eq!(
+            (options.against, options.speed, options.origin),
+            (Against::Own { store: None }, 240, ORIGIN)
+        );
         let options = parse(&["day", "--store", "postgres://x"]).expect("fine").options();
-        assert_eq!(options.against, Against::Own { store: Some("postgres://x".into()) });
-        let options = parse(&["day", "--url", "http://x", "--speed", "60", "--origin", "-1.5,2"]).expect("fine").options();
+        assert_eq!(
+            options.against,
+            Against::Own {
+                store: Some("postgres://x".into())
+            }
+        );
+        let options = parse(&["day", "--url", "http://x", "--speed", "60", "--origin", "-1.5,2"])
+            .expect("fine")
+            .options();
         assert_eq!(options.against, Against::Running { url: "http://x".into() });
         assert_eq!((options.speed, options.origin), (60, Location { lat: -1.5, lng: 2.0 }));
     }

@@ -150,7 +150,11 @@ impl Problem {
                 kind: String::new(),
                 title: String::new(),
                 status,
-                detail: String::from_utf8_lossy(body).trim().chars().take(QUOTED_CHARS_MAX).collect(),
+                detail: String::from_utf8_lossy(body)
+                    .trim()
+                    .chars()
+                    .take(QUOTED_CHARS_MAX)
+                    .collect(),
                 errors: Vec::new(),
             },
         }

@@ -85,7 +85,9 @@ mod tests {
         for n in 0..100 {
             let at = spread(n);
             assert!((0.0..1.0).contains(&at));
-            tenths[(0..10).rfind(|tenth| at >= f64::from(*tenth) / 10.0).map_or(0, |t| usize::try_from(t).unwrap())] += 1;
+            tenths[(0..10)
+                .rfind(|tenth| at >= f64::from(*tenth) / 10.0)
+                .map_or(0, |t| usize::try_from(t).unwrap())] += 1;
         }
         assert!(tenths.iter().all(|count| (8..=12).contains(count)), "{tenths:?}");
     }

@@ -82,7 +82,11 @@ mod tests {
         let wanted = [event("7", "{\"a\":\n \"ü\"}"), event("8", "x")];
         for size in 1..stream.len() {
             let mut parser = Parser::default();
-            let events: Vec<_> = stream.as_bytes().chunks(size).flat_map(|bytes| parser.feed(bytes).unwrap()).collect();
+            let events: Vec<_> = stream
+                .as_bytes()
+                .chunks(size)
+                .flat_map(|bytes| parser.feed(bytes).unwrap())
+                .collect();
             assert_eq!(events, wanted, "in pieces of {size}");
         }
     }

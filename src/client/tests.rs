@@ -69,7 +69,12 @@ struct Reluctant {
 
 impl Reluctant {
     fn new(status: StatusCode, refusals: u32) -> Self {
-        Self { status, kind: "overloaded", refusals, asked: Arc::default() }
+        Self {
+            status,
+            kind: "overloaded",
+            refusals,
+            asked: Arc::default(),
+        }
     }
 
     const fn of_kind(mut self, kind: &'static str) -> Self {
@@ -92,7 +97,9 @@ impl Reluctant {
     }
 
     async fn serve(&self) -> Client {
-        let router = Router::new().route("/v1/orders", post(Self::answer)).route("/v1/orders/o", get(Self::answer));
+        let router = Router::new()
+            .route("/v1/orders", post(Self::answer))
+            .route("/v1/orders/o", get(Self::answer));
         let router = router.route("/v1/orders/o/cancel", post(Self::answer));
         serve(router.with_state(self.clone())).await
     }
@@ -103,7 +110,10 @@ async fn a_busy_server_is_asked_again_when_that_is_safe() {
     for status in [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS] {
         let server = Reluctant::new(status, 3);
         let client = server.serve().await;
-        assert_eq!(client.submit(&order(), Some("k"), None).await.expect("accepted").id, "o");
+        assert_eq!(
+            client.submit(&order(), Some("k"), None).await.expect("accepted").id,
+            "o"
+        );
         assert_eq!((server.asked(), client.retries()), (4, 3));
     }
     let server = Reluctant::new(StatusCode::SERVICE_UNAVAILABLE, 1);
@@ -124,11 +134,20 @@ async fn a_post_without_key_is_sent_once() {
 #[tokio::test]
 async fn a_conflict_is_waited_out_only_while_an_earlier_attempt_is_under_way() {
     let in_progress = Reluctant::new(StatusCode::CONFLICT, 2).of_kind("in-progress");
-    in_progress.serve().await.submit(&order(), Some("k"), None).await.expect("accepted");
+    in_progress
+        .serve()
+        .await
+        .submit(&order(), Some("k"), None)
+        .await
+        .expect("accepted");
     assert_eq!(in_progress.asked(), 3);
 
     let not_allowed = Reluctant::new(StatusCode::CONFLICT, 1).of_kind("not-allowed");
-    let cancelled = not_allowed.serve().await.cancel("o", &CancelBody::default(), Some("k")).await;
+    let cancelled = not_allowed
+        .serve()
+        .await
+        .cancel("o", &CancelBody::default(), Some("k"))
+        .await;
     assert_eq!(cancelled.expect_err("refused").status(), Some(409));
     assert_eq!(not_allowed.asked(), 1);
 }
@@ -146,7 +165,10 @@ async fn patience_ends() {
     };
     assert!(*attempts > 1, "{error}");
     assert_eq!((*attempts, error.status()), (server.asked(), Some(503)));
-    assert!(error.to_string().starts_with("try later (HTTP 503) (gave up after "), "{error}");
+    assert!(
+        error.to_string().starts_with("try later (HTTP 503) (gave up after "),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -158,7 +180,10 @@ async fn problems_are_told_with_their_fields_and_foreign_answers_are_quoted() {
     let invalid = (StatusCode::UNPROCESSABLE_ENTITY, problem.to_string());
     let router = Router::new()
         .route("/v1/orders", post(async || invalid))
-        .route("/v1/orders/o", get(async || (StatusCode::INTERNAL_SERVER_ERROR, "<p>oops</p>")))
+        .route(
+            "/v1/orders/o",
+            get(async || (StatusCode::INTERNAL_SERVER_ERROR, "<p>oops</p>")),
+        )
         .route("/v1/clock", get(async || "{\"now\":true}"));
     let client = serve(router).await;
     let error = client.submit(&order(), Some("k"), None).await.expect_err("refused");
@@ -167,9 +192,15 @@ async fn problems_are_told_with_their_fields_and_foreign_answers_are_quoted() {
         "the order is not valid (HTTP 422); /items/0/quantity: must be at least 1; /: x"
     );
     let error = client.order("o").await.expect_err("refused");
-    assert_eq!((error.to_string().as_str(), error.status()), ("<p>oops</p> (HTTP 500)", Some(500)));
+    assert_eq!(
+        (error.to_string().as_str(), error.status()),
+        ("<p>oops</p> (HTTP 500)", Some(500))
+    );
     let error = client.clock().await.expect_err("misunderstood").to_string();
-    assert!(error.contains("/v1/clock is not understood: invalid type: boolean"), "{error}");
+    assert!(
+        error.contains("/v1/clock is not understood: invalid type: boolean"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -179,10 +210,16 @@ async fn a_server_that_is_not_there_is_named() {
     drop(listener);
     let client = Client::new(&url, BRISK).expect("a fine address");
     let error = client.submit(&order(), None, None).await.expect_err("nobody listens");
-    assert_eq!(error.to_string(), format!("cannot reach {url}: is `uoop serve` running?"));
+    assert_eq!(
+        error.to_string(),
+        format!("cannot reach {url}: is `uoop serve` running?")
+    );
     for wrong in ["127.0.0.1:8080", "ftp://localhost", "nonsense", "http://"] {
         let error = Client::new(wrong, BRISK).expect_err(wrong).to_string();
-        assert!(error.starts_with(&format!("'{wrong}' is not a server's address: ")), "{error}");
+        assert!(
+            error.starts_with(&format!("'{wrong}' is not a server's address: ")),
+            "{error}"
+        );
     }
 }
 
@@ -194,14 +231,28 @@ async fn ids_stay_within_their_part_of_the_path() {
 
 /// Streams an order in three pieces and breaks off after each.
 async fn stream(State(asked): State<Arc<AtomicU32>>, headers: HeaderMap) -> Response {
-    let last = headers.get("last-event-id").map(|id| id.to_str().expect("text").to_owned());
-    let event = |view: OrderView| format!("id: {}\ndata: {}\n\n", view.version, serde_json::to_string(&view).unwrap());
+    let last = headers
+        .get("last-event-id")
+        .map(|id| id.to_str().expect("text").to_owned());
+    let event = |view: OrderView| {
+        format!(
+            "id: {}\ndata: {}\n\n",
+            view.version,
+            serde_json::to_string(&view).unwrap()
+        )
+    };
     let ask = asked.fetch_add(1, Ordering::SeqCst);
     let (wanted, body) = match ask {
-        0 => (None, event(view(1, "PENDING", false)) + &event(view(2, "CONFIRMED", false)) + "id: 3\ndata: {\"cut"),
+        0 => (
+            None,
+            event(view(1, "PENDING", false)) + &event(view(2, "CONFIRMED", false)) + "id: 3\ndata: {\"cut",
+        ),
         1 => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
         2 => (Some("2"), event(view(2, "CONFIRMED", false)) + ": heartbeat\n\n"),
-        3 => (Some("2"), event(view(4, "DELIVERED", false)) + &event(view(5, "DELIVERED", true))),
+        3 => (
+            Some("2"),
+            event(view(4, "DELIVERED", false)) + &event(view(5, "DELIVERED", true)),
+        ),
         _ => unreachable!("a settled order is asked for no more"),
     };
     assert_eq!(last.as_deref(), wanted, "stream {ask}");
@@ -211,13 +262,21 @@ async fn stream(State(asked): State<Arc<AtomicU32>>, headers: HeaderMap) -> Resp
 #[tokio::test]
 async fn a_broken_stream_is_taken_up_behind_the_last_version() {
     let asked = Arc::new(AtomicU32::new(0));
-    let router = Router::new().route("/v1/orders/o/stream", get(stream)).with_state(Arc::clone(&asked));
+    let router = Router::new()
+        .route("/v1/orders/o/stream", get(stream))
+        .with_state(Arc::clone(&asked));
     let client = serve(router).await;
     let mut seen = Vec::new();
-    let settled = client.watch("o", |view| seen.push((view.version, view.status.clone()))).await.expect("settled");
+    let settled = client
+        .watch("o", |view| seen.push((view.version, view.status.clone())))
+        .await
+        .expect("settled");
     let wanted = [(1, "PENDING"), (2, "CONFIRMED"), (4, "DELIVERED"), (5, "DELIVERED")];
     assert_eq!(seen, wanted.map(|(version, status)| (version, status.to_owned())));
     assert!(settled.settled);
     assert_eq!(asked.load(Ordering::SeqCst), 4);
-    assert_eq!(client.watch("unknown", |_| ()).await.expect_err("not found").status(), Some(404));
+    assert_eq!(
+        client.watch("unknown", |_| ()).await.expect_err("not found").status(),
+        Some(404)
+    );
 }

@@ -60,7 +60,10 @@ impl Client {
     ) -> Result<OrderView, Ended> {
         let mut progress = false;
         let mut parser = Parser::default();
-        let mut response = self.open(id, *last_version).await.map_err(|failure| Ended { progress, failure })?;
+        let mut response = self
+            .open(id, *last_version)
+            .await
+            .map_err(|failure| Ended { progress, failure })?;
         if response.status() == StatusCode::NO_CONTENT {
             // Settled, and nothing is new since the last version.
             return self.order(id).await.map_err(|failure| Ended { progress, failure });
@@ -68,7 +71,10 @@ impl Client {
         loop {
             let ended = |failure| Ended { progress, failure };
             let events = self.events_of(&mut response, &mut parser).await.map_err(ended)?;
-            let views = events.iter().map(|event| self.view(event)).collect::<Result<Vec<_>, _>>();
+            let views = events
+                .iter()
+                .map(|event| self.view(event))
+                .collect::<Result<Vec<_>, _>>();
             for view in views.map_err(ended)? {
                 progress = true;
                 if last_version.is_none_or(|last| view.version > last) {
@@ -107,7 +113,9 @@ impl Client {
             .await
             .map_err(|_| self.silence(SILENCE_MAX))?
             .map_err(|error| self.failure(error, SILENCE_MAX))?
-            .ok_or_else(|| ClientError::StreamEnded { url: self.url().to_owned() })?;
+            .ok_or_else(|| ClientError::StreamEnded {
+                url: self.url().to_owned(),
+            })?;
         parser
             .feed(&chunk)
             .map_err(|_| self.misunderstood("a line of the stream is too long".to_owned()))

@@ -256,13 +256,11 @@ impl<P: ?Sized> Guarded<P> {
             let detail = format!("{} calls to {participant} are under way", self.config.concurrent_max);
             return guard.turn_away(Answer::Refused(Refused::new("busy", detail)));
         };
-        match self.enter(&guard) {
-            Some(entered) => entered.answer(call.await),
-            None => {
-                let detail = format!("the circuit of {participant} is open");
-                guard.turn_away(Answer::Refused(Refused::new("circuit_open", detail)))
-            }
-        }
+        let Some(entered) = self.enter(&guard) else {
+            let detail = format!("the circuit of {participant} is open");
+            return guard.turn_away(Answer::Refused(Refused::new("circuit_open", detail)));
+        };
+        entered.answer(call.await)
     }
 
     fn enter<'a>(&self, guard: &'a Guard) -> Option<Call<'a>> {
@@ -283,7 +281,7 @@ impl<P: Kitchens + ?Sized> Kitchens for Guarded<P> {
         if request.action != TicketAction::Place {
             return self.request(request).await;
         }
-        self.offer_or_refuse(request.channel.as_str(), self.inner.request(request))
+        self.offer_or_refuse(request.channel.as_str(), self.inner.offer(request))
             .await
     }
 

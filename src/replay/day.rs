@@ -36,7 +36,10 @@ impl Day {
     pub fn new(instance: &Instance, run: String, origin: Location) -> Self {
         let mut prep_minutes: BTreeMap<String, Vec<u32>> = BTreeMap::new();
         for order in &instance.orders {
-            prep_minutes.entry(order.restaurant.clone()).or_default().push(order.prep_minutes());
+            prep_minutes
+                .entry(order.restaurant.clone())
+                .or_default()
+                .push(order.prep_minutes());
         }
         Self {
             run,

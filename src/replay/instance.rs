@@ -99,7 +99,12 @@ impl Instance {
             let path = directory.join(file);
             std::fs::read_to_string(&path).map_err(|source| InstanceError::Read { path, source })
         };
-        Self::parse(&read(ORDERS)?, &read(RESTAURANTS)?, &read(COURIERS)?, &read(PARAMETERS)?)
+        Self::parse(
+            &read(ORDERS)?,
+            &read(RESTAURANTS)?,
+            &read(COURIERS)?,
+            &read(PARAMETERS)?,
+        )
     }
 
     /// Reads the texts of the four files.
@@ -168,7 +173,10 @@ fn parse_orders(table: &Table<'_>, restaurants: &[Restaurant]) -> Result<Vec<Ord
             return Err(row.wrong(restaurant, format!("'{}' is not in {RESTAURANTS}", order.restaurant)));
         }
         if order.ready_minute < order.placed_minute {
-            let problem = format!("{} is before the placement at {}", order.ready_minute, order.placed_minute);
+            let problem = format!(
+                "{} is before the placement at {}",
+                order.ready_minute, order.placed_minute
+            );
             return Err(row.wrong(ready, problem));
         }
         orders.push(order);
@@ -204,7 +212,10 @@ fn parse_couriers(table: &Table<'_>) -> Result<Vec<Courier>, InstanceError> {
             off_minute: minute(&row, off)?,
         };
         if courier.off_minute <= courier.on_minute {
-            let problem = format!("{} is not after the shift's begin at {}", courier.off_minute, courier.on_minute);
+            let problem = format!(
+                "{} is not after the shift's begin at {}",
+                courier.off_minute, courier.on_minute
+            );
             return Err(row.wrong(off, problem));
         }
         couriers.push(courier);
@@ -213,7 +224,10 @@ fn parse_couriers(table: &Table<'_>) -> Result<Vec<Courier>, InstanceError> {
 }
 
 fn parse_parameters(table: &Table<'_>) -> Result<Parameters, InstanceError> {
-    let (speed, target) = (table.column("meters_per_minute")?, table.column("target click-to-door")?);
+    let (speed, target) = (
+        table.column("meters_per_minute")?,
+        table.column("target click-to-door")?,
+    );
     let mut parameters = None;
     for row in table.rows() {
         let metres_per_min = row.number(speed)?;
@@ -224,7 +238,10 @@ fn parse_parameters(table: &Table<'_>) -> Result<Parameters, InstanceError> {
             return Err(row.wrong(speed, "there is a line of parameters already".to_owned()));
         }
         let click_to_door_target_min = row.number(target)?;
-        parameters = Some(Parameters { metres_per_min, click_to_door_target_min });
+        parameters = Some(Parameters {
+            metres_per_min,
+            click_to_door_target_min,
+        });
     }
     parameters.ok_or(InstanceError::Empty { file: PARAMETERS })
 }

@@ -33,7 +33,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Where the plane's origin lies unless told otherwise.
-pub const ORIGIN: Location = Location { lat: 41.88, lng: -87.63 };
+pub const ORIGIN: Location = Location {
+    lat: 41.88,
+    lng: -87.63,
+};
 
 /// Which server plays the day.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,18 +137,25 @@ pub async fn replay(instance: &Instance, options: &Options) -> Result<Replay, Re
     };
     let client = Client::new(url, RetryPolicy::PATIENT).map_err(ReplayError::server("talk to the server"))?;
     let (outcomes, run) = play_on(&client, instance, options).await?;
-    let summary = Summary::new(&outcomes, summary::Frame {
-        run,
-        target_min: instance.parameters.click_to_door_target_min,
-        retries: client.retries(),
-        wall: began.elapsed(),
-    });
+    let summary = Summary::new(
+        &outcomes,
+        summary::Frame {
+            run,
+            target_min: instance.parameters.click_to_door_target_min,
+            retries: client.retries(),
+            wall: began.elapsed(),
+        },
+    );
     let keep = !summary.is_complete();
     let kept = match server {
         Some(server) => server.stop(keep).await,
         None => None,
     };
-    Ok(Replay { outcomes, summary, kept })
+    Ok(Replay {
+        outcomes,
+        summary,
+        kept,
+    })
 }
 
 async fn play_on(
@@ -154,8 +164,15 @@ async fn play_on(
     options: &Options,
 ) -> Result<(Vec<Outcome>, String), ReplayError> {
     // A server that is not there at the beginning is a mistake; one that goes away later is part of the exercise.
-    let brief = RetryPolicy { give_up: Duration::from_secs(10), ..RetryPolicy::PATIENT };
-    client.with_retry(brief).ready().await.map_err(ReplayError::server("play the day"))?;
+    let brief = RetryPolicy {
+        give_up: Duration::from_secs(10),
+        ..RetryPolicy::PATIENT
+    };
+    client
+        .with_retry(brief)
+        .ready()
+        .await
+        .map_err(ReplayError::server("play the day"))?;
     let schedule = Schedule::new(instance, &options.wishes);
     let (day, line) = setup::create(client, instance, &schedule, options).await?;
     let run = day.run().to_owned();

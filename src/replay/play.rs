@@ -92,7 +92,9 @@ impl Player {
                 }
                 drop(permit);
                 let cancel_at = planned.cancel_minute.map(|minute| self.line.wall(self.line.at(minute)));
-                outcome.end = self.follow(view, cancel_at, &mut outcome.cancel_granted, &outcome.key).await;
+                outcome.end = self
+                    .follow(view, cancel_at, &mut outcome.cancel_granted, &outcome.key)
+                    .await;
             }
         }
         self.tally.ended(&outcome);
@@ -175,6 +177,9 @@ mod tests {
     #[test]
     fn an_order_far_from_its_end_is_read_less_often() {
         let pause = |seconds| poll_pause(Duration::from_secs(seconds)).as_secs();
-        assert_eq!([pause(0), pause(1), pause(8), pause(20), pause(3_600)], [1, 1, 4, 10, 10]);
+        assert_eq!(
+            [pause(0), pause(1), pause(8), pause(20), pause(3_600)],
+            [1, 1, 4, 10, 10]
+        );
     }
 }

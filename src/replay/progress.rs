@@ -63,7 +63,10 @@ impl fmt::Display for Tally {
         let placed = self.placed.load(Ordering::Relaxed);
         let [delivered, failed, cancelled, missing] = self.ends();
         let open = placed.saturating_sub(delivered + failed + cancelled);
-        write!(f, "{placed} placed, {delivered} delivered, {failed} failed, {open} open")?;
+        write!(
+            f,
+            "{placed} placed, {delivered} delivered, {failed} failed, {open} open"
+        )?;
         for (count, what) in [(cancelled, "cancelled"), (missing, "missing")] {
             if count > 0 {
                 write!(f, ", {count} {what}")?;

@@ -39,7 +39,15 @@ impl OwnServer {
         let log = File::create(directory.log()).map_err(failed("no log file"))?;
         let mut command = Command::new(executable);
         command
-            .args(["serve", "--port", "0", "--profile", "replay", "--time-scale", &speed.to_string()])
+            .args([
+                "serve",
+                "--port",
+                "0",
+                "--profile",
+                "replay",
+                "--time-scale",
+                &speed.to_string(),
+            ])
             .arg("--data-dir")
             .arg(directory.path().join("data"))
             .args(store.iter().flat_map(|url| ["--database-url", url]))

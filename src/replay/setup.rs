@@ -48,7 +48,10 @@ async fn read_clock(client: &Client, speed: u64) -> Result<(Instant, Timestamp),
     let mut best: Option<(Duration, Instant, Timestamp)> = None;
     for _ in 0..CLOCK_READINGS {
         let asked = Instant::now();
-        let clock = client.clock().await.map_err(ReplayError::server("read the server's clock"))?;
+        let clock = client
+            .clock()
+            .await
+            .map_err(ReplayError::server("read the server's clock"))?;
         let took = asked.elapsed();
         if clock.time_scale != speed {
             return Err(ReplayError::Pace {
@@ -74,22 +77,26 @@ async fn create_channels(client: &Client, instance: &Instance, day: &Day) -> Res
             None => Ok(()),
         }
     });
-    all(created).await.map_err(ReplayError::server("create the day's restaurants"))
+    all(created)
+        .await
+        .map_err(ReplayError::server("create the day's restaurants"))
 }
 
-async fn create_couriers(
-    client: &Client,
-    instance: &Instance,
-    day: &Day,
-    line: &TimeLine,
-) -> Result<(), ReplayError> {
+async fn create_couriers(client: &Client, instance: &Instance, day: &Day, line: &TimeLine) -> Result<(), ReplayError> {
     let created = instance.couriers.iter().map(|courier| async move {
-        client.put_courier(&day.name(&courier.id), &day.courier(courier, line)).await
+        client
+            .put_courier(&day.name(&courier.id), &day.courier(courier, line))
+            .await
     });
-    all(created).await.map_err(ReplayError::server("create the day's couriers"))
+    all(created)
+        .await
+        .map_err(ReplayError::server("create the day's couriers"))
 }
 
 /// Does all of it, some at a time, until one fails.
 async fn all(requests: impl Iterator<Item = impl Future<Output = Result<(), ClientError>>>) -> Result<(), ClientError> {
-    stream::iter(requests).buffer_unordered(CONCURRENCY).try_collect::<()>().await
+    stream::iter(requests)
+        .buffer_unordered(CONCURRENCY)
+        .try_collect::<()>()
+        .await
 }

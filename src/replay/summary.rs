@@ -106,8 +106,12 @@ impl Summary {
                 _ => None,
             })
         };
-        let mut doors: Vec<u64> = ended("DELIVERED").filter_map(|o| since(o.placed_at, o.delivered_at?)).collect();
-        let mut waits: Vec<u64> = ended("DELIVERED").filter_map(|o| since(o.ready_at?, o.picked_up_at?)).collect();
+        let mut doors: Vec<u64> = ended("DELIVERED")
+            .filter_map(|o| since(o.placed_at, o.delivered_at?))
+            .collect();
+        let mut waits: Vec<u64> = ended("DELIVERED")
+            .filter_map(|o| since(o.ready_at?, o.picked_up_at?))
+            .collect();
         let mut submits: Vec<u64> = accepted(outcomes).map(|outcome| micros(outcome.submit)).collect();
         let mut lags: Vec<u64> = outcomes.iter().map(|outcome| micros(outcome.lag)).collect();
         for figures in [&mut doors, &mut waits, &mut submits, &mut lags] {
@@ -115,7 +119,12 @@ impl Summary {
         }
         let missing_by = count_by(outcomes.iter().filter_map(Outcome::missing));
         let failed_by = count_by(ended("FAILED").map(|o| o.failure_code.clone().unwrap_or_else(|| "UNKNOWN".into())));
-        let cancels = |granted| outcomes.iter().filter(|outcome| outcome.cancel_granted == Some(granted)).count();
+        let cancels = |granted| {
+            outcomes
+                .iter()
+                .filter(|outcome| outcome.cancel_granted == Some(granted))
+                .count()
+        };
         Self {
             run: frame.run,
             orders: outcomes.len(),
@@ -162,16 +171,28 @@ impl Summary {
             row(&format!("  {reason}"), count.to_string());
         }
         let door = self.click_to_door_min;
-        row("click to door, p50 / p90 / mean", in_unit(&[door.p50, door.p90, door.mean], "min"));
+        row(
+            "click to door, p50 / p90 / mean",
+            in_unit(&[door.p50, door.p90, door.mean], "min"),
+        );
         let wait = self.ready_to_pickup_min;
-        row("ready to pick-up, p50 / p90 / mean", in_unit(&[wait.p50, wait.p90, wait.mean], "min"));
+        row(
+            "ready to pick-up, p50 / p90 / mean",
+            in_unit(&[wait.p50, wait.p90, wait.mean], "min"),
+        );
         let late = match self.overdue.mean_min {
             Some(mean) => format!("{}, by {mean:.1} min", self.overdue.count),
             None => self.overdue.count.to_string(),
         };
         row(&format!("over {} min", self.overdue.target_min), late);
-        row("submit, p50 / p99", in_unit(&[self.submit_ms.p50, self.submit_ms.p99], "ms"));
-        row("submitted late by, p50 / p99", in_unit(&[self.lag_ms.p50, self.lag_ms.p99], "ms"));
+        row(
+            "submit, p50 / p99",
+            in_unit(&[self.submit_ms.p50, self.submit_ms.p99], "ms"),
+        );
+        row(
+            "submitted late by, p50 / p99",
+            in_unit(&[self.lag_ms.p50, self.lag_ms.p99], "ms"),
+        );
         row("repeated requests", self.retries.to_string());
         if self.duplicates.sent > 0 {
             let Duplicates { sent, wrong } = self.duplicates;
@@ -226,7 +247,11 @@ impl Quantiles {
 impl Overdue {
     fn of(doors_ms: &[u64], target_min: u32) -> Self {
         let target_ms = u64::from(target_min) * 60_000;
-        let late: Vec<u64> = doors_ms.iter().filter(|ms| **ms > target_ms).map(|ms| ms - target_ms).collect();
+        let late: Vec<u64> = doors_ms
+            .iter()
+            .filter(|ms| **ms > target_ms)
+            .map(|ms| ms - target_ms)
+            .collect();
         Self {
             target_min,
             count: late.len(),
@@ -280,6 +305,9 @@ fn rounded(value: f64) -> f64 {
 }
 
 fn in_unit(values: &[Option<f64>], unit: &str) -> String {
-    let values: Vec<String> = values.iter().map(|value| value.map_or("-".into(), |value| format!("{value:.1}"))).collect();
+    let values: Vec<String> = values
+        .iter()
+        .map(|value| value.map_or("-".into(), |value| format!("{value:.1}")))
+        .collect();
     format!("{} {unit}", values.join(" / "))
 }

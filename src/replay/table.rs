@@ -102,11 +102,13 @@ impl<'a> Table<'a> {
     /// When the header has none.
     pub(super) fn column(&self, name: &'static str) -> Result<Column, InstanceError> {
         let place = self.header.iter().position(|found| *found == name);
-        place.map(|place| Column { name, place }).ok_or_else(|| InstanceError::Column {
-            file: self.file,
-            column: name,
-            found: self.header.join(", "),
-        })
+        place
+            .map(|place| Column { name, place })
+            .ok_or_else(|| InstanceError::Column {
+                file: self.file,
+                column: name,
+                found: self.header.join(", "),
+            })
     }
 
     /// The lines behind the header.

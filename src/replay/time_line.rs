@@ -58,7 +58,8 @@ impl TimeLine {
     /// The minute of the day at a wall moment.
     pub fn minute(&self, wall: Instant) -> u32 {
         let since = self.business(wall).ms_since(self.day_at) / 60_000;
-        self.first_minute.saturating_add(u32::try_from(since).unwrap_or(u32::MAX))
+        self.first_minute
+            .saturating_add(u32::try_from(since).unwrap_or(u32::MAX))
     }
 
     fn pace(&self) -> f64 {

@@ -35,6 +35,7 @@ use service::Sandbox;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -184,6 +185,16 @@ pub enum SandboxError {
     /// Something of the system's failed.
     #[error(transparent)]
     System(#[from] std::io::Error),
+}
+
+impl SandboxArgs {
+    /// Runs a sandbox with these settings; see [`run`].
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub async fn run(self) -> Result<ExitCode, SandboxError> {
+        run(self).await.map(|()| ExitCode::SUCCESS)
+    }
 }
 
 /// Serves until SIGTERM or SIGINT. Prints the URL in one line once it serves.

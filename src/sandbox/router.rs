@@ -10,7 +10,7 @@ use crate::participants::wire::{Said, SaidReceipt};
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use domain::saga::{EffectKey, PaymentRequest, Step, TicketRequest};
@@ -45,7 +45,14 @@ pub(super) fn router(sandbox: Arc<Sandbox>) -> Router {
         .with_state(sandbox)
 }
 
-type Problem = Box<Response>;
+/// Why a request is not carried out.
+struct Problem(StatusCode, String);
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        problem(self.0, &self.1)
+    }
+}
 
 #[derive(Serialize)]
 struct ProblemBody<'a> {
@@ -68,8 +75,8 @@ fn problem(status: StatusCode, detail: &str) -> Response {
     response
 }
 
-fn wrong(detail: impl AsRef<str>) -> Problem {
-    Box::new(problem(StatusCode::BAD_REQUEST, detail.as_ref()))
+fn wrong(detail: impl Into<String>) -> Problem {
+    Problem(StatusCode::BAD_REQUEST, detail.into())
 }
 
 async fn payment(
@@ -80,7 +87,7 @@ async fn payment(
 ) -> Response {
     let request = match read::<PaymentRequest>(&sandbox, &headers, &body) {
         Ok(request) => request,
-        Err(problem) => return *problem,
+        Err(problem) => return problem.into_response(),
     };
     let ask = Ask::try_from(&request).map_err(|e| wrong(e.to_string()));
     let ask = ask.and_then(|ask| addressed(ask, &headers, ask.verb.as_str() == action));
@@ -92,7 +99,7 @@ async fn payment(
             };
             answer(ask.verb, sandbox.serve(line).await)
         }
-        Err(problem) => *problem,
+        Err(problem) => problem.into_response(),
     }
 }
 
@@ -117,7 +124,7 @@ async fn cancel(
 async fn ticket(sandbox: &Arc<Sandbox>, channel: &str, verb: Verb, headers: &HeaderMap, body: &[u8]) -> Response {
     let request = match read::<TicketRequest>(sandbox, headers, body) {
         Ok(request) => request,
-        Err(problem) => return *problem,
+        Err(problem) => return problem.into_response(),
     };
     let ask = Ask::try_from(&request).map_err(|e| wrong(e.to_string()));
     let fits = |ask: &Ask| ask.verb == verb && request.channel.as_str() == channel;
@@ -131,7 +138,7 @@ async fn ticket(sandbox: &Arc<Sandbox>, channel: &str, verb: Verb, headers: &Hea
             };
             answer(ask.verb, sandbox.serve(line).await)
         }
-        Err(problem) => *problem,
+        Err(problem) => problem.into_response(),
     }
 }
 
@@ -140,7 +147,7 @@ fn read<T: DeserializeOwned>(sandbox: &Sandbox, headers: &HeaderMap, body: &[u8]
     if let Some(keyring) = &sandbox.keyring {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         if let Err(untrusted) = keyring.verify(header, body, (sandbox.wall)()) {
-            return Err(Box::new(problem(StatusCode::UNAUTHORIZED, &untrusted.to_string())));
+            return Err(Problem(StatusCode::UNAUTHORIZED, untrusted.to_string()));
         }
     }
     serde_json::from_slice(body).map_err(|e| wrong(format!("the body is not what is expected here: {e}")))

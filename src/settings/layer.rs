@@ -41,7 +41,7 @@ impl Layer {
                 format!("{parent}.{name}")
             };
             match (keys::find(&path), value) {
-                (Some(key), value) => self.add(key, kind(value), source),
+                (Some(key), value) => self.add(key, &kind(value), source),
                 (None, toml::Value::Table(table)) if !table.is_empty() || keys::is_section(&path) => {
                     self.section(&path, table, source);
                 }
@@ -57,12 +57,12 @@ impl Layer {
     }
 
     /// Sets a key to a value, if its rule allows it.
-    fn add(&mut self, key: &'static Key, value: ValueKind, source: &str) {
-        match key.rule.check(&value) {
+    fn add(&mut self, key: &'static Key, value: &ValueKind, source: &str) {
+        match key.rule.check(value) {
             Some(value) => self.values.push((key, Value::new(Some(&source.to_owned()), value))),
             None => self.problems.push(Problem::Value {
                 key: key.path.into(),
-                value: key.rule.shown(&value),
+                value: key.rule.shown(value),
                 source_name: source.into(),
                 expected: key.rule.expected(),
             }),
@@ -82,7 +82,7 @@ impl Layer {
             });
             return;
         }
-        self.add(key, value, source);
+        self.add(key, &value, source);
     }
 
     /// Reports a key that nobody reads.

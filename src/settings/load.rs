@@ -7,7 +7,7 @@ use super::profile::Profile;
 use super::secret::REDACTED;
 use super::variables::{self, Variables};
 use super::{Settings, validate};
-use config::{Config, Value, ValueKind};
+use config::{Config, ConfigBuilder, Value, ValueKind};
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
 
@@ -91,9 +91,7 @@ impl Sources {
         let problems: Vec<_> = layers.iter().flat_map(|layer| layer.problems.clone()).collect();
         SettingsError::unless_empty(problems)?;
 
-        let builder = layers
-            .into_iter()
-            .fold(Config::builder(), |builder, layer| builder.add_source(layer));
+        let builder = layers.into_iter().fold(Config::builder(), ConfigBuilder::add_source);
         let merged = builder
             .build()
             .map_err(|error| SettingsError(vec![unexpected(&error)]))?;

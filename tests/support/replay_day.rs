@@ -26,7 +26,12 @@ pub(crate) fn small_day(orders: u32) -> DayFiles {
     for n in 1..=orders {
         let placed = 600 + n * 7919 % 120;
         let (x, y) = (n * 611 % 2_000, n * 397 % 1_500);
-        let _ = writeln!(lines, "o{n}\t{x}\t{y}\t{placed}\tr{}\t{}", n % 5 + 1, placed + 5 + n * 31 % 16);
+        let _ = writeln!(
+            lines,
+            "o{n}\t{x}\t{y}\t{placed}\tr{}\t{}",
+            n % 5 + 1,
+            placed + 5 + n * 31 % 16
+        );
     }
     let mut couriers = "courier\tx\ty\ton_time\toff_time\n".to_owned();
     for n in 1..=orders.div_ceil(4) {

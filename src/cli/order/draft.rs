@@ -82,7 +82,11 @@ impl DraftArgs {
             restaurant_id: self.restaurant.unwrap_or_default(),
             items: self.items,
             currency: self.currency,
-            delivery_location: DeliveryPlace { lat: to.lat, lng: to.lng, address: self.address },
+            delivery_location: DeliveryPlace {
+                lat: to.lat,
+                lng: to.lng,
+                address: self.address,
+            },
             requested_for: self.requested_for,
             payment_token: self.payment_token,
             notes: self.notes,
@@ -93,23 +97,41 @@ impl DraftArgs {
 fn read_file(file: &Path) -> Result<OrderBody, DraftError> {
     let mut text = String::new();
     let (from, read) = if file == Path::new("-") {
-        ("standard input".to_owned(), std::io::stdin().lock().take(ORDER_BYTES_MAX).read_to_string(&mut text))
+        (
+            "standard input".to_owned(),
+            std::io::stdin().lock().take(ORDER_BYTES_MAX).read_to_string(&mut text),
+        )
     } else {
         let opened = std::fs::File::open(file);
-        (file.display().to_string(), opened.and_then(|file| file.take(ORDER_BYTES_MAX).read_to_string(&mut text)))
+        (
+            file.display().to_string(),
+            opened.and_then(|file| file.take(ORDER_BYTES_MAX).read_to_string(&mut text)),
+        )
     };
     match read {
         Err(source) => Err(DraftError::Read { from, source }),
-        Ok(_) => serde_json::from_str(&text).map_err(|error| DraftError::Json { from, problem: error.to_string() }),
+        Ok(_) => serde_json::from_str(&text).map_err(|error| DraftError::Json {
+            from,
+            problem: error.to_string(),
+        }),
     }
 }
 
 /// A place as `LAT,LNG`.
 pub(in crate::cli) fn parse_place(text: &str) -> Result<Location, String> {
     let degrees = |part: &str| part.trim().parse::<f64>().ok();
-    let place = text.split_once(',').and_then(|(lat, lng)| Some(Location { lat: degrees(lat)?, lng: degrees(lng)? }));
+    let place = text.split_once(',').and_then(|(lat, lng)| {
+        Some(Location {
+            lat: degrees(lat)?,
+            lng: degrees(lng)?,
+        })
+    });
     let place = place.ok_or("must be LAT,LNG in degrees, such as 41.89,-87.63")?;
-    if place.is_valid() { Ok(place) } else { Err("is off the map: -90 to 90, and -180 to 180".to_owned()) }
+    if place.is_valid() {
+        Ok(place)
+    } else {
+        Err("is off the map: -90 to 90, and -180 to 180".to_owned())
+    }
 }
 
 fn item(text: &str) -> Result<ItemBody, String> {
@@ -117,7 +139,10 @@ fn item(text: &str) -> Result<ItemBody, String> {
     let (Some(sku), Some(quantity), Some(price)) = (parts.next(), parts.next(), parts.next()) else {
         return Err("must be SKU:QUANTITY:PRICE, such as cheeseburger:2:950".to_owned());
     };
-    let number = |what: &str, text: &str| text.parse().map_err(|_| format!("{what} '{text}' is not a whole number"));
+    let number = |what: &str, text: &str| {
+        text.parse()
+            .map_err(|_| format!("{what} '{text}' is not a whole number"))
+    };
     Ok(ItemBody {
         sku: sku.to_owned(),
         name: parts.next().unwrap_or(sku).to_owned(),
@@ -143,7 +168,16 @@ mod tests {
     }
 
     const FLAGS: [&str; 10] = [
-        "--restaurant", "r", "--item", "soup:1:500", "--item", "fish:2:950:Fish: fresh", "--to", "-41.5,87", "--notes", "hi",
+        "--restaurant",
+        "r",
+        "--item",
+        "soup:1:500",
+        "--item",
+        "fish:2:950:Fish: fresh",
+        "--to",
+        "-41.5,87",
+        "--notes",
+        "hi",
     ];
 
     #[test]
@@ -155,9 +189,15 @@ mod tests {
             quantity,
             unit_price_minor,
         };
-        assert_eq!(order.items, [item("soup", "soup", 1, 500), item("fish", "Fish: fresh", 2, 950)]);
+        assert_eq!(
+            order.items,
+            [item("soup", "soup", 1, 500), item("fish", "Fish: fresh", 2, 950)]
+        );
         let place = order.delivery_location;
-        assert_eq!((place.lat, place.lng, order.notes.as_deref()), (-41.5, 87.0, Some("hi")));
+        assert_eq!(
+            (place.lat, place.lng, order.notes.as_deref()),
+            (-41.5, 87.0, Some("hi"))
+        );
     }
 
     #[test]
@@ -172,7 +212,10 @@ mod tests {
         assert_eq!(read().expect("an order"), order);
         std::fs::write(&path, "{\"customer_id\":\"c\",\"restaurant\":\"r\"}").expect("written");
         let error = read().expect_err("another shape").to_string();
-        assert!(error.contains("order.json holds no order: unknown field `restaurant`"), "{error}");
+        assert!(
+            error.contains("order.json holds no order: unknown field `restaurant`"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -182,9 +225,18 @@ mod tests {
             (&["--to", "1,1", "--item", "a:1:1"], "--restaurant"),
             (&["--restaurant", "r", "--to", "1,1"], "--item"),
             (&["--restaurant", "r", "--to", "1", "--item", "a:1:1"], "LAT,LNG"),
-            (&["--restaurant", "r", "--to", "1,181", "--item", "a:1:1"], "off the map"),
-            (&["--restaurant", "r", "--to", "1,1", "--item", "a:1"], "SKU:QUANTITY:PRICE"),
-            (&["--restaurant", "r", "--to", "1,1", "--item", "a:x:1"], "quantity 'x' is not a whole number"),
+            (
+                &["--restaurant", "r", "--to", "1,181", "--item", "a:1:1"],
+                "off the map",
+            ),
+            (
+                &["--restaurant", "r", "--to", "1,1", "--item", "a:1"],
+                "SKU:QUANTITY:PRICE",
+            ),
+            (
+                &["--restaurant", "r", "--to", "1,1", "--item", "a:x:1"],
+                "quantity 'x' is not a whole number",
+            ),
             (&["--file", "f", "--restaurant", "r"], "cannot be used with"),
         ] {
             let error = parse(words).expect_err("refused");

@@ -14,12 +14,21 @@ pub(super) fn cancelled(order: &OrderView) -> String {
     if order.status == "CANCELLED" {
         return format!("{} is cancelled", order.id);
     }
-    format!("{} is being cancelled: what was done is being undone\nfollow it: uoop order watch {0}", order.id)
+    format!(
+        "{} is being cancelled: what was done is being undone\nfollow it: uoop order watch {0}",
+        order.id
+    )
 }
 
 /// One version of an order, in a line.
 pub(super) fn version(order: &OrderView) -> String {
-    let at = [order.closed_at, order.delivered_at, order.picked_up_at, order.ready_at, order.confirmed_at];
+    let at = [
+        order.closed_at,
+        order.delivered_at,
+        order.picked_up_at,
+        order.ready_at,
+        order.confirmed_at,
+    ];
     let at = at.into_iter().flatten().max().unwrap_or(order.placed_at);
     let step = order.steps.iter().rfind(|step| is_under_way(step)).map(step_in_words);
     let more = [
@@ -29,7 +38,15 @@ pub(super) fn version(order: &OrderView) -> String {
         order.settled.then(|| "settled".to_owned()),
     ];
     let more: Vec<String> = more.into_iter().flatten().collect();
-    format!("{}  v{:<3} {:<16} {}", moment(at), order.version, order.status, more.join(", ")).trim_end().to_owned()
+    format!(
+        "{}  v{:<3} {:<16} {}",
+        moment(at),
+        order.version,
+        order.status,
+        more.join(", ")
+    )
+    .trim_end()
+    .to_owned()
 }
 
 fn is_under_way(step: &StepView) -> bool {
@@ -66,7 +83,10 @@ fn facts(order: &OrderView) -> Table {
     row("order", order.id.clone());
     row("status", status(order));
     if let Some(reason) = &order.failure_reason {
-        row("because", format!("{}: {reason}", order.failure_code.as_deref().unwrap_or("UNKNOWN")));
+        row(
+            "because",
+            format!("{}: {reason}", order.failure_code.as_deref().unwrap_or("UNKNOWN")),
+        );
     }
     row("customer", order.customer_id.clone());
     row("restaurant", order.restaurant_id.clone());
@@ -75,7 +95,11 @@ fn facts(order: &OrderView) -> Table {
         row("item", format!("{} × {} at {price}", item.quantity, item.name));
     }
     row("total", money(order.total_minor, &order.currency));
-    for (what, value) in [("channel", &order.channel_id), ("courier", &order.courier_id), ("notes", &order.notes)] {
+    for (what, value) in [
+        ("channel", &order.channel_id),
+        ("courier", &order.courier_id),
+        ("notes", &order.notes),
+    ] {
         if let Some(value) = value {
             row(what, value.clone());
         }
@@ -156,7 +180,9 @@ fn particulars(event: &EventView) -> String {
         Value::Number(_) | Value::Bool(_) => Some(format!("{name} {value}")),
         _ => None,
     };
-    let fields = fields.iter().filter(|(name, _)| !matches!(name.as_str(), "type" | "id"));
+    let fields = fields
+        .iter()
+        .filter(|(name, _)| !matches!(name.as_str(), "type" | "id"));
     fields.filter_map(field).collect::<Vec<_>>().join(", ")
 }
 
@@ -184,7 +210,12 @@ fn offset(ms: i64) -> String {
 fn moment(ms: i64) -> String {
     let (days, s) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000) / 1_000);
     let (year, month, day) = civil_from_days(days);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}Z", s / 3_600, s / 60 % 60, s % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}Z",
+        s / 3_600,
+        s / 60 % 60,
+        s % 60
+    )
 }
 
 /// Year, month and day of a day counted from 1 January 1970 (after Hinnant, "chrono-Compatible Low-Level Date
@@ -197,7 +228,11 @@ const fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     let year = year_of_era + era * 400;
     (if month <= 2 { year + 1 } else { year }, month, day)
 }
@@ -219,7 +254,10 @@ mod tests {
         ] {
             assert_eq!(moment(ms), wanted);
         }
-        assert_eq!([offset(0), offset(-61_000), offset(3_723_999)], ["+0:00", "-1:01", "+1:02:03"]);
+        assert_eq!(
+            [offset(0), offset(-61_000), offset(3_723_999)],
+            ["+0:00", "-1:01", "+1:02:03"]
+        );
         assert_eq!([money(5, "USD"), money(-1_234, "EUR")], ["0.05 USD", "-12.34 EUR"]);
     }
 
