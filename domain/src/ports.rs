@@ -172,7 +172,8 @@ pub enum CommitError {
     /// The store cannot commit now: away, busy, out of disk. Certainly not committed.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
-    /// The answer to the commit was lost: it is committed or it is not.
+    /// The answer to the commit was lost: it is committed or it is not. Also the answer when a row's position is taken:
+    /// then the writer's view of the line is wrong, and it must read again how things stand.
     #[error("the outcome of the commit is unknown: {0}")]
     Unknown(String),
 }

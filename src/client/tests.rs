@@ -1,4 +1,5 @@
 //! The client against small servers of its own.
+#![expect(clippy::unused_async, reason = "handlers are async, whatever they do")]
 
 use super::{Client, ClientError, RetryPolicy};
 use crate::api::{CancelBody, DeliveryPlace, ItemBody, OrderBody, OrderView};

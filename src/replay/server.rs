@@ -50,7 +50,8 @@ impl OwnServer {
             ])
             .arg("--data-dir")
             .arg(directory.path().join("data"))
-            .args(store.iter().flat_map(|url| ["--database-url", url]))
+            // Empty: the embedded store, whatever the environment says.
+            .args(["--database-url", store.unwrap_or_default()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)

@@ -105,7 +105,10 @@ impl Sandbox {
             *asked += 1;
             *asked - 1
         };
-        tokio::time::sleep(latency(&self.config, &key, nth)).await;
+        let latency = latency(&self.config, &key, nth);
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
         let fault = fault(&self.config, &key, nth);
         match fault {
             Fault::Hang => return self.silent(HANG_MAX).await,

@@ -7,7 +7,7 @@ use super::profile::Profile;
 use super::secret::REDACTED;
 use super::variables::{self, Variables};
 use super::{Settings, validate};
-use config::{Config, ConfigBuilder, Value, ValueKind};
+use config::{Config, Value, ValueKind};
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
 
@@ -91,7 +91,10 @@ impl Sources {
         let problems: Vec<_> = layers.iter().flat_map(|layer| layer.problems.clone()).collect();
         SettingsError::unless_empty(problems)?;
 
-        let builder = layers.into_iter().fold(Config::builder(), ConfigBuilder::add_source);
+        let mut builder = Config::builder();
+        for layer in layers {
+            builder = builder.add_source(layer);
+        }
         let merged = builder
             .build()
             .map_err(|error| SettingsError(vec![unexpected(&error)]))?;

@@ -523,8 +523,8 @@ fn values_must_go_together() {
     for (pairs, error) in [
         (
             &[("policy.hold_ttl_ms", "1000")][..],
-            "policy.hold_ttl_ms is 1000 but authorizing and placing a ticket can take 125000 ms: a hold must outlive them \
-             (policy.hold_ttl_ms: flag --set; policy.ticket_acceptance_ms: default)",
+            "policy.hold_ttl_ms is 1000 but authorizing and placing a ticket can take 125000 ms: a hold must outlive \
+             them (policy.hold_ttl_ms: flag --set; policy.ticket_acceptance_ms: default)",
         ),
         (
             &[("policy.internal.backoff_ms", "10001")],
@@ -538,8 +538,8 @@ fn values_must_go_together() {
         ),
         (
             &[("participants.simulated.latency_ms_min", "31")],
-            "participants.simulated.latency_ms_min is 31: must not exceed participants.simulated.latency_ms_max, which is \
-             30 (participants.simulated.latency_ms_min: flag --set; participants.simulated.latency_ms_max: default)",
+            "participants.simulated.latency_ms_min is 31: must not exceed participants.simulated.latency_ms_max, which \
+             is 30 (participants.simulated.latency_ms_min: flag --set; participants.simulated.latency_ms_max: default)",
         ),
         (
             &[http],
@@ -553,8 +553,8 @@ fn values_must_go_together() {
         ),
         (
             &[("store.journal_writers", "4"), ("store.database_url", "postgres://h/d")],
-            "store.write_connections is 4 but store.journal_writers is 4: each writer needs a connection, and one more is \
-             needed to take shards over (store.write_connections: default; store.journal_writers: flag --set)",
+            "store.write_connections is 4 but store.journal_writers is 4: each writer needs a connection, and one more \
+             is needed to take shards over (store.write_connections: default; store.journal_writers: flag --set)",
         ),
     ] {
         assert_eq!(errors(&flags(pairs)), [error]);
@@ -623,8 +623,8 @@ fn secrets_are_never_shown() {
         short,
         [
             "participants.signing_secrets is [\"[redacted]\", \"[redacted]\"] (variable \
-          UOOP_PARTICIPANTS__SIGNING_SECRETS): must be a list of secrets of 24 to 64 bytes, as they are or as \"whsec_\" \
-          and their base64"
+          UOOP_PARTICIPANTS__SIGNING_SECRETS): must be a list of secrets of 24 to 64 bytes, as they are or as \
+          \"whsec_\" and their base64"
         ]
     );
 }

@@ -144,8 +144,8 @@ fn store_conflicts(settings: &Settings, conflicts: &mut Vec<Conflict>) {
         conflicts.push(Conflict {
             keys: vec!["store.write_connections".into(), "store.journal_writers".into()],
             message: format!(
-                "store.write_connections is {connections} but store.journal_writers is {}: each writer needs a connection, \
-                 and one more is needed to take shards over",
+                "store.write_connections is {connections} but store.journal_writers is {}: each writer needs a \
+                 connection, and one more is needed to take shards over",
                 store.journal_writers
             ),
         });

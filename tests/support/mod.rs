@@ -9,10 +9,10 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// How long anything that must happen may take. Generous: it only bounds how long a failure takes to show.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running server. It is killed, and its data is gone, when this is dropped.
-pub struct Server {
+pub(crate) struct Server {
     process: Child,
     url: String,
     client: Client,
@@ -24,7 +24,7 @@ impl Server {
     ///
     /// # Panics
     /// The server does not start.
-    pub fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let data = tempfile::tempdir().expect("a directory");
         let log = data.path().join("log");
         let mut process = Command::new(env!("CARGO_BIN_EXE_uoop"))
@@ -50,24 +50,24 @@ impl Server {
     }
 
     /// The address of a path.
-    pub fn at(&self, path: &str) -> String {
+    pub(crate) fn at(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }
 
     /// A request to make.
-    pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, method: &str, path: &str) -> RequestBuilder {
         self.client.request(method.parse().expect("a method"), self.at(path))
     }
 
     /// Reads a path that must be there.
-    pub async fn read(&self, path: &str) -> Value {
+    pub(crate) async fn read(&self, path: &str) -> Value {
         let response = self.request("GET", path).send().await.expect("an answer");
         assert_eq!(response.status(), 200, "GET {path}");
         body(response).await
     }
 
     /// Submits an order that must be accepted, and waits until its outcome is known.
-    pub async fn place(&self, order: &Value) -> Value {
+    pub(crate) async fn place(&self, order: &Value) -> Value {
         let request = self.request("POST", "/v1/orders").header("prefer", "wait=30").json(order);
         let response = request.send().await.expect("an answer");
         assert_eq!(response.status(), 201, "{order}");
@@ -75,7 +75,7 @@ impl Server {
     }
 
     /// Waits until the order is settled.
-    pub async fn settled(&self, id: &str) -> Value {
+    pub(crate) async fn settled(&self, id: &str) -> Value {
         let waiting = async {
             loop {
                 let order = self.read(&format!("/v1/orders/{id}")).await;
@@ -98,13 +98,13 @@ impl Drop for Server {
 }
 
 /// A JSON body; null when there is none.
-pub async fn body(response: Response) -> Value {
+pub(crate) async fn body(response: Response) -> Value {
     let bytes = response.bytes().await.expect("a body");
     if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).expect("JSON") }
 }
 
 /// An order that a fresh server takes.
-pub fn burger() -> Value {
+pub(crate) fn burger() -> Value {
     json!({
         "customer_id": "c-1042",
         "restaurant_id": "demo-burgers",

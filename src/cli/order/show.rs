@@ -127,16 +127,13 @@ fn facts(order: &OrderView) -> Table {
 }
 
 fn status(order: &OrderView) -> String {
-    let mut text = format!("{} (version {})", order.status, order.version);
-    if let Some(ending) = &order.unwinding {
-        text += &format!(", unwinding to {ending}");
-    }
-    if order.stuck {
-        text += ", stuck: an operator must look";
-    } else if order.settled {
-        text += ", settled";
-    }
-    text
+    let parts = [
+        Some(format!("{} (version {})", order.status, order.version)),
+        order.unwinding.as_ref().map(|ending| format!("unwinding to {ending}")),
+        order.stuck.then(|| "stuck: an operator must look".to_owned()),
+        order.settled.then(|| "settled".to_owned()),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn steps(order: &OrderView) -> Table {

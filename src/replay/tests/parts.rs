@@ -346,15 +346,21 @@ fn summary(outcomes: &[Outcome]) -> Summary {
     )
 }
 
-#[test]
-fn the_summary_counts_every_order_once() {
-    let mut outcomes: Vec<_> = (21..=30).map(|minutes| settled("DELIVERED", Some(minutes))).collect();
-    outcomes.extend([Some(40), Some(41), Some(43)].map(|minutes| settled("DELIVERED", minutes)));
+/// Thirteen delivered, two failed, one cancelled.
+fn settled_outcomes() -> Vec<Outcome> {
+    let minutes = (21..=30).chain([40, 41, 43]);
+    let mut outcomes: Vec<_> = minutes.map(|minutes| settled("DELIVERED", Some(minutes))).collect();
     outcomes.extend([
         settled("FAILED", None),
         settled("FAILED", None),
         settled("CANCELLED", None),
     ]);
+    outcomes
+}
+
+#[test]
+fn the_summary_counts_and_measures_what_is_settled() {
+    let mut outcomes = settled_outcomes();
     outcomes[0].duplicate_id = Some("id".into());
     outcomes[1].cancel_granted = Some(false);
     let complete = summary(&outcomes);
@@ -391,7 +397,11 @@ fn the_summary_counts_every_order_once() {
 
     outcomes[0].duplicate_id = Some("another".into());
     assert!(!summary(&outcomes).is_complete(), "one key, two orders");
-    outcomes[0].duplicate_id = None;
+}
+
+#[test]
+fn what_is_not_settled_is_missing_for_its_reason() {
+    let mut outcomes = settled_outcomes();
     outcomes.extend([
         outcome(End::Unknown),
         outcome(End::NotAccepted("the store is away (HTTP 503)".into())),

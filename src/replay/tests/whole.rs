@@ -1,4 +1,5 @@
 //! A day against a platform made for it, which forgets, refuses and repeats as it is told.
+#![expect(clippy::unused_async, reason = "handlers are async, whatever they do")]
 
 use super::super::{Against, Options, Replay, ReplayError, Wishes, replay};
 use super::parts::view;

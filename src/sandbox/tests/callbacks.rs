@@ -90,6 +90,18 @@ impl Server {
     }
 }
 
+/// Waits until some ticket has nothing more to tell.
+async fn all_told(folder: &Folder) {
+    let told_file = folder.0.path().join("ledger.jsonl.told");
+    let is_told = || std::fs::read_to_string(&told_file).is_ok_and(|text| !text.is_empty());
+    let waiting = async {
+        while !is_told() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("told in time");
+}
+
 fn told(folder: &Folder, server: &Server) -> SandboxConfig {
     SandboxConfig {
         callback_url: Some(server.url.clone()),
@@ -108,6 +120,7 @@ async fn a_kitchen_reports_in_order_and_until_it_is_heard() {
         .await;
     assert!(is_done(&answer), "{answer:?}");
     server.hears(&[Preparing, Preparing, Preparing, Ready, Ready]).await;
+    all_told(&folder).await;
     assert!(server.heard.try_recv().is_err(), "404 is final");
     running.stop().await.expect("stopped");
     assert_eq!(folder.outcomes(), [Outcome::Done]);
@@ -245,10 +258,7 @@ async fn cooking_goes_on_after_a_restart() {
     })
     .await;
     server.hears(&[Accepted, Preparing, Ready]).await;
-    let told_file = folder.0.path().join("ledger.jsonl.told");
-    while std::fs::read_to_string(&told_file).expect("a file").is_empty() {
-        tokio::task::yield_now().await;
-    }
+    all_told(&folder).await;
     running.stop().await.expect("stopped");
     let (_, open, _) = Sandbox::open(hasty, frozen()).expect("a ledger");
     assert!(open.is_empty());

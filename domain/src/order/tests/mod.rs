@@ -1,0 +1,4 @@
+//! Tests of the draft's checks and of the storage format.
+
+mod draft;
+mod format;
