@@ -7,7 +7,7 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use uoop::cli::Cli;
-use uoop::settings::SettingsError;
+use uoop::settings::{LogError, SettingsError};
 
 // glibc keeps the memory of actors that are gone.
 #[global_allocator]
@@ -37,8 +37,10 @@ fn report(error: &(dyn Error + 'static)) -> ExitCode {
     }
     // If standard error is gone as well, there is nobody left to tell.
     let _ = writeln!(io::stderr(), "uoop: error: {}", uoop::cli::chain(error));
-    match error.downcast_ref::<SettingsError>() {
-        Some(_) => ExitCode::from(2),
-        None => ExitCode::FAILURE,
+    let misconfigured = error.is::<SettingsError>() || error.is::<LogError>();
+    if misconfigured {
+        ExitCode::from(2)
+    } else {
+        ExitCode::FAILURE
     }
 }

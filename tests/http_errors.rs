@@ -4,7 +4,8 @@ mod support;
 
 use reqwest::Response;
 use serde_json::{Value, json};
-use support::{Server, body, burger};
+use std::time::Duration;
+use support::{PATIENCE, Server, body, burger};
 
 /// A bad request, and what must be said about it.
 struct Case {
@@ -24,7 +25,17 @@ impl Case {
     fn new(name: &'static str, method: &'static str, path: impl Into<String>) -> Self {
         let headers = vec![("content-type", "application/json".to_owned())];
         let path = path.into();
-        Self { name, method, path, headers, body: None, status: 0, kind: "", pointer: None, says: "" }
+        Self {
+            name,
+            method,
+            path,
+            headers,
+            body: None,
+            status: 0,
+            kind: "",
+            pointer: None,
+            says: "",
+        }
     }
 
     /// An order as it should be, but for one field.
@@ -35,7 +46,10 @@ impl Case {
     }
 
     fn sends(self, body: impl Into<String>) -> Self {
-        Self { body: Some(body.into()), ..self }
+        Self {
+            body: Some(body.into()),
+            ..self
+        }
     }
 
     fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -45,16 +59,28 @@ impl Case {
     }
 
     fn is(self, status: u16, kind: &'static str, says: &'static str) -> Self {
-        Self { status, kind, says, ..self }
+        Self {
+            status,
+            kind,
+            says,
+            ..self
+        }
     }
 
     fn at(self, pointer: &'static str) -> Self {
-        Self { pointer: Some(pointer), ..self }
+        Self {
+            pointer: Some(pointer),
+            ..self
+        }
     }
 
     async fn check(&self, server: &Server) {
         let mut request = server.request(self.method, &self.path);
-        for (name, value) in self.headers.iter().filter(|(name, _)| *name != "content-type" || self.body.is_some()) {
+        for (name, value) in self
+            .headers
+            .iter()
+            .filter(|(name, _)| *name != "content-type" || self.body.is_some())
+        {
             request = request.header(*name, value);
         }
         if let Some(body) = &self.body {
@@ -64,10 +90,21 @@ impl Case {
         let path = self.path.split('?').next().unwrap_or_default();
         let problem = refused(self.name, response, self.status, self.kind, path).await;
         let said = problem.to_string();
-        assert!(said.contains(self.says), "{}: '{}' is not in {said}", self.name, self.says);
+        assert!(
+            said.contains(self.says),
+            "{}: '{}' is not in {said}",
+            self.name,
+            self.says
+        );
         if let Some(pointer) = self.pointer {
-            let errors = problem["errors"].as_array().unwrap_or_else(|| panic!("{}: no errors in {said}", self.name));
-            assert!(errors.iter().any(|error| error["pointer"] == pointer), "{}: no {pointer} in {said}", self.name);
+            let errors = problem["errors"]
+                .as_array()
+                .unwrap_or_else(|| panic!("{}: no errors in {said}", self.name));
+            assert!(
+                errors.iter().any(|error| error["pointer"] == pointer),
+                "{}: no {pointer} in {said}",
+                self.name
+            );
         }
     }
 }
@@ -76,10 +113,14 @@ impl Case {
 async fn refused(name: &str, response: Response, status: u16, kind: &str, path: &str) -> Value {
     let answered = response.status().as_u16();
     let header = |header: &str| {
-        let value = response.headers().get(header).map(|value| value.to_str().expect("text").to_owned());
+        let value = response
+            .headers()
+            .get(header)
+            .map(|value| value.to_str().expect("text").to_owned());
         value.unwrap_or_default()
     };
-    let (content_type, request_id, retry_after) = (header("content-type"), header("x-request-id"), header("retry-after"));
+    let (content_type, request_id, retry_after) =
+        (header("content-type"), header("x-request-id"), header("retry-after"));
     let problem = body(response).await;
     assert_eq!(answered, status, "{name}: {problem}");
     assert_eq!(content_type, "application/problem+json", "{name}");
@@ -88,9 +129,16 @@ async fn refused(name: &str, response: Response, status: u16, kind: &str, path: 
     assert_eq!(problem["status"], status, "{name}");
     assert_eq!(problem["instance"], path, "{name}");
     for field in ["title", "detail"] {
-        assert!(problem[field].as_str().is_some_and(|text| !text.is_empty()), "{name}: no {field} in {problem}");
+        assert!(
+            problem[field].as_str().is_some_and(|text| !text.is_empty()),
+            "{name}: no {field} in {problem}"
+        );
     }
-    assert_eq!(matches!(status, 429 | 503), !retry_after.is_empty(), "{name}: retry-after is '{retry_after}'");
+    assert_eq!(
+        matches!(status, 429 | 503),
+        !retry_after.is_empty(),
+        "{name}: retry-after is '{retry_after}'"
+    );
     problem
 }
 
@@ -103,55 +151,110 @@ fn bad_orders() -> Vec<Case> {
     let submit = |name| Case::new(name, "POST", "/v1/orders");
     let huge = format!(r#"{{"notes":"{}"}}"#, "x".repeat(300 * 1_024));
     vec![
-        submit("malformed JSON").sends(r#"{"customer_id": "#).is(400, MALFORMED, "not JSON"),
-        submit("no JSON at all").sends("customer_id=c").is(400, MALFORMED, "not JSON"),
+        submit("malformed JSON")
+            .sends(r#"{"customer_id": "#)
+            .is(400, MALFORMED, "not JSON"),
+        submit("no JSON at all")
+            .sends("customer_id=c")
+            .is(400, MALFORMED, "not JSON"),
         submit("no body").is(400, MALFORMED, "the body is empty"),
-        submit("over-deep JSON").sends("[".repeat(50_000)).is(400, MALFORMED, "nested too deeply"),
-        submit("over-deep in a field").sends(format!(r#"{{"items":{}"#, "[{\"a\":".repeat(40))).is(400, MALFORMED, "32 levels"),
-        submit("invalid UTF-8 escape").sends(r#"{"customer_id": "\ud800"}"#).is(400, MALFORMED, "not JSON"),
-        submit("huge body").sends(huge).is(413, "body-too-large", "at most 262144 bytes"),
-        submit("wrong content type").with("content-type", "text/plain").sends(burger().to_string())
+        submit("over-deep JSON")
+            .sends("[".repeat(50_000))
+            .is(400, MALFORMED, "nested too deeply"),
+        submit("over-deep in a field")
+            .sends(format!(r#"{{"items":{}"#, "[{\"a\":".repeat(40)))
+            .is(400, MALFORMED, "32 levels"),
+        submit("invalid UTF-8 escape")
+            .sends(r#"{"customer_id": "\ud800"}"#)
+            .is(400, MALFORMED, "not JSON"),
+        submit("huge body")
+            .sends(huge)
+            .is(413, "body-too-large", "at most 262144 bytes"),
+        submit("wrong content type")
+            .with("content-type", "text/plain")
+            .sends(burger().to_string())
             .is(415, "unsupported-media-type", "application/json"),
         submit("a list").sends("[]").is(422, INVALID, "OrderBody"),
-        submit("an empty object").sends("{}").is(422, INVALID, "missing field").at("/customer_id"),
-        Case::order("unknown field", |o| o["tip"] = json!(5)).is(422, INVALID, "unknown field").at("/tip"),
+        submit("an empty object")
+            .sends("{}")
+            .is(422, INVALID, "missing field")
+            .at("/customer_id"),
+        Case::order("unknown field", |o| o["tip"] = json!(5))
+            .is(422, INVALID, "unknown field")
+            .at("/tip"),
         Case::order("unknown field of an item", |o| o["items"][0]["size"] = json!("L"))
-            .is(422, INVALID, "unknown field").at("/items/0/size"),
+            .is(422, INVALID, "unknown field")
+            .at("/items/0/size"),
         Case::order("wrong type", |o| o["items"][0]["quantity"] = json!("two"))
-            .is(422, INVALID, "invalid type").at("/items/0/quantity"),
+            .is(422, INVALID, "invalid type")
+            .at("/items/0/quantity"),
         Case::order("unknown restaurant", |o| o["restaurant_id"] = json!("nowhere"))
-            .is(422, INVALID, "nowhere").at("/restaurant_id"),
+            .is(422, INVALID, "nowhere")
+            .at("/restaurant_id"),
         Case::order("malformed restaurant", |o| o["restaurant_id"] = json!("no where"))
-            .is(422, INVALID, "1 to 64 characters").at("/restaurant_id"),
+            .is(422, INVALID, "1 to 64 characters")
+            .at("/restaurant_id"),
         Case::order("zero quantity", |o| o["items"][0]["quantity"] = json!(0))
-            .is(422, INVALID, "from 1 to 1000").at("/items/0/quantity"),
+            .is(422, INVALID, "from 1 to 1000")
+            .at("/items/0/quantity"),
         Case::order("negative quantity", |o| o["items"][0]["quantity"] = json!(-1))
-            .is(422, INVALID, "is -1").at("/items/0/quantity"),
-        Case::order("quantity beyond 64 bits", |o| o["items"][0]["quantity"] = json!(u64::MAX))
-            .is(422, INVALID, "18446744073709551615").at("/items/0/quantity"),
+            .is(422, INVALID, "is -1")
+            .at("/items/0/quantity"),
+        Case::order("quantity beyond 64 bits", |o| {
+            o["items"][0]["quantity"] = json!(u64::MAX)
+        })
+        .is(422, INVALID, "18446744073709551615")
+        .at("/items/0/quantity"),
         Case::order("negative price", |o| o["items"][0]["unit_price_minor"] = json!(-950))
-            .is(422, INVALID, "must not be negative").at("/items/0/unit_price_minor"),
+            .is(422, INVALID, "must not be negative")
+            .at("/items/0/unit_price_minor"),
         Case::order("another price", |o| o["items"][0]["unit_price_minor"] = json!(1))
-            .is(422, INVALID, "costs 950").at("/items/0/unit_price_minor"),
+            .is(422, INVALID, "costs 950")
+            .at("/items/0/unit_price_minor"),
         Case::order("unknown article", |o| o["items"][0]["sku"] = json!("caviar"))
-            .is(422, INVALID, "caviar").at("/items/0/sku"),
+            .is(422, INVALID, "caviar")
+            .at("/items/0/sku"),
         Case::order("overflow of the total", |o| {
             o["items"][0]["unit_price_minor"] = json!(i64::MAX);
             o["items"][0]["quantity"] = json!(1_000);
-        }).is(422, INVALID, "the total is more than").at("/items"),
-        Case::order("no items", |o| o["items"] = json!([])).is(422, INVALID, "at least one").at("/items"),
-        Case::order("too many items", |o| o["items"] = Value::Array(vec![o["items"][0].clone(); 101]))
-            .is(422, INVALID, "at most 100").at("/items"),
-        Case::order("wrong currency", |o| o["currency"] = json!("EUR")).is(422, INVALID, "USD").at("/currency"),
-        Case::order("no currency", |o| o["currency"] = json!("dollars")).is(422, INVALID, "ISO 4217").at("/currency"),
+        })
+        .is(422, INVALID, "the total is more than")
+        .at("/items"),
+        Case::order("no items", |o| o["items"] = json!([]))
+            .is(422, INVALID, "at least one")
+            .at("/items"),
+        Case::order("too many items", |o| {
+            o["items"] = Value::Array(vec![o["items"][0].clone(); 101])
+        })
+        .is(422, INVALID, "at most 100")
+        .at("/items"),
+        Case::order("wrong currency", |o| o["currency"] = json!("EUR"))
+            .is(422, INVALID, "USD")
+            .at("/currency"),
+        Case::order("no currency", |o| o["currency"] = json!("dollars"))
+            .is(422, INVALID, "ISO 4217")
+            .at("/currency"),
         Case::order("off the map", |o| o["delivery_location"]["lat"] = json!(91))
-            .is(422, INVALID, "off the map").at("/delivery_location"),
-        Case::order("too long a note", |o| o["notes"] = json!("x".repeat(501))).is(422, INVALID, "501 bytes").at("/notes"),
-        Case::order("NUL in a text", |o| o["notes"] = json!("a\0b")).is(422, INVALID, "NUL").at("/notes"),
-        Case::order("wanted in the past", |o| o["requested_for"] = json!(1)).is(422, INVALID, "past").at("/requested_for"),
-        Case::order("too long a key", |_| {}).with("idempotency-key", "k".repeat(256)).is(400, MALFORMED, "255"),
-        Case::order("a key with a blank", |_| {}).with("idempotency-key", "a b").is(400, MALFORMED, "visible ASCII"),
-        Case::order("a weak If-Match", |_| {}).with("if-match", "W/\"1\"").is(412, "precondition-failed", "weak"),
+            .is(422, INVALID, "off the map")
+            .at("/delivery_location"),
+        Case::order("too long a note", |o| o["notes"] = json!("x".repeat(501)))
+            .is(422, INVALID, "501 bytes")
+            .at("/notes"),
+        Case::order("NUL in a text", |o| o["notes"] = json!("a\0b"))
+            .is(422, INVALID, "NUL")
+            .at("/notes"),
+        Case::order("wanted in the past", |o| o["requested_for"] = json!(1))
+            .is(422, INVALID, "past")
+            .at("/requested_for"),
+        Case::order("too long a key", |_| {})
+            .with("idempotency-key", "k".repeat(256))
+            .is(400, MALFORMED, "255"),
+        Case::order("a key with a blank", |_| {})
+            .with("idempotency-key", "a b")
+            .is(400, MALFORMED, "visible ASCII"),
+        Case::order("a weak If-Match", |_| {})
+            .with("if-match", "W/\"1\"")
+            .is(412, "precondition-failed", "weak"),
     ]
 }
 
@@ -163,47 +266,81 @@ fn bad_routes() -> Vec<Case> {
         Case::new("made-up method", "BREW", "/v1/clock").is(405, "method-not-allowed", "BREW"),
         Case::new("malformed order id", "GET", "/v1/orders/nope").is(400, "malformed-id", "not a UUID"),
         Case::new("order id in no UTF-8", "GET", "/v1/orders/%ff").is(400, "malformed-id", "UTF-8"),
-        Case::new("an id of another kind", "GET", "/v1/orders/6f2d3b5e-8a3c-4f57-9d5e-0a4b8f5b7c11")
-            .is(404, "not-found", "version 8"),
+        Case::new(
+            "an id of another kind",
+            "GET",
+            "/v1/orders/6f2d3b5e-8a3c-4f57-9d5e-0a4b8f5b7c11",
+        )
+        .is(404, "not-found", "version 8"),
         Case::new("unknown order", "GET", order("")).is(404, "not-found", "no such order"),
         Case::new("status of an unknown order", "GET", order("/status")).is(404, "not-found", "no such order"),
         Case::new("events of an unknown order", "GET", order("/events")).is(404, "not-found", "no such order"),
         Case::new("stream of an unknown order", "GET", order("/stream")).is(404, "not-found", "no such order"),
-        Case::new("malformed Last-Event-ID", "GET", order("/stream")).with("last-event-id", "x")
+        Case::new("malformed Last-Event-ID", "GET", order("/stream"))
+            .with("last-event-id", "x")
             .is(400, MALFORMED, "Last-Event-ID"),
         Case::new("cancel of an unknown order", "POST", order("/cancel")).is(404, "not-found", "no such order"),
         Case::new("retry of an unknown order", "POST", order("/retry")).is(404, "not-found", "no such order"),
-        Case::new("retry with something to say", "POST", order("/retry")).sends(r#"{"force":true}"#)
-            .is(422, INVALID, "unknown field").at("/force"),
+        Case::new("retry with something to say", "POST", order("/retry"))
+            .sends(r#"{"force":true}"#)
+            .is(422, INVALID, "unknown field")
+            .at("/force"),
         Case::new("resolve of an unknown step", "POST", order("/resolve"))
-            .sends(r#"{"step":"dance","round":0,"note":"n"}"#).is(422, INVALID, "steps are").at("/step"),
+            .sends(r#"{"step":"dance","round":0,"note":"n"}"#)
+            .is(422, INVALID, "steps are")
+            .at("/step"),
         Case::new("resolve without a note", "POST", order("/resolve"))
-            .sends(r#"{"step":"authorize_payment","round":0,"note":" "}"#).is(422, INVALID, ""),
+            .sends(r#"{"step":"authorize_payment","round":0,"note":" "}"#)
+            .is(422, INVALID, ""),
         Case::new("unknown channel", "GET", "/v1/channels/nowhere").is(404, "not-found", "nowhere"),
-        Case::new("menu of an unknown channel", "PUT", "/v1/channels/nowhere/menu").sends(r#"{"items":[]}"#)
+        Case::new("menu of an unknown channel", "PUT", "/v1/channels/nowhere/menu")
+            .sends(r#"{"items":[]}"#)
             .is(404, "not-found", "nowhere"),
         Case::new("malformed channel id", "GET", "/v1/channels/a%20b").is(400, "malformed-id", "1 to 64 characters"),
-        Case::new("a channel of no kind", "PUT", "/v1/channels/new").sends(channel(|c| c["kind"] = json!("van")))
-            .is(422, INVALID, "kitchen").at("/kind"),
-        Case::new("a channel off the map", "PUT", "/v1/channels/new").sends(channel(|c| c["location"]["lat"] = json!(-91)))
-            .is(422, INVALID, "off the map").at("/location"),
-        Case::new("a channel without capacity", "PUT", "/v1/channels/new").sends(channel(|c| c["capacity_per_slot"] = json!(0)))
-            .is(422, INVALID, "at least 1").at("/capacity_per_slot"),
-        Case::new("a channel that must exist", "PUT", "/v1/channels/new").with("if-match", "*").sends(channel(|_| {}))
+        Case::new("a channel of no kind", "PUT", "/v1/channels/new")
+            .sends(channel(|c| c["kind"] = json!("van")))
+            .is(422, INVALID, "kitchen")
+            .at("/kind"),
+        Case::new("a channel off the map", "PUT", "/v1/channels/new")
+            .sends(channel(|c| c["location"]["lat"] = json!(-91)))
+            .is(422, INVALID, "off the map")
+            .at("/location"),
+        Case::new("a channel without capacity", "PUT", "/v1/channels/new")
+            .sends(channel(|c| c["capacity_per_slot"] = json!(0)))
+            .is(422, INVALID, "at least 1")
+            .at("/capacity_per_slot"),
+        Case::new("a channel that must exist", "PUT", "/v1/channels/new")
+            .with("if-match", "*")
+            .sends(channel(|_| {}))
             .is(412, "precondition-failed", "no channel"),
-        Case::new("a channel that must be new", "PUT", "/v1/channels/downtown-kitchen").with("if-none-match", "*")
-            .sends(channel(|_| {})).is(412, "precondition-failed", "exists already"),
-        Case::new("a stale channel", "PUT", "/v1/channels/downtown-kitchen").with("if-match", "\"99999\"")
-            .sends(channel(|_| {})).is(412, "precondition-failed", "not 99999"),
-        Case::new("a menu with a negative price", "PUT", "/v1/channels/downtown-kitchen/menu")
-            .sends(r#"{"items":[{"sku":"a","name":"A","price_minor":-1}]}"#).is(422, INVALID, "negative").at("/items/0/price_minor"),
-        Case::new("no availability", "PUT", "/v1/channels/downtown-kitchen/availability").sends(r#"{"state":"ASLEEP"}"#)
+        Case::new("a channel that must be new", "PUT", "/v1/channels/downtown-kitchen")
+            .with("if-none-match", "*")
+            .sends(channel(|_| {}))
+            .is(412, "precondition-failed", "exists already"),
+        Case::new("a stale channel", "PUT", "/v1/channels/downtown-kitchen")
+            .with("if-match", "\"99999\"")
+            .sends(channel(|_| {}))
+            .is(412, "precondition-failed", "not 99999"),
+        Case::new(
+            "a menu with a negative price",
+            "PUT",
+            "/v1/channels/downtown-kitchen/menu",
+        )
+        .sends(r#"{"items":[{"sku":"a","name":"A","price_minor":-1}]}"#)
+        .is(422, INVALID, "negative")
+        .at("/items/0/price_minor"),
+        Case::new("no availability", "PUT", "/v1/channels/downtown-kitchen/availability")
+            .sends(r#"{"state":"ASLEEP"}"#)
             .is(422, INVALID, "ASLEEP"),
         Case::new("unknown courier", "GET", "/v1/couriers/nobody").is(404, "not-found", "nobody"),
         Case::new("a courier of another zone", "PUT", "/v1/couriers/demo-courier-1")
-            .sends(r#"{"zone":"elsewhere","location":{"lat":1,"lng":1}}"#).is(422, INVALID, "zone").at("/zone"),
+            .sends(r#"{"zone":"elsewhere","location":{"lat":1,"lng":1}}"#)
+            .is(422, INVALID, "zone")
+            .at("/zone"),
         Case::new("a courier that stands still", "PUT", "/v1/couriers/new")
-            .sends(r#"{"location":{"lat":1,"lng":1},"metres_per_min":0}"#).is(422, INVALID, "at least 1").at("/metres_per_min"),
+            .sends(r#"{"location":{"lat":1,"lng":1},"metres_per_min":0}"#)
+            .is(422, INVALID, "at least 1")
+            .at("/metres_per_min"),
         Case::new("unknown actor", "GET", "/v1/actors/node/shard-000/order-x").is(404, "not-found", "/v1/actors"),
         Case::new("unknown filter", "GET", "/v1/actors?colour=red").is(400, MALFORMED, "colour"),
         Case::new("too many actors", "GET", "/v1/actors?limit=10001").is(400, MALFORMED, "10000"),
@@ -227,17 +364,38 @@ fn bad_reports() -> Vec<Case> {
         Case::new(name, "POST", "/v1/couriers/demo-courier-1/events").sends(body.replace("NOBODY", NOBODY))
     };
     vec![
-        kitchen("a report about an unknown order", r#"{"order_id":"NOBODY","type":"ready"}"#).is(404, "not-found", "order"),
-        kitchen("a report about no order", r#"{"order_id":"x","type":"ready"}"#).is(422, INVALID, "UUID").at("/order_id"),
-        kitchen("a report of nothing", r#"{"order_id":"NOBODY"}"#).is(422, INVALID, "missing field").at("/type"),
-        kitchen("an estimate in seconds", r#"{"order_id":"NOBODY","type":"accepted","ready_at":1700000000}"#)
-            .is(422, INVALID, "milliseconds").at("/ready_at"),
+        kitchen(
+            "a report about an unknown order",
+            r#"{"order_id":"NOBODY","type":"ready"}"#,
+        )
+        .is(404, "not-found", "order"),
+        kitchen("a report about no order", r#"{"order_id":"x","type":"ready"}"#)
+            .is(422, INVALID, "UUID")
+            .at("/order_id"),
+        kitchen("a report of nothing", r#"{"order_id":"NOBODY"}"#)
+            .is(422, INVALID, "missing field")
+            .at("/type"),
+        kitchen(
+            "an estimate in seconds",
+            r#"{"order_id":"NOBODY","type":"accepted","ready_at":1700000000}"#,
+        )
+        .is(422, INVALID, "milliseconds")
+        .at("/ready_at"),
         Case::new("a report by nobody", "POST", "/v1/channels/nowhere/events")
-            .sends(format!(r#"{{"order_id":"{NOBODY}","type":"ready"}}"#)).is(404, "not-found", "nowhere"),
-        courier("a delivery of nothing", r#"{"type":"delivered"}"#).is(422, INVALID, "missing").at("/order_id"),
-        courier("a position without a place", r#"{"type":"position"}"#).is(422, INVALID, "missing").at("/location"),
-        courier("a position off the map", r#"{"type":"position","location":{"lat":0,"lng":999}}"#)
-            .is(422, INVALID, "off the map").at("/location"),
+            .sends(format!(r#"{{"order_id":"{NOBODY}","type":"ready"}}"#))
+            .is(404, "not-found", "nowhere"),
+        courier("a delivery of nothing", r#"{"type":"delivered"}"#)
+            .is(422, INVALID, "missing")
+            .at("/order_id"),
+        courier("a position without a place", r#"{"type":"position"}"#)
+            .is(422, INVALID, "missing")
+            .at("/location"),
+        courier(
+            "a position off the map",
+            r#"{"type":"position","location":{"lat":0,"lng":999}}"#,
+        )
+        .is(422, INVALID, "off the map")
+        .at("/location"),
         courier("an unknown order", r#"{"type":"delivered","order_id":"NOBODY"}"#).is(404, "not-found", "order"),
     ]
 }
@@ -249,8 +407,16 @@ async fn bad_input_is_refused_with_a_problem_that_helps_and_leaves_nothing_behin
     for case in bad_orders().into_iter().chain(bad_routes()).chain(bad_reports()) {
         case.check(&server).await;
     }
-    assert_eq!(server.read("/v1/actors?kind=order").await["total"], 0, "no order came of it");
-    assert_eq!((server.read("/v1/channels").await, server.read("/v1/couriers").await), before, "nothing else changed");
+    assert_eq!(
+        server.read("/v1/actors?kind=order").await["total"],
+        0,
+        "no order came of it"
+    );
+    assert_eq!(
+        (server.read("/v1/channels").await, server.read("/v1/couriers").await),
+        before,
+        "nothing else changed"
+    );
     no_capacity_is_taken(&server).await;
 }
 
@@ -259,27 +425,67 @@ async fn what_does_not_fit_an_orders_state_is_refused_and_leaves_nothing_behind(
     let server = Server::start(&[]);
     let order = server.place(&burger()).await;
     assert_eq!(order["status"], "CONFIRMED", "{order}");
-    let (id, channel) = (order["id"].as_str().expect("an id"), order["channel_id"].as_str().expect("a channel"));
+    let (id, channel) = (
+        order["id"].as_str().expect("an id"),
+        order["channel_id"].as_str().expect("a channel"),
+    );
     let path = |rest: &str| format!("/v1/orders/{id}{rest}");
-    Case::new("a stale cancel", "POST", path("/cancel")).with("if-match", "\"1\"")
-        .is(412, "precondition-failed", "not 1").check(&server).await;
-    Case::new("nothing to retry", "POST", path("/retry")).is(409, "not-allowed", "nothing").check(&server).await;
+    Case::new("a stale cancel", "POST", path("/cancel"))
+        .with("if-match", "\"1\"")
+        .is(412, "precondition-failed", "not 1")
+        .check(&server)
+        .await;
+    Case::new("nothing to retry", "POST", path("/retry"))
+        .is(409, "not-allowed", "nothing")
+        .check(&server)
+        .await;
     let report = format!(r#"{{"order_id":"{id}","type":"ready"}}"#);
-    let others = if channel == "partner-express" { "downtown-kitchen" } else { "partner-express" };
-    Case::new("a report by another channel", "POST", format!("/v1/channels/{others}/events")).sends(&report)
-        .is(409, "not-allowed", others).check(&server).await;
+    let others = if channel == "partner-express" {
+        "downtown-kitchen"
+    } else {
+        "partner-express"
+    };
+    Case::new(
+        "a report by another channel",
+        "POST",
+        format!("/v1/channels/{others}/events"),
+    )
+    .sends(&report)
+    .is(409, "not-allowed", others)
+    .check(&server)
+    .await;
 
-    let cancelled = server.request("POST", &path("/cancel")).json(&json!({"reason": "changed my mind"})).send().await;
-    assert!(cancelled.expect("an answer").status().is_success(), "it can still be cancelled");
-    assert_eq!(server.settled(id).await["status"], "CANCELLED");
-    let again = server.request("POST", &path("/cancel")).send().await.expect("an answer");
+    let cancelled = server
+        .request("POST", &path("/cancel"))
+        .json(&json!({"reason": "changed my mind"}))
+        .send()
+        .await;
+    assert!(
+        cancelled.expect("an answer").status().is_success(),
+        "it can still be cancelled"
+    );
+    assert_eq!(settled(&server, id).await["status"], "CANCELLED");
+    let again = server
+        .request("POST", &path("/cancel"))
+        .send()
+        .await
+        .expect("an answer");
     assert_eq!(again.status(), 200, "asking again is harmless");
-    Case::new("an event for a finished order", "POST", format!("/v1/channels/{channel}/events")).sends(&report)
-        .is(409, "not-allowed", "CANCELLED").check(&server).await;
+    Case::new(
+        "an event for a finished order",
+        "POST",
+        format!("/v1/channels/{channel}/events"),
+    )
+    .sends(&report)
+    .is(409, "not-allowed", "CANCELLED")
+    .check(&server)
+    .await;
 
     let orders = server.read("/v1/actors?kind=order").await;
     let strangers = orders["actors"].as_array().expect("a list").iter();
-    let strangers: Vec<_> = strangers.filter(|actor| !actor["path"].as_str().unwrap_or_default().ends_with(id)).collect();
+    let strangers: Vec<_> = strangers
+        .filter(|actor| !actor["path"].as_str().unwrap_or_default().ends_with(id))
+        .collect();
     assert!(strangers.is_empty(), "only the one order ever was: {strangers:?}");
     no_capacity_is_taken(&server).await;
 }
@@ -287,7 +493,12 @@ async fn what_does_not_fit_an_orders_state_is_refused_and_leaves_nothing_behind(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_stands_for_one_request() {
     let server = Server::start(&[]);
-    let submit = |order: &Value| server.request("POST", "/v1/orders").header("idempotency-key", "key-1").json(order);
+    let submit = |order: &Value| {
+        server
+            .request("POST", "/v1/orders")
+            .header("idempotency-key", "key-1")
+            .json(order)
+    };
     let first = submit(&burger()).send().await.expect("an answer");
     assert_eq!(first.status(), 201);
     let first = body(first).await;
@@ -298,9 +509,32 @@ async fn a_key_stands_for_one_request() {
     let mut other = burger();
     other["items"][0]["quantity"] = json!(3);
     let refusal = submit(&other).send().await.expect("an answer");
-    refused("the same key with another body", refusal, 422, "idempotency-key-reused", "/v1/orders").await;
+    refused(
+        "the same key with another body",
+        refusal,
+        422,
+        "idempotency-key-reused",
+        "/v1/orders",
+    )
+    .await;
     let orders = server.read("/v1/actors?kind=order").await;
     assert_eq!(orders["total"], 1, "one order came of it: {orders}");
+}
+
+/// The order once nothing more is to happen to it.
+async fn settled(server: &Server, id: &str) -> Value {
+    let waiting = async {
+        loop {
+            let order = server.read(&format!("/v1/orders/{id}")).await;
+            if order["settled"] == true {
+                return order;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting)
+        .await
+        .expect("the order is settled in time")
 }
 
 /// No channel has anything held or reserved.
@@ -311,6 +545,10 @@ async fn no_capacity_is_taken(server: &Server) {
     for channel in channels {
         let id = channel["id"].as_str().expect("an id");
         let capacity = server.read(&format!("/v1/channels/{id}/capacity")).await;
-        assert_eq!((&capacity["claims"], &capacity["slots"]), (&json!({}), &json!([])), "{id}");
+        assert_eq!(
+            (&capacity["claims"], &capacity["slots"]),
+            (&json!({}), &json!([])),
+            "{id}"
+        );
     }
 }

@@ -3,6 +3,7 @@
 use super::answer;
 use crate::settings::{SettingsArgs, StorePlace};
 use clap::Args;
+use domain::ports::StoreError;
 use persistence::{PostgresStore, SqliteStore};
 use std::error::Error;
 use std::process::ExitCode;
@@ -20,6 +21,14 @@ pub struct MigrateArgs {
     settings: SettingsArgs,
 }
 
+/// A store whose schema could not be brought up to date.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot migrate {place}")]
+struct MigrateError {
+    place: StorePlace,
+    source: StoreError,
+}
+
 impl MigrateArgs {
     /// Runs the command. Idempotent.
     ///
@@ -27,11 +36,15 @@ impl MigrateArgs {
     /// The configuration is wrong, the store is away, or a migration that it has seen was changed since.
     pub async fn run(self) -> Result<ExitCode, Box<dyn Error>> {
         let place = self.settings.load()?.settings.store.place();
-        match &place {
-            StorePlace::Memory => {}
-            StorePlace::Sqlite(path) => SqliteStore::migrate(path).await?,
-            StorePlace::Postgres(address) => PostgresStore::migrate(address.expose()).await?,
-        }
+        let outcome = match &place {
+            StorePlace::Memory => Ok(()),
+            StorePlace::Sqlite(path) => SqliteStore::migrate(path).await,
+            StorePlace::Postgres(address) => PostgresStore::migrate(address.expose()).await,
+        };
+        outcome.map_err(|source| MigrateError {
+            place: place.clone(),
+            source,
+        })?;
         answer(&format!("{place}: the schema is up to date\n"))?;
         Ok(ExitCode::SUCCESS)
     }
@@ -57,5 +70,23 @@ mod tests {
             args.run().await.expect("migrated");
             assert!(data_dir.join("uoop.db").is_file());
         }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_away_is_named_without_its_password() {
+        let args = MigrateArgs {
+            settings: SettingsArgs {
+                // Nothing listens on this port: it is reserved.
+                database_url: Some("postgres://u:s3cret@127.0.0.1:1/d".into()),
+                ..SettingsArgs::default()
+            },
+        };
+        let error = args.run().await.expect_err("nobody listens");
+        let text = crate::cli::chain(error.as_ref());
+        assert!(
+            text.starts_with("cannot migrate postgres://u:[redacted]@127.0.0.1:1/d: "),
+            "{text}"
+        );
+        assert!(!text.contains("s3cret"), "{text}");
     }
 }

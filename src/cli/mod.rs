@@ -67,12 +67,10 @@ impl Cli {
     pub async fn run(self) -> Result<ExitCode, Box<dyn Error>> {
         let command = self.command.unwrap_or(Command::Serve(self.serve));
         match &command {
-            // It starts the log itself, as its configuration says.
-            Command::Serve(_) => {}
+            // The one starts the log itself, as its configuration says; the other may be asked what is wrong with that.
+            Command::Serve(_) | Command::Config(_) => {}
             Command::Sandbox(_) => start_log_of_tool("info")?,
-            Command::Replay(_) | Command::Order(_) | Command::Migrate(_) | Command::Config(_) => {
-                start_log_of_tool("warn")?;
-            }
+            Command::Replay(_) | Command::Order(_) | Command::Migrate(_) => start_log_of_tool("warn")?,
         }
         Ok(match command {
             Command::Serve(args) => args.run().await?,

@@ -58,21 +58,35 @@ pub(super) async fn list(
     let mut matching = gateway.platform().introspect();
     matching.retain(|actor| {
         filter.kind.as_ref().is_none_or(|kind| actor.kind == *kind)
-            && filter.prefix.as_ref().is_none_or(|prefix| actor.path.starts_with(prefix))
+            && filter
+                .prefix
+                .as_ref()
+                .is_none_or(|prefix| actor.path.starts_with(prefix))
     });
     let mut counts: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
     for actor in &matching {
         // What an order is at is its status; of the others, whether they run is more telling than what they hold.
-        let at = actor.summary.clone().filter(|_| actor.kind == "order").unwrap_or_else(|| actor.status.clone());
+        let at = actor
+            .summary
+            .clone()
+            .filter(|_| actor.kind == "order")
+            .unwrap_or_else(|| actor.status.clone());
         *counts.entry(actor.kind.clone()).or_default().entry(at).or_default() += 1;
     }
     let total = matching.len();
-    let mut page: Vec<ActorView> =
-        matching.into_iter().filter(|actor| filter.after.as_ref().is_none_or(|after| actor.path > *after)).collect();
+    let mut page: Vec<ActorView> = matching
+        .into_iter()
+        .filter(|actor| filter.after.as_ref().is_none_or(|after| actor.path > *after))
+        .collect();
     let is_last = page.len() <= limit;
     page.truncate(limit);
     let next = page.last().filter(|_| !is_last).map(|actor| actor.path.clone());
-    Ok(Json(ActorList { total, counts, actors: page, next }))
+    Ok(Json(ActorList {
+        total,
+        counts,
+        actors: page,
+        next,
+    }))
 }
 
 /// One actor with its observable state: what it is at, what is pending, when it wakes.
@@ -80,6 +94,11 @@ pub(super) async fn list(
     params(("path" = String, Path, description = "its path, such as `node/shard-017/channel-demo`")),
     responses((status = 200, description = "the actor", body = Object), AnyProblem))]
 pub(super) async fn get(State(gateway): State<Gateway>, Path(path): Path<String>) -> Result<Json<ActorView>, Problem> {
-    let none = || Problem::new(Kind::NotFound, "no actor lives at that path: GET /v1/actors lists those that do");
+    let none = || {
+        Problem::new(
+            Kind::NotFound,
+            "no actor lives at that path: GET /v1/actors lists those that do",
+        )
+    };
     gateway.platform().introspect_at(&path).map(Json).ok_or_else(none)
 }

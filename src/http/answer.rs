@@ -20,7 +20,11 @@ pub(super) async fn finish(State(gateway): State<Gateway>, request: Request, nex
     let id = request_id(&gateway, request.headers());
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("none", MatchedPath::as_str)
+        .to_owned();
     let span = tracing::debug_span!("request", %method, path, id = id.to_str().unwrap_or_default());
     let mut response = next.run(request).instrument(span).await;
     let status = response.status();
@@ -30,7 +34,8 @@ pub(super) async fn finish(State(gateway): State<Gateway>, request: Request, nex
     response.headers_mut().insert(REQUEST_ID, id);
     let method = method_label(&method);
     let status = response.status().as_u16().to_string();
-    metrics::counter!("http_requests_total", "method" => method, "route" => route.clone(), "status" => status).increment(1);
+    metrics::counter!("http_requests_total", "method" => method, "route" => route.clone(), "status" => status)
+        .increment(1);
     metrics::histogram!("http_request_duration_seconds", "method" => method, "route" => route).record(began.elapsed());
     response
 }
@@ -38,7 +43,10 @@ pub(super) async fn finish(State(gateway): State<Gateway>, request: Request, nex
 /// Makes the answer a problem that names the request's path.
 fn explain(response: &mut Response, method: &Method, path: &str) {
     let problem = response.extensions_mut().remove::<Problem>();
-    let is_problem = response.headers().get(CONTENT_TYPE).is_some_and(|value| value == problem::MEDIA_TYPE);
+    let is_problem = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value == problem::MEDIA_TYPE);
     match problem {
         Some(problem) => problem.write_to(response, path),
         None if is_problem => {}

@@ -4,9 +4,7 @@ use super::conditions::{IfMatch, etag, is_unchanged};
 use super::extract::{Change, Id};
 use super::problem::{AnyProblem, Kind, Problem};
 use super::{Gateway, versioned};
-use crate::api::{
-    AvailabilityBody, CapacityView, ChannelBody, ChannelList, ChannelView, MenuBody, SoldOutBody,
-};
+use crate::api::{AvailabilityBody, CapacityView, ChannelBody, ChannelList, ChannelView, MenuBody, SoldOutBody};
 use actors::{Applied, Versioned};
 use axum::Json;
 use axum::extract::State;
@@ -24,7 +22,9 @@ use std::str::FromStr;
     responses((status = 200, description = "the channels", body = ChannelList), AnyProblem))]
 pub(super) async fn list(State(gateway): State<Gateway>) -> Json<ChannelList> {
     let channels = gateway.platform().directory().channels();
-    Json(ChannelList { channels: channels.iter().map(view).collect() })
+    Json(ChannelList {
+        channels: channels.iter().map(view).collect(),
+    })
 }
 
 fn view(channel: &Versioned<Channel>) -> ChannelView {
@@ -60,7 +60,11 @@ pub(super) async fn get(
     responses((status = 200, description = "its ledger", body = CapacityView), AnyProblem))]
 pub(super) async fn capacity(State(gateway): State<Gateway>, Id(id): Id<ChannelId>) -> Result<Response, Problem> {
     let channel = find(&gateway, &id)?;
-    Ok(versioned(StatusCode::OK, channel.seq, &CapacityView::new(&channel.state)))
+    Ok(versioned(
+        StatusCode::OK,
+        channel.seq,
+        &CapacityView::new(&channel.state),
+    ))
 }
 
 /// Creates a channel or changes its settings. `If-None-Match: *` only creates.
@@ -99,7 +103,9 @@ pub(super) async fn put_menu(
     change: Change<MenuBody>,
 ) -> Result<Response, Problem> {
     let command = Command::SetMenu(change.body.items);
-    let applied = apply(&gateway, &id, command, change.if_match).await.map_err(|problem| problem.under("/items"))?;
+    let applied = apply(&gateway, &id, command, change.if_match)
+        .await
+        .map_err(|problem| problem.under("/items"))?;
     Ok(versioned(StatusCode::OK, applied.entity.seq, &view(&applied.entity)))
 }
 
@@ -129,7 +135,9 @@ pub(super) async fn put_sold_out(
     change: Change<SoldOutBody>,
 ) -> Result<Response, Problem> {
     let command = Command::SetSoldOut(change.body.skus.into_iter().collect());
-    let applied = apply(&gateway, &id, command, change.if_match).await.map_err(|problem| problem.renamed("/sold_out", "/skus"))?;
+    let applied = apply(&gateway, &id, command, change.if_match)
+        .await
+        .map_err(|problem| problem.renamed("/sold_out", "/skus"))?;
     Ok(versioned(StatusCode::OK, applied.entity.seq, &view(&applied.entity)))
 }
 
@@ -140,13 +148,17 @@ async fn apply(
     if_match: IfMatch,
 ) -> Result<Applied<Channel>, Problem> {
     if if_match == IfMatch::Exists && gateway.platform().directory().channel(id).is_none() {
-        return Err(Problem::new(Kind::PreconditionFailed, format!("there is no channel '{id}' yet")));
+        return Err(Problem::new(
+            Kind::PreconditionFailed,
+            format!("there is no channel '{id}' yet"),
+        ));
     }
     let applied = gateway.platform().channel(command, id, if_match.version()).await;
     applied.map_err(|error| match error {
-        actors::CallError::Rejected(Rejection::NotFound(_)) => {
-            Problem::new(Kind::NotFound, format!("there is no channel '{id}': PUT /v1/channels/{id} creates it"))
-        }
+        actors::CallError::Rejected(Rejection::NotFound(_)) => Problem::new(
+            Kind::NotFound,
+            format!("there is no channel '{id}': PUT /v1/channels/{id} creates it"),
+        ),
         error => error.into(),
     })
 }
@@ -163,7 +175,9 @@ fn config(body: ChannelBody) -> Result<ChannelConfig, Problem> {
         }
     };
     let numbered = body.serves.iter().enumerate();
-    let serves = numbered.filter_map(|(n, id)| read(id, &format!("/serves/{n}"), &mut errors)).collect();
+    let serves = numbered
+        .filter_map(|(n, id)| read(id, &format!("/serves/{n}"), &mut errors))
+        .collect();
     let zone = read(&body.zone, "/zone", &mut errors);
     let currency = read(&body.currency, "/currency", &mut errors);
     match (kind, zone, currency) {
@@ -187,5 +201,7 @@ fn config(body: ChannelBody) -> Result<ChannelConfig, Problem> {
 
 /// Reads a field, or notes what is wrong with it.
 pub(super) fn read<T: FromStr<Err: ToString>>(text: &str, pointer: &str, errors: &mut Vec<FieldError>) -> Option<T> {
-    text.parse().map_err(|error: T::Err| errors.push(FieldError::new(pointer, error.to_string()))).ok()
+    text.parse()
+        .map_err(|error: T::Err| errors.push(FieldError::new(pointer, error.to_string())))
+        .ok()
 }

@@ -11,5 +11,8 @@ use axum::extract::State;
     responses((status = 200, description = "the time", body = ClockView), AnyProblem))]
 pub(super) async fn get(State(gateway): State<Gateway>) -> Json<ClockView> {
     let clock = gateway.platform().clock();
-    Json(ClockView { now: clock.now().as_ms(), time_scale: clock.scale() })
+    Json(ClockView {
+        now: clock.now().as_ms(),
+        time_scale: clock.scale(),
+    })
 }

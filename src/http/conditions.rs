@@ -44,7 +44,11 @@ impl IfMatch {
         let creates = match only(&headers.get_all(IF_NONE_MATCH), "If-None-Match")? {
             None => false,
             Some("*") => true,
-            Some(_) => return Err(malformed("If-None-Match on a change can only be *: create, do not replace".into())),
+            Some(_) => {
+                return Err(malformed(
+                    "If-None-Match on a change can only be *: create, do not replace".into(),
+                ));
+            }
         };
         let Some(text) = only(&headers.get_all(IF_MATCH), "If-Match")? else {
             return Ok(if creates { Self::Absent } else { Self::Unconditional });
@@ -56,10 +60,14 @@ impl IfMatch {
             return Ok(Self::Exists);
         }
         if text.starts_with("W/") {
-            let text = "If-Match compares strongly and a weak tag (W/…) never matches: send the ETag as it was received";
+            let text =
+                "If-Match compares strongly and a weak tag (W/…) never matches: send the ETag as it was received";
             return Err(Problem::new(Kind::PreconditionFailed, text));
         }
-        let tag = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).filter(|tag| !tag.contains('"'));
+        let tag = text
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'))
+            .filter(|tag| !tag.contains('"'));
         let Some(tag) = tag else {
             let text = "If-Match must be one ETag as it was received, in quotes such as \"12\", or *";
             return Err(malformed(text.into()));
@@ -84,7 +92,10 @@ fn only<'a>(values: &GetAll<'a, HeaderValue>, name: &str) -> Result<Option<&'a s
     let Some(value) = values.next() else { return Ok(None) };
     match (value.to_str(), values.next()) {
         (Ok(text), None) => Ok(Some(text.trim())),
-        _ => Err(Problem::new(Kind::MalformedRequest, format!("{name} must come once and be visible ASCII"))),
+        _ => Err(Problem::new(
+            Kind::MalformedRequest,
+            format!("{name} must come once and be visible ASCII"),
+        )),
     }
 }
 
@@ -102,7 +113,10 @@ pub(super) fn is_unchanged(headers: &HeaderMap, version: Seq) -> bool {
         let tag = tag.strip_prefix("W/").unwrap_or(tag);
         tag == "*" || tag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) == Some(wanted.as_str())
     };
-    let values = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let values = headers
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(names)
 }
 
@@ -119,12 +133,18 @@ pub(super) fn idempotency_key(
     let Some(text) = only(&headers.get_all(IDEMPOTENCY_KEY), "Idempotency-Key")? else {
         return Ok(None);
     };
-    let key = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
+    let key = text
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+        .unwrap_or(text);
     if key.is_empty() || key.len() > KEY_BYTES_MAX || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
         let text = format!("Idempotency-Key must be 1 to {KEY_BYTES_MAX} visible ASCII characters, such as a UUID");
         return Err(Problem::new(Kind::MalformedRequest, text));
     }
-    Ok(Some(IdempotencyKey { key: key.to_owned(), fingerprint: fingerprint(method, path, body) }))
+    Ok(Some(IdempotencyKey {
+        key: key.to_owned(),
+        fingerprint: fingerprint(method, path, body),
+    }))
 }
 
 /// SHA-256 over method, path and body, which cannot run together: neither method nor path holds a line break.
@@ -133,11 +153,13 @@ fn fingerprint(method: &Method, path: &str, body: &[u8]) -> String {
     for part in [method.as_str().as_bytes(), b"\n", path.as_bytes(), b"\n", body] {
         hash.update(part);
     }
-    hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a String does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hash.finalize()
+        .iter()
+        .fold(String::with_capacity(64), |mut text, byte| {
+            // Writing to a String does not fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 /// How long `Prefer: wait=N` asks to wait, at most [`WAIT_S_MAX`]. What cannot be read is ignored, as RFC 7240 has it.
@@ -145,7 +167,10 @@ pub(super) fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
     let values = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
     let wait = |preference: &str| {
         let (name, value) = preference.split(';').next()?.split_once('=')?;
-        let seconds = name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"'))?;
+        let seconds = name
+            .trim()
+            .eq_ignore_ascii_case("wait")
+            .then(|| value.trim().trim_matches('"'))?;
         seconds.parse::<u64>().ok()
     };
     let seconds = values.flat_map(|value| value.split(',')).find_map(wait)?;
@@ -166,7 +191,10 @@ mod tests {
         let read = |text: &str| IfMatch::of(&headers(IF_MATCH, text)).map_err(|problem| problem.status());
         assert_eq!(read("\"12\""), Ok(IfMatch::Version(Seq(12))));
         assert_eq!(read("*"), Ok(IfMatch::Exists));
-        assert_eq!(IfMatch::of(&HeaderMap::new()).map_err(|p| p.status()), Ok(IfMatch::Unconditional));
+        assert_eq!(
+            IfMatch::of(&HeaderMap::new()).map_err(|p| p.status()),
+            Ok(IfMatch::Unconditional)
+        );
         for (text, status) in [
             ("W/\"12\"", StatusCode::PRECONDITION_FAILED),
             ("\"abc\"", StatusCode::PRECONDITION_FAILED),
@@ -179,7 +207,10 @@ mod tests {
         }
         let mut twice = headers(IF_MATCH, "\"1\"");
         twice.append(IF_MATCH, HeaderValue::from_static("\"2\""));
-        assert_eq!(IfMatch::of(&twice).map_err(|p| p.status()), Err(StatusCode::BAD_REQUEST));
+        assert_eq!(
+            IfMatch::of(&twice).map_err(|p| p.status()),
+            Err(StatusCode::BAD_REQUEST)
+        );
     }
 
     #[test]
@@ -206,7 +237,10 @@ mod tests {
         assert_eq!(bare.key, "abc");
         assert_eq!(bare.fingerprint.len(), 64);
         assert_eq!(read("\"abc\"", b"{}").expect("fine").expect("a key").key, "abc");
-        assert_ne!(read("abc", b"{ }").expect("fine").expect("a key").fingerprint, bare.fingerprint);
+        assert_ne!(
+            read("abc", b"{ }").expect("fine").expect("a key").fingerprint,
+            bare.fingerprint
+        );
         assert!(read(&"k".repeat(255), b"").is_ok());
         for text in ["", "\"\"", "a b", &"k".repeat(256)] {
             assert_eq!(read(text, b"").map(drop), Err(StatusCode::BAD_REQUEST), "{text}");

@@ -66,7 +66,14 @@ impl<S> Connection<S> {
     fn new(stream: S, idle_max: Duration, place: Option<OwnedSemaphorePermit>) -> Self {
         let deadline = Instant::now() + idle_max;
         let alarm = Box::pin(sleep_until(deadline));
-        Self { stream, idle_max, deadline, quiet: true, alarm, _place: place }
+        Self {
+            stream,
+            idle_max,
+            deadline,
+            quiet: true,
+            alarm,
+            _place: place,
+        }
     }
 
     fn move_on(&mut self, quiet: bool) {
@@ -78,7 +85,10 @@ impl<S> Connection<S> {
         loop {
             ready!(self.alarm.as_mut().poll(cx));
             if self.alarm.deadline() >= self.deadline {
-                return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the client was silent for too long"));
+                return Poll::Ready(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the client was silent for too long",
+                ));
             }
             let deadline = self.deadline;
             self.alarm.as_mut().reset(deadline);
@@ -167,7 +177,10 @@ mod tests {
         connection.read_u8().await.expect("the first byte");
         let begun = connection.deadline;
         connection.read_u8().await.expect("the second byte");
-        assert_eq!(connection.deadline, begun, "a further byte of the same request changes nothing");
+        assert_eq!(
+            connection.deadline, begun,
+            "a further byte of the same request changes nothing"
+        );
         let_it_pass(&mut connection);
         connection.write_all(b"answer").await.expect("room");
         assert!(connection.deadline > Instant::now(), "the answer moves it on");

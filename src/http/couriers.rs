@@ -38,12 +38,19 @@ pub(super) async fn get(State(gateway): State<Gateway>, Id(id): Id<CourierId>) -
 }
 
 fn unknown(id: &CourierId) -> Problem {
-    Problem::new(Kind::NotFound, format!("there is no courier '{id}': PUT /v1/couriers/{id} makes it known"))
+    Problem::new(
+        Kind::NotFound,
+        format!("there is no courier '{id}': PUT /v1/couriers/{id} makes it known"),
+    )
 }
 
 /// The zone a courier works in.
 pub(super) fn zone_of(gateway: &Gateway, id: &CourierId) -> Result<ZoneId, Problem> {
-    gateway.platform().directory().courier_zone(id).ok_or_else(|| unknown(id))
+    gateway
+        .platform()
+        .directory()
+        .courier_zone(id)
+        .ok_or_else(|| unknown(id))
 }
 
 /// Makes a courier known or changes its settings. A courier has no version: `If-Match` can only be `*`.
@@ -64,7 +71,11 @@ pub(super) async fn put(
         return Err(Problem::field("/zone", detail));
     }
     let zone = config.zone.clone();
-    let command = Command::PutCourier { zone: zone.clone(), id: id.clone(), config: Box::new(config) };
+    let command = Command::PutCourier {
+        zone: zone.clone(),
+        id: id.clone(),
+        config: Box::new(config),
+    };
     let applied = gateway.platform().zone(command, &zone).await?;
     let view = courier(&applied.entity.state, &id)?;
     if known.is_some() {
@@ -93,7 +104,10 @@ fn check(if_match: IfMatch, known: bool) -> Result<(), Problem> {
 }
 
 fn config(body: &CourierBody) -> Result<CourierConfig, Problem> {
-    let zone = body.zone.parse().map_err(|error: domain::ids::InvalidId| Problem::field("/zone", error.to_string()))?;
+    let zone = body
+        .zone
+        .parse()
+        .map_err(|error: domain::ids::InvalidId| Problem::field("/zone", error.to_string()))?;
     Ok(CourierConfig {
         zone,
         location: body.location.into(),

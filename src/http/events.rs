@@ -31,7 +31,10 @@ pub(super) async fn get(State(gateway): State<Gateway>, Id(id): Id<OrderId>) -> 
     for row in &rows {
         events.extend(views(row)?);
     }
-    Ok(Json(EventsView { id: id.to_string(), events }))
+    Ok(Json(EventsView {
+        id: id.to_string(),
+        events,
+    }))
 }
 
 /// All committed rows of an order after a version.
@@ -53,14 +56,29 @@ pub(super) async fn rows_after(platform: &Platform, id: OrderId, after: Seq) -> 
 fn views(row: &Row) -> Result<Vec<EventView>, Problem> {
     let events: Vec<Map<String, Value>> = serde_json::from_str(&row.events).map_err(|error| {
         tracing::error!(stream = %row.stream, seq = row.seq.0, %error, "a row cannot be read");
-        Problem::new(Kind::Internal, format!("version {} of the history cannot be read; the log has the cause", row.seq))
+        Problem::new(
+            Kind::Internal,
+            format!(
+                "version {} of the history cannot be read; the log has the cause",
+                row.seq
+            ),
+        )
     })?;
     let view = |(index, mut data): (usize, Map<String, Value>)| {
-        let kind = data.remove("type").and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default();
+        let kind = data
+            .remove("type")
+            .and_then(|kind| kind.as_str().map(str::to_owned))
+            .unwrap_or_default();
         if let Some(details) = data.get_mut("details").and_then(Value::as_object_mut) {
             details.remove("payment_token");
         }
-        EventView { version: row.seq.0, index, at: row.at.as_ms(), kind, data: Value::Object(data) }
+        EventView {
+            version: row.seq.0,
+            index,
+            at: row.at.as_ms(),
+            kind,
+            data: Value::Object(data),
+        }
     };
     Ok(events.into_iter().enumerate().map(view).collect())
 }
@@ -91,7 +109,10 @@ mod tests {
         let told = serde_json::to_string(&views).expect("JSON");
         assert!(!told.contains("tok_secret"), "{told}");
         assert!(told.contains("\"notes\":\"n\""), "{told}");
-        let places: Vec<_> = views.iter().map(|view| (view.version, view.index, view.kind.as_str(), view.at)).collect();
+        let places: Vec<_> = views
+            .iter()
+            .map(|view| (view.version, view.index, view.kind.as_str(), view.at))
+            .collect();
         assert_eq!(places, [(3, 0, "OrderPlaced", 70), (3, 1, "Routed", 70)]);
     }
 

@@ -50,7 +50,12 @@ impl FromRequest<Gateway> for RawBody {
             return Err(unsupported());
         }
         let path = parts.uri.path().to_owned();
-        Ok(Self { method: parts.method, path, headers: parts.headers, bytes })
+        Ok(Self {
+            method: parts.method,
+            path,
+            headers: parts.headers,
+            bytes,
+        })
     }
 }
 
@@ -64,7 +69,10 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 fn unsupported() -> Problem {
-    Problem::new(Kind::UnsupportedMediaType, "the body must be JSON: send it with Content-Type: application/json")
+    Problem::new(
+        Kind::UnsupportedMediaType,
+        "the body must be JSON: send it with Content-Type: application/json",
+    )
 }
 
 /// Reads a body up to the limit. What lies a little beyond it is read too and thrown away: who still sends when the
@@ -103,7 +111,10 @@ pub(super) struct Change<T> {
 impl<T> Change<T> {
     /// The conditions of a command.
     pub(super) fn options(&self) -> CommandOptions {
-        CommandOptions { if_match: self.if_match.version(), key: self.key.clone() }
+        CommandOptions {
+            if_match: self.if_match.version(),
+            key: self.key.clone(),
+        }
     }
 }
 
@@ -111,10 +122,20 @@ impl<T: DeserializeOwned> FromRequest<Gateway> for Change<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, gateway: &Gateway) -> Result<Self, Problem> {
-        let RawBody { method, path, headers, bytes } = RawBody::from_request(request, gateway).await?;
+        let RawBody {
+            method,
+            path,
+            headers,
+            bytes,
+        } = RawBody::from_request(request, gateway).await?;
         let key = idempotency_key(&headers, &method, &path, &bytes)?;
         let if_match = IfMatch::of(&headers)?;
-        Ok(Self { body: json::parse(&bytes)?, key, if_match, headers })
+        Ok(Self {
+            body: json::parse(&bytes)?,
+            key,
+            if_match,
+            headers,
+        })
     }
 }
 
@@ -134,7 +155,11 @@ where
             .map_err(|_| Problem::new(Kind::MalformedId, "the id in the path is not UTF-8"))?;
         text.parse().map(Self).map_err(|error: InvalidId| {
             // A UUID that is none of ours is nobody's; everything else is no id at all.
-            let kind = if Uuid::parse_str(&text).is_ok() { Kind::NotFound } else { Kind::MalformedId };
+            let kind = if Uuid::parse_str(&text).is_ok() {
+                Kind::NotFound
+            } else {
+                Kind::MalformedId
+            };
             Problem::new(kind, error.to_string())
         })
     }

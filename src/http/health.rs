@@ -30,9 +30,18 @@ pub fn figures() -> Result<PrometheusBuilder, BuildError> {
 /// Gives the gateway's and the brief's figures their help texts. Idempotent.
 pub(super) fn describe() {
     metrics::describe_counter!("http_requests_total", "requests answered, by method, route and status");
-    metrics::describe_counter!("http_requests_refused_total", "requests answered 503 because a bound was reached");
-    metrics::describe_histogram!("http_request_duration_seconds", "from a request's headers to its answer's");
-    metrics::describe_histogram!("order_processing_duration", "seconds from an order's acceptance to its confirmation");
+    metrics::describe_counter!(
+        "http_requests_refused_total",
+        "requests answered 503 because a bound was reached"
+    );
+    metrics::describe_histogram!(
+        "http_request_duration_seconds",
+        "from a request's headers to its answer's"
+    );
+    metrics::describe_histogram!(
+        "order_processing_duration",
+        "seconds from an order's acceptance to its confirmation"
+    );
     metrics::describe_counter!("orders_processed_total", "orders that reached their end, by status");
     metrics::describe_counter!("order_processing_errors_total", "orders that failed, by code");
 }
@@ -52,7 +61,10 @@ pub(super) struct HealthView {
 #[utoipa::path(get, path = "/livez", tag = "health",
     responses((status = 200, description = "it lives", body = HealthView)))]
 pub(super) async fn livez() -> Json<HealthView> {
-    Json(HealthView { status: "alive", recovery: None })
+    Json(HealthView {
+        status: "alive",
+        recovery: None,
+    })
 }
 
 /// Whether the process takes orders: not while it recovers or stops, nor while its store is away.
@@ -62,7 +74,10 @@ pub(super) async fn readyz(State(gateway): State<Gateway>) -> Result<Json<Health
     let why = match gateway.platform().readiness() {
         _ if gateway.stopping.is_cancelled() => "the server is stopping".to_owned(),
         Readiness::Ready => {
-            return Ok(Json(HealthView { status: "ready", recovery: gateway.platform().recovery().cloned() }));
+            return Ok(Json(HealthView {
+                status: "ready",
+                recovery: gateway.platform().recovery().cloned(),
+            }));
         }
         Readiness::Recovering => "the server is recovering what is in flight".to_owned(),
         Readiness::Draining => "the server is stopping".to_owned(),

@@ -60,7 +60,9 @@ fn refuse(path: &Path, error: &serde_json::Error) -> Problem {
         return refuse_text(error);
     }
     let text = error.to_string();
-    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(before, _)| before);
+    let text = text
+        .rsplit_once(" at line ")
+        .map_or(text.as_str(), |(before, _)| before);
     let mut pointer = pointer(path);
     let named = |before: &str| text.strip_prefix(before).and_then(|rest| rest.split('`').next());
     if let Some(field) = named("missing field `") {
@@ -74,7 +76,10 @@ fn refuse(path: &Path, error: &serde_json::Error) -> Problem {
 }
 
 fn refuse_text(error: &serde_json::Error) -> Problem {
-    Problem::new(Kind::MalformedRequest, shortened(&format!("the body is not JSON: {error}")))
+    Problem::new(
+        Kind::MalformedRequest,
+        shortened(&format!("the body is not JSON: {error}")),
+    )
 }
 
 fn pointer(path: &Path) -> String {
@@ -103,7 +108,10 @@ fn shortened(text: &str) -> String {
     if text.len() <= DETAIL_BYTES_MAX {
         return text.to_owned();
     }
-    let end = (0..=DETAIL_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let end = (0..=DETAIL_BYTES_MAX)
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0);
     format!("{}…", &text[..end])
 }
 
@@ -127,7 +135,9 @@ mod tests {
         let problem = parse::<OrderBody>(text.as_bytes()).expect_err("refused");
         let response = problem.into_response();
         let status = response.status();
-        let body = axum::body::to_bytes(response.into_body(), 10_000).await.expect("a body");
+        let body = axum::body::to_bytes(response.into_body(), 10_000)
+            .await
+            .expect("a body");
         let body: Value = serde_json::from_slice(&body).expect("JSON");
         let pointer = body["errors"][0]["pointer"].as_str().unwrap_or("none").to_owned();
         (status, pointer, body["detail"].as_str().expect("a detail").to_owned())
@@ -152,9 +162,24 @@ mod tests {
             ("[".repeat(100_000), bad, "none", "at most 32 levels"),
             (format!("{} x", order()), bad, "none", "trailing"),
             ("[]".to_owned(), invalid, "none", "invalid length"),
-            (with("/items/0/quantity", json!("two")), invalid, "/items/0/quantity", "invalid type"),
-            (with("/items/0/quantity", json!(1.5)), invalid, "/items/0/quantity", "1.5"),
-            (with("/delivery_location/lat", json!(null)), invalid, "/delivery_location/lat", "null"),
+            (
+                with("/items/0/quantity", json!("two")),
+                invalid,
+                "/items/0/quantity",
+                "invalid type",
+            ),
+            (
+                with("/items/0/quantity", json!(1.5)),
+                invalid,
+                "/items/0/quantity",
+                "1.5",
+            ),
+            (
+                with("/delivery_location/lat", json!(null)),
+                invalid,
+                "/delivery_location/lat",
+                "null",
+            ),
             (unknown.to_string(), invalid, "/items/0/a~1b~0", "unknown field"),
             (missing.to_string(), invalid, "/items/0/sku", "missing field"),
         ];
@@ -184,6 +209,8 @@ mod tests {
         let text = format!(r#"{{"a":"\"{}"}}"#, "[".repeat(1_000));
         assert!(!is_too_deep(text.as_bytes()));
         assert!(is_too_deep("[".repeat(33).as_bytes()));
-        assert!(!is_too_deep(format!("{}{}", "[".repeat(32), "]".repeat(32)).repeat(3).as_bytes()));
+        assert!(!is_too_deep(
+            format!("{}{}", "[".repeat(32), "]".repeat(32)).repeat(3).as_bytes()
+        ));
     }
 }

@@ -198,13 +198,21 @@ pub async fn serve(
 
 /// An answer with a version: its body, its `ETag`.
 fn versioned(status: StatusCode, version: Seq, body: &impl Serialize) -> axum::response::Response {
-    (status, [(axum::http::header::ETAG, conditions::etag(version))], Json(body)).into_response()
+    (
+        status,
+        [(axum::http::header::ETAG, conditions::etag(version))],
+        Json(body),
+    )
+        .into_response()
 }
 
 /// The answer to a request whose handler panicked. The panic's text goes to the log and nowhere else.
 #[expect(clippy::needless_pass_by_value, reason = "the signature is the layer's")]
 fn panicked(cause: Box<dyn Any + Send>) -> Response<axum::body::Body> {
-    let text = cause.downcast_ref::<String>().map(String::as_str).or_else(|| cause.downcast_ref::<&str>().copied());
+    let text = cause
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| cause.downcast_ref::<&str>().copied());
     tracing::error!(cause = text.unwrap_or("no text"), "a handler panicked");
     StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }
@@ -216,11 +224,30 @@ fn cors(origins: Option<&str>) -> CorsLayer {
     let allowed = if origins == "*" {
         AllowOrigin::any()
     } else {
-        AllowOrigin::list(origins.split(',').filter_map(|origin| HeaderValue::from_str(origin.trim()).ok()))
+        AllowOrigin::list(
+            origins
+                .split(',')
+                .filter_map(|origin| HeaderValue::from_str(origin.trim()).ok()),
+        )
     };
-    let exposed = ["etag", "location", "retry-after", "preference-applied", "idempotent-replayed", "x-request-id"];
-    let taken = ["content-type", "if-match", "if-none-match", "idempotency-key", "prefer", "x-request-id"];
-    let names = |list: &[&'static str]| -> Vec<HeaderName> { list.iter().copied().map(HeaderName::from_static).collect() };
+    let exposed = [
+        "etag",
+        "location",
+        "retry-after",
+        "preference-applied",
+        "idempotent-replayed",
+        "x-request-id",
+    ];
+    let taken = [
+        "content-type",
+        "if-match",
+        "if-none-match",
+        "idempotency-key",
+        "prefer",
+        "x-request-id",
+    ];
+    let names =
+        |list: &[&'static str]| -> Vec<HeaderName> { list.iter().copied().map(HeaderName::from_static).collect() };
     CorsLayer::new()
         .allow_origin(allowed)
         .allow_methods([Method::GET, Method::POST, Method::PUT])

@@ -60,16 +60,24 @@ pub(super) async fn submit(State(gateway): State<Gateway>, change: Change<OrderB
 
 /// Checks what can be checked before the order exists: its fields, and the menus of those that serve the restaurant.
 fn check(platform: &Platform, body: OrderBody) -> Result<Details, Problem> {
-    let details = Draft::from(body).check(platform.clock().now()).map_err(Problem::invalid)?;
+    let details = Draft::from(body)
+        .check(platform.clock().now())
+        .map_err(Problem::invalid)?;
     let serving = platform.directory().serving(&details.restaurant_id);
     let channels: Vec<_> = serving.into_iter().map(|channel| channel.state).collect();
     let problems = routing::check_menu(&details, &channels);
-    if problems.is_empty() { Ok(details) } else { Err(Problem::invalid(problems)) }
+    if problems.is_empty() {
+        Ok(details)
+    } else {
+        Err(Problem::invalid(problems))
+    }
 }
 
 /// The order once it is confirmed or over, or as it is after `wait`. `None`: as many as may wait do so already.
 async fn outcome_of(gateway: &Gateway, id: OrderId, wait: Duration) -> Result<Option<Versioned<Order>>, Problem> {
-    let Ok(_permit) = gateway.waits.try_acquire() else { return Ok(None) };
+    let Ok(_permit) = gateway.waits.try_acquire() else {
+        return Ok(None);
+    };
     // Subscribed before it is read, so that no change falls between the two.
     let mut changes = gateway.platform().subscribe(id);
     let order = gateway.platform().order(id).await?;
@@ -128,7 +136,11 @@ pub(super) async fn status(
     if is_unchanged(&headers, order.seq) {
         return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag(order.seq))]).into_response());
     }
-    let view = StatusView { id: id.to_string(), status: order.state.status.to_string(), version: order.seq.0 };
+    let view = StatusView {
+        id: id.to_string(),
+        status: order.state.status.to_string(),
+        version: order.seq.0,
+    };
     Ok(versioned(StatusCode::OK, order.seq, &view))
 }
 
@@ -145,11 +157,20 @@ pub(super) async fn cancel(
     change: Change<Option<CancelBody>>,
 ) -> Result<Response, Problem> {
     let options = change.options();
-    let reason = change.body.and_then(|body| body.reason).unwrap_or_else(|| "cancelled by request".to_owned());
+    let reason = change
+        .body
+        .and_then(|body| body.reason)
+        .unwrap_or_else(|| "cancelled by request".to_owned());
     check_text("/reason", &reason)?;
-    let applied = gateway.platform().command(id, Command::Cancel { reason }, options).await?;
+    let applied = gateway
+        .platform()
+        .command(id, Command::Cancel { reason }, options)
+        .await?;
     let over = applied.entity.state.status == OrderStatus::Cancelled;
-    Ok(answer(if over { StatusCode::OK } else { StatusCode::ACCEPTED }, &applied.entity))
+    Ok(answer(
+        if over { StatusCode::OK } else { StatusCode::ACCEPTED },
+        &applied.entity,
+    ))
 }
 
 /// Tries everything that is stuck once more.
@@ -183,15 +204,24 @@ pub(super) async fn resolve(
     let ResolveBody { step, round, note } = change.body;
     let Some(step) = Step::ALL.into_iter().find(|known| known.as_str() == step) else {
         let known: Vec<_> = Step::ALL.iter().map(|step| step.as_str()).collect();
-        return Err(Problem::field("/step", format!("is no step; steps are {}", known.join(", "))));
+        return Err(Problem::field(
+            "/step",
+            format!("is no step; steps are {}", known.join(", ")),
+        ));
     };
     if note.trim().is_empty() {
         return Err(Problem::field("/note", "must not be empty: say how it was settled"));
     }
     check_text("/note", &note)?;
-    let applied = gateway.platform().command(id, Command::Resolve { step, round, note }, options).await?;
+    let applied = gateway
+        .platform()
+        .command(id, Command::Resolve { step, round, note }, options)
+        .await?;
     let over = applied.entity.state.is_settled();
-    Ok(answer(if over { StatusCode::OK } else { StatusCode::ACCEPTED }, &applied.entity))
+    Ok(answer(
+        if over { StatusCode::OK } else { StatusCode::ACCEPTED },
+        &applied.entity,
+    ))
 }
 
 /// Checks a text that is kept with an order.

@@ -68,33 +68,73 @@ pub(super) enum Kind {
 impl Kind {
     const fn parts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::MalformedRequest => (StatusCode::BAD_REQUEST, "malformed-request", "The request cannot be read"),
+            Self::MalformedRequest => (
+                StatusCode::BAD_REQUEST,
+                "malformed-request",
+                "The request cannot be read",
+            ),
             Self::MalformedId => (StatusCode::BAD_REQUEST, "malformed-id", "The id is malformed"),
-            Self::BadSignature => (StatusCode::UNAUTHORIZED, "bad-signature", "The signature is missing or wrong"),
+            Self::BadSignature => (
+                StatusCode::UNAUTHORIZED,
+                "bad-signature",
+                "The signature is missing or wrong",
+            ),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is no such thing"),
-            Self::MethodNotAllowed => {
-                (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not allowed here")
-            }
-            Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request-timeout", "The request came too slowly"),
-            Self::NotAllowed => (StatusCode::CONFLICT, "not-allowed", "The present state does not allow it"),
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "The method is not allowed here",
+            ),
+            Self::RequestTimeout => (
+                StatusCode::REQUEST_TIMEOUT,
+                "request-timeout",
+                "The request came too slowly",
+            ),
+            Self::NotAllowed => (
+                StatusCode::CONFLICT,
+                "not-allowed",
+                "The present state does not allow it",
+            ),
             Self::Exists => (StatusCode::CONFLICT, "exists", "It exists already"),
             Self::InProgress => (StatusCode::CONFLICT, "in-progress", "The same request is under way"),
-            Self::PreconditionFailed => {
-                (StatusCode::PRECONDITION_FAILED, "precondition-failed", "The precondition is not met")
-            }
+            Self::PreconditionFailed => (
+                StatusCode::PRECONDITION_FAILED,
+                "precondition-failed",
+                "The precondition is not met",
+            ),
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large"),
-            Self::UnsupportedMediaType => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The media type is not supported")
-            }
-            Self::InvalidRequest => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", "The request is not valid"),
-            Self::KeyReused => {
-                (StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The idempotency key is used")
-            }
-            Self::Parked => (StatusCode::INTERNAL_SERVER_ERROR, "parked", "It is parked and needs an operator"),
+            Self::UnsupportedMediaType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-media-type",
+                "The media type is not supported",
+            ),
+            Self::InvalidRequest => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid-request",
+                "The request is not valid",
+            ),
+            Self::KeyReused => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency-key-reused",
+                "The idempotency key is used",
+            ),
+            Self::Parked => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "parked",
+                "It is parked and needs an operator",
+            ),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something broke"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too much to do"),
-            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available at present"),
-            Self::OutcomeUnknown => (StatusCode::SERVICE_UNAVAILABLE, "outcome-unknown", "The outcome is unknown"),
+            Self::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "Not available at present",
+            ),
+            Self::OutcomeUnknown => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "outcome-unknown",
+                "The outcome is unknown",
+            ),
         }
     }
 
@@ -164,7 +204,12 @@ pub(super) struct ProblemField<'a> {
 impl Problem {
     /// A problem of a kind.
     pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        let parts = Parts { kind, detail: detail.into(), errors: Vec::new(), retry_after_s: None };
+        let parts = Parts {
+            kind,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after_s: None,
+        };
         Self(Arc::new(parts))
     }
 
@@ -175,7 +220,10 @@ impl Problem {
             [one] => format!("{} {}", one.pointer, one.detail),
             several => format!("{} fields are not valid: see errors", several.len()),
         };
-        Self(Arc::new(Parts { errors, ..Parts::clone(&Self::new(Kind::InvalidRequest, detail).0) }))
+        Self(Arc::new(Parts {
+            errors,
+            ..Parts::clone(&Self::new(Kind::InvalidRequest, detail).0)
+        }))
     }
 
     /// A request of which one field is not valid.
@@ -185,7 +233,10 @@ impl Problem {
 
     /// The same, worth another try after so many seconds.
     pub(super) fn retry_after(self, seconds: u32) -> Self {
-        Self(Arc::new(Parts { retry_after_s: Some(seconds), ..Parts::clone(&self.0) }))
+        Self(Arc::new(Parts {
+            retry_after_s: Some(seconds),
+            ..Parts::clone(&self.0)
+        }))
     }
 
     /// The same with every pointer moved below `prefix`: for a body that wraps what was checked.
@@ -341,7 +392,9 @@ pub(super) struct AnyProblem;
 
 impl IntoResponses for AnyProblem {
     fn responses() -> BTreeMap<String, RefOr<ApiResponse>> {
-        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        let content = ContentBuilder::new()
+            .schema(Some(Ref::from_schema_name("Problem")))
+            .build();
         let response = ResponseBuilder::new()
             .description("a refusal or a failure (RFC 9457); 429 and 503 carry Retry-After")
             .content(MEDIA_TYPE, content);

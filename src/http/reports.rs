@@ -50,10 +50,12 @@ pub(super) async fn channel(
 fn trust(gateway: &Gateway, raw: &RawBody) -> Result<(), Problem> {
     let Some(keyring) = &gateway.keyring else { return Ok(()) };
     let header = |name: &str| raw.headers.get(name).and_then(|value| value.to_str().ok());
-    keyring.verify(header, &raw.bytes, (gateway.wall)()).map_err(|untrusted| {
-        metrics::counter!("http_untrusted_reports_total").increment(1);
-        Problem::new(Kind::BadSignature, untrusted.to_string())
-    })
+    keyring
+        .verify(header, &raw.bytes, (gateway.wall)())
+        .map_err(|untrusted| {
+            metrics::counter!("http_untrusted_reports_total").increment(1);
+            Problem::new(Kind::BadSignature, untrusted.to_string())
+        })
 }
 
 /// What the event says, or the name of its kind if that is not known.
@@ -61,7 +63,9 @@ fn kitchen_report(event: KitchenEvent, now: Timestamp) -> Result<Result<KitchenR
     let reason = event.reason.unwrap_or_default();
     check_text("/reason", &reason)?;
     Ok(Ok(match event.kind {
-        KitchenEventKind::Accepted => KitchenReport::Accepted { ready_at: ready_at(event.ready_at, now)? },
+        KitchenEventKind::Accepted => KitchenReport::Accepted {
+            ready_at: ready_at(event.ready_at, now)?,
+        },
         KitchenEventKind::Rejected => KitchenReport::Rejected(Refused::new("rejected", reason)),
         KitchenEventKind::Preparing => KitchenReport::Preparing,
         KitchenEventKind::Ready => KitchenReport::Ready,
@@ -76,7 +80,8 @@ fn ready_at(ready_at: Option<i64>, now: Timestamp) -> Result<Option<Timestamp>, 
     let around = Millis::from_mins(DAYS_AHEAD_MAX * 24 * 60);
     match ready_at.map(Timestamp) {
         Some(at) if at < now - around || at > now + around => {
-            let detail = format!("is more than {DAYS_AHEAD_MAX} days from now; it must be milliseconds since the Unix epoch");
+            let detail =
+                format!("is more than {DAYS_AHEAD_MAX} days from now; it must be milliseconds since the Unix epoch");
             Err(Problem::field("/ready_at", detail))
         }
         at => Ok(at),
@@ -102,7 +107,10 @@ pub(super) async fn courier(
         CourierEventKind::Offline => zone::Command::SetOnline { id, online: false },
         CourierEventKind::Position => {
             let missing = || Problem::field("/location", "is missing: a 'position' says where the courier is");
-            zone::Command::Locate { id, location: event.location.ok_or_else(missing)?.into() }
+            zone::Command::Locate {
+                id,
+                location: event.location.ok_or_else(missing)?.into(),
+            }
         }
         CourierEventKind::Other(kind) => return Ok(ignored("courier", id.as_str(), &kind)),
         about_order => {
@@ -122,22 +130,38 @@ pub(super) async fn courier(
 }
 
 fn order_id(text: &str) -> Result<OrderId, Problem> {
-    text.parse().map_err(|error: domain::ids::InvalidId| Problem::field("/order_id", error.to_string()))
+    text.parse()
+        .map_err(|error: domain::ids::InvalidId| Problem::field("/order_id", error.to_string()))
 }
 
 async fn tell(gateway: &Gateway, order: OrderId, report: Report) -> Result<Received, Problem> {
-    let applied = gateway.platform().command(order, Command::Report(report), CommandOptions::default()).await?;
+    let applied = gateway
+        .platform()
+        .command(order, Command::Report(report), CommandOptions::default())
+        .await?;
     Ok(receipt(applied.changed, Some(applied.entity.state.status.to_string())))
 }
 
 fn receipt(changed: bool, status: Option<String>) -> Received {
     let result = if changed { "applied" } else { "duplicate" };
-    (StatusCode::OK, Json(Receipt { result: result.to_owned(), status }))
+    (
+        StatusCode::OK,
+        Json(Receipt {
+            result: result.to_owned(),
+            status,
+        }),
+    )
 }
 
 fn ignored(who: &str, id: &str, kind: &str) -> Received {
     let kind: String = kind.chars().take(64).collect();
     tracing::info!(who, id, kind, "a report of an unknown kind is ignored");
     metrics::counter!("http_ignored_reports_total", "who" => who.to_owned()).increment(1);
-    (StatusCode::ACCEPTED, Json(Receipt { result: "ignored".to_owned(), status: None }))
+    (
+        StatusCode::ACCEPTED,
+        Json(Receipt {
+            result: "ignored".to_owned(),
+            status: None,
+        }),
+    )
 }

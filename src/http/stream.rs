@@ -57,13 +57,23 @@ pub(super) async fn get(
     let changes = platform.subscribe(id);
     let order = platform.order(id).await?;
     let waiting = match after {
-        Some(after) if after >= order.seq && order.state.is_settled() => return Ok(StatusCode::NO_CONTENT.into_response()),
+        Some(after) if after >= order.seq && order.state.is_settled() => {
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        }
         Some(after) => replay(&rows_after(&platform, id, Seq(0)).await?, after).unwrap_or_else(|| vec![order.clone()]),
         None => vec![order.clone()],
     };
     let seen = if waiting.is_empty() { Some(order) } else { None };
     let stopping = gateway.stopping.clone();
-    let feed = Feed { platform, id, changes, seen, waiting: waiting.into(), stopping, _permit: permit };
+    let feed = Feed {
+        platform,
+        id,
+        changes,
+        seen,
+        waiting: waiting.into(),
+        stopping,
+        _permit: permit,
+    };
     let events = unfold(feed, |mut feed| async {
         let order = feed.next().await?;
         Some((Ok::<_, Infallible>(event(&order)), feed))
@@ -73,9 +83,16 @@ pub(super) async fn get(
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<Seq>, Problem> {
-    let Some(value) = headers.get(LAST_EVENT_ID) else { return Ok(None) };
+    let Some(value) = headers.get(LAST_EVENT_ID) else {
+        return Ok(None);
+    };
     let version = value.to_str().ok().and_then(|text| text.trim().parse().ok());
-    let malformed = || Problem::new(Kind::MalformedRequest, "Last-Event-ID must be a version: the id of an earlier event");
+    let malformed = || {
+        Problem::new(
+            Kind::MalformedRequest,
+            "Last-Event-ID must be a version: the id of an earlier event",
+        )
+    };
     version.map(|version| Some(Seq(version))).ok_or_else(malformed)
 }
 
@@ -99,7 +116,10 @@ fn onward(mut state: Option<Order>, rows: &[Row]) -> Option<Vec<Versioned<Order>
     for row in rows {
         let events: Vec<domain::order::Event> = serde_json::from_str(&row.events).ok()?;
         state = fold(state, &events, row.at).ok()?;
-        states.push(Versioned { seq: row.seq, state: Arc::new(state.clone()?) });
+        states.push(Versioned {
+            seq: row.seq,
+            state: Arc::new(state.clone()?),
+        });
     }
     Some(states)
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// How long anything that must happen may take. Generous: it only bounds how long a failure takes to show.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running server. It is killed, and its data is gone, when this is dropped.
 pub(crate) struct Server {
@@ -37,7 +37,9 @@ impl Server {
             .spawn()
             .expect("the binary runs");
         let lines = BufReader::new(process.stdout.take().expect("a pipe")).lines();
-        let url = lines.map_while(Result::ok).find_map(|line| line.strip_prefix("listening on ").map(str::to_owned));
+        let url = lines
+            .map_while(Result::ok)
+            .find_map(|line| line.strip_prefix("listening on ").map(str::to_owned));
         let Some(url) = url else {
             let log = std::fs::read_to_string(&log).unwrap_or_default();
             // Both fail only if it is gone already.
@@ -45,8 +47,17 @@ impl Server {
             let _ = process.wait();
             panic!("the server did not start:\n{log}");
         };
-        let client = Client::builder().timeout(PATIENCE).no_proxy().build().expect("a client");
-        Self { process, url, client, _data: data }
+        let client = Client::builder()
+            .timeout(PATIENCE)
+            .no_proxy()
+            .build()
+            .expect("a client");
+        Self {
+            process,
+            url,
+            client,
+            _data: data,
+        }
     }
 
     /// The address of a path.
@@ -68,24 +79,13 @@ impl Server {
 
     /// Submits an order that must be accepted, and waits until its outcome is known.
     pub(crate) async fn place(&self, order: &Value) -> Value {
-        let request = self.request("POST", "/v1/orders").header("prefer", "wait=30").json(order);
+        let request = self
+            .request("POST", "/v1/orders")
+            .header("prefer", "wait=30")
+            .json(order);
         let response = request.send().await.expect("an answer");
         assert_eq!(response.status(), 201, "{order}");
         body(response).await
-    }
-
-    /// Waits until the order is settled.
-    pub(crate) async fn settled(&self, id: &str) -> Value {
-        let waiting = async {
-            loop {
-                let order = self.read(&format!("/v1/orders/{id}")).await;
-                if order["settled"] == true {
-                    return order;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, waiting).await.expect("the order is settled in time")
     }
 }
 
@@ -100,7 +100,11 @@ impl Drop for Server {
 /// A JSON body; null when there is none.
 pub(crate) async fn body(response: Response) -> Value {
     let bytes = response.bytes().await.expect("a body");
-    if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).expect("JSON") }
+    if bytes.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_slice(&bytes).expect("JSON")
+    }
 }
 
 /// An order that a fresh server takes.

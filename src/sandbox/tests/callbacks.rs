@@ -3,7 +3,7 @@
 use super::super::EventType::{Accepted, Cancelled, Preparing, Ready, Rejected};
 use super::super::service::Sandbox;
 use super::super::{EventType, KitchenEvent, SandboxConfig, deeds};
-use super::{Folder, NOW_MS, begin, clients, frozen, is_done, secret};
+use super::{Folder, NOW_MS, PATIENCE, begin, clients, frozen, is_done, secret};
 use crate::participants::ask::tests::{key, ticket};
 use crate::participants::books::Outcome;
 use crate::participants::draw::{Percent, SpreadMs};
@@ -21,9 +21,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-
-/// Far more than anything here takes; only a failing test waits for it.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A server that takes callbacks: what it is told goes to a queue, and it answers as scripted, then 200.
 struct Server {

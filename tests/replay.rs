@@ -1,0 +1,323 @@
+//! `uoop replay` and `uoop order` as their users run them: the binary, against servers of its own and running ones.
+
+#[path = "support/replay_day.rs"]
+mod replay_day;
+
+use replay_day::small_day;
+use serde_json::Value;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const SPEED: &str = "600";
+
+fn uoop() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_uoop"))
+}
+
+/// A directory with a day of so many orders.
+fn day(orders: u32) -> TempDir {
+    let directory = tempfile::tempdir().expect("a directory");
+    small_day(orders).write(directory.path());
+    directory
+}
+
+fn run(command: &mut Command) -> Output {
+    command.output().expect("the binary runs")
+}
+
+/// The JSON object in the last line of the output of a command that went well.
+fn last_line(output: &Output) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{text}\n{errors}", output.status);
+    serde_json::from_str(text.lines().last().expect("an answer")).expect("JSON")
+}
+
+fn count(summary: &Value, name: &str) -> u64 {
+    summary[name]
+        .as_u64()
+        .unwrap_or_else(|| panic!("no {name} in {summary}"))
+}
+
+/// Every order placed and none missing.
+fn assert_complete(summary: &Value, orders: u64) {
+    assert_eq!(
+        (count(summary, "placed"), count(summary, "missing")),
+        (orders, 0),
+        "{summary}"
+    );
+    let ended: u64 = ["delivered", "failed", "cancelled"]
+        .map(|name| count(summary, name))
+        .iter()
+        .sum();
+    assert_eq!(ended, orders, "{summary}");
+}
+
+/// A server that can be killed and started again in the same place.
+struct Server {
+    process: Child,
+    port: u16,
+    data: TempDir,
+}
+
+impl Server {
+    fn start() -> Self {
+        let data = tempfile::tempdir().expect("a directory");
+        // Freed at once: the server must have the same port after a restart.
+        let port = TcpListener::bind("127.0.0.1:0")
+            .expect("a free port")
+            .local_addr()
+            .expect("an address")
+            .port();
+        let process = Self::spawn(data.path(), port);
+        Self { process, port, data }
+    }
+
+    fn spawn(data: &Path, port: u16) -> Child {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(data.join("log"))
+            .expect("a log file");
+        let mut process = uoop()
+            .args([
+                "serve",
+                "--profile",
+                "replay",
+                "--database-url",
+                "",
+                "--time-scale",
+                SPEED,
+            ])
+            .args(["--port", &port.to_string(), "--data-dir"])
+            .arg(data.join("data"))
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("the binary runs");
+        let mut lines = BufReader::new(process.stdout.take().expect("a pipe"))
+            .lines()
+            .map_while(Result::ok);
+        let log = || std::fs::read_to_string(data.join("log")).unwrap_or_default();
+        assert!(
+            lines.any(|line| line.starts_with("listening on ")),
+            "the server did not start:\n{}",
+            log()
+        );
+        process
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// SIGKILL.
+    fn kill(&mut self) {
+        self.process.kill().expect("it is killed");
+        self.process.wait().expect("it is gone");
+    }
+
+    fn start_again(&mut self) {
+        self.process = Self::spawn(self.data.path(), self.port);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both fail only if it is gone already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn a_small_day_is_played_by_a_server_of_its_own() {
+    let day = day(30);
+    let report = day.path().join("report.jsonl");
+    let output = run(uoop()
+        .args([
+            "replay",
+            "--speed",
+            SPEED,
+            "--cancel-pct",
+            "20",
+            "--duplicate-pct",
+            "20",
+            "--json",
+            "--report",
+        ])
+        .arg(&report)
+        .arg(day.path()));
+    let summary = last_line(&output);
+    assert_complete(&summary, 30);
+    assert!(count(&summary, "delivered") > 0, "{summary}");
+    assert!(count(&summary, "cancelled") > 0, "{summary}");
+    assert!(
+        count(&summary["duplicates"], "sent") > 0 && count(&summary["duplicates"], "wrong") == 0,
+        "{summary}"
+    );
+    assert!(
+        summary["click_to_door_min"]["p50"].as_f64() <= summary["click_to_door_min"]["p90"].as_f64(),
+        "{summary}"
+    );
+
+    let report = std::fs::read_to_string(report).expect("a report");
+    let lines: Vec<Value> = report
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert_eq!(lines.len(), 30);
+    for line in lines {
+        assert!(
+            line["acknowledged"] == true && line["settled"] == true && line["id"].is_string(),
+            "{line}"
+        );
+        let delivered = line["status"] == "DELIVERED";
+        assert_eq!(
+            delivered,
+            line["delivered_at"].as_i64() > line["placed_at"].as_i64(),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn a_server_that_is_killed_on_the_way_loses_nothing() {
+    let mut server = Server::start();
+    let day = day(30);
+    let replay = uoop()
+        .args(["replay", "--speed", SPEED, "--json", "--url", &server.url()])
+        .arg(day.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    // Orders are placed over twelve seconds: the first blow falls among them.
+    for _ in 0..2 {
+        thread::sleep(Duration::from_secs(4));
+        server.kill();
+        thread::sleep(Duration::from_millis(500));
+        server.start_again();
+    }
+    let summary = last_line(&replay.wait_with_output().expect("the replay ends"));
+    assert_complete(&summary, 30);
+    assert!(
+        count(&summary, "retries") > 0,
+        "nothing was under way when the server was killed: {summary}"
+    );
+
+    // Two days of one name on one server do not mix, and a server of another pace is refused.
+    let again = run(uoop()
+        .args([
+            "replay",
+            "--speed",
+            SPEED,
+            "--limit-orders",
+            "3",
+            "--json",
+            "--url",
+            &server.url(),
+        ])
+        .arg(day.path()));
+    assert_complete(&last_line(&again), 3);
+    let other = run(uoop()
+        .args(["replay", "--speed", "60", "--url", &server.url()])
+        .arg(day.path()));
+    let error = String::from_utf8_lossy(&other.stderr);
+    assert!(!other.status.success() && error.contains("--time-scale 60"), "{error}");
+}
+
+#[test]
+fn an_order_is_submitted_watched_and_shown_from_the_command_line() {
+    let mut server = Server::start();
+    let day = day(4);
+    // Any restaurant will do: those of a day are on the server once it was played.
+    let played = run(uoop()
+        .args([
+            "replay",
+            "--speed",
+            SPEED,
+            "--limit-orders",
+            "1",
+            "--json",
+            "--url",
+            &server.url(),
+        ])
+        .arg(day.path()));
+    let name = last_line(&played)["run"].as_str().expect("a run").to_owned();
+    let order = |words: &[&str]| run(uoop().arg("order").args(words).env("UOOP_URL", server.url()));
+    let restaurant = format!("{name}-r2");
+    let flags = [
+        "submit",
+        "--restaurant",
+        &restaurant,
+        "--to",
+        "41.88,-87.63",
+        "--key",
+        "k-1",
+        "--json",
+    ];
+    let wrong = order(&[&flags[..], &["--item", "meal-17m:0:999"]].concat());
+    let error = String::from_utf8_lossy(&wrong.stderr);
+    assert!(
+        !wrong.status.success() && error.contains("/items/0/quantity: "),
+        "{error}"
+    );
+
+    let sku = {
+        // The articles of the restaurant are the preparation times of its orders.
+        let orders = small_day(4).orders;
+        let of_it = orders
+            .lines()
+            .skip(1)
+            .map(|line| line.split('\t').collect::<Vec<_>>())
+            .find(|row| row[4] == "r2");
+        let row = of_it.expect("an order");
+        let minutes = row[5].parse::<u32>().expect("minutes") - row[3].parse::<u32>().expect("minutes");
+        format!("meal-{minutes}m:1:1000")
+    };
+    let submit = [&flags[..], &["--item", &sku, "--wait", "10"]].concat();
+    let submitted = last_line(&order(&submit));
+    let id = submitted["id"].as_str().expect("an id");
+    assert_eq!(last_line(&order(&submit))["id"], id, "the same key is the same order");
+
+    let watched = order(&["watch", id, "--json"]);
+    let settled = last_line(&watched);
+    assert!(settled["settled"] == true && settled["id"] == id, "{settled}");
+    let versions: Vec<u64> = String::from_utf8_lossy(&watched.stdout)
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<Value>(line).expect("JSON")["version"]
+                .as_u64()
+                .expect("a version")
+        })
+        .collect();
+    assert!(versions.windows(2).all(|pair| pair[0] < pair[1]), "{versions:?}");
+
+    let shown = order(&["get", id]);
+    let text = String::from_utf8_lossy(&shown.stdout);
+    let status = settled["status"].as_str().expect("a status");
+    assert!(
+        text.contains(status) && text.contains("OrderPlaced") && text.contains("settled"),
+        "{text}"
+    );
+    let late = order(&["cancel", id]);
+    assert!(
+        !late.status.success() && String::from_utf8_lossy(&late.stderr).contains("HTTP 409"),
+        "{late:?}"
+    );
+
+    server.kill();
+    let gone = order(&["get", id]);
+    let error = String::from_utf8_lossy(&gone.stderr);
+    assert!(
+        !gone.status.success() && error.contains("is `uoop serve` running?"),
+        "{error}"
+    );
+}
