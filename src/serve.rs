@@ -78,10 +78,10 @@ pub async fn serve(
         StorePlace::Sqlite(_) => Some(DataDir::take(&settings.store.data_dir)?),
         StorePlace::Memory | StorePlace::Postgres(_) => None,
     };
-    let address = format!("{}:{}", settings.http.host, settings.http.port);
-    let listening = |source| ServeError::Listen { address: address.clone(), source };
+    let address = (settings.http.host.as_str(), settings.http.port);
+    let listening = |source| ServeError::Listen { address: format!("{} port {}", address.0, address.1), source };
     // Taken before anything else is done, so that a port in use harms nobody.
-    let listener = TcpListener::bind(&address).await.map_err(listening)?;
+    let listener = TcpListener::bind(address).await.map_err(listening)?;
     let bound = listener.local_addr().map_err(listening)?;
     let prometheus = http::figures()?.install_recorder()?;
     let node = Node::start(settings).await?;

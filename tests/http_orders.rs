@@ -291,7 +291,11 @@ async fn the_server_documents_itself_and_tells_how_it_is() {
         header(&preflight, "access-control-allow-origin"),
         "https://shop.example"
     );
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_and_actors_tell_what_goes_on() {
+    let server = Server::start(&[]);
     server.place(&burger()).await;
     let figures = server
         .request("GET", "/metrics")

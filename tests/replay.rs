@@ -202,7 +202,7 @@ fn a_server_that_is_killed_on_the_way_loses_nothing() {
     for _ in 0..2 {
         thread::sleep(Duration::from_secs(4));
         server.kill();
-        thread::sleep(Duration::from_millis(500));
+        thread::sleep(Duration::from_secs(1));
         server.start_again();
     }
     let summary = last_line(&replay.wait_with_output().expect("the replay ends"));
@@ -233,91 +233,85 @@ fn a_server_that_is_killed_on_the_way_loses_nothing() {
     assert!(!other.status.success() && error.contains("--time-scale 60"), "{error}");
 }
 
+/// The flags of an order from the restaurant `r2` of a small day of this run.
+fn flags_of_order(run: &str) -> Vec<String> {
+    // Its articles are the preparation times of the day's orders.
+    let orders = small_day(4).orders;
+    let mut rows = orders.lines().skip(1).map(|line| line.split('\t').collect::<Vec<_>>());
+    let row = rows.find(|row| row[4] == "r2").expect("an order");
+    let minutes = row[5].parse::<u32>().expect("minutes") - row[3].parse::<u32>().expect("minutes");
+    let restaurant = format!("--restaurant={run}-r2");
+    let item = format!("--item=meal-{minutes}m:1:1000");
+    vec![
+        restaurant,
+        item,
+        "--to=41.88,-87.63".into(),
+        "--key=k-1".into(),
+        "--json".into(),
+    ]
+}
+
 #[test]
 fn an_order_is_submitted_watched_and_shown_from_the_command_line() {
     let mut server = Server::start();
     let day = day(4);
-    // Any restaurant will do: those of a day are on the server once it was played.
-    let played = run(uoop()
-        .args([
-            "replay",
-            "--speed",
-            SPEED,
-            "--limit-orders",
-            "1",
-            "--json",
-            "--url",
-            &server.url(),
-        ])
-        .arg(day.path()));
-    let name = last_line(&played)["run"].as_str().expect("a run").to_owned();
-    let order = |words: &[&str]| run(uoop().arg("order").args(words).env("UOOP_URL", server.url()));
-    let restaurant = format!("{name}-r2");
-    let flags = [
-        "submit",
-        "--restaurant",
-        &restaurant,
-        "--to",
-        "41.88,-87.63",
-        "--key",
-        "k-1",
+    let url = server.url();
+    let play = [
+        "replay",
+        "--speed",
+        SPEED,
+        "--limit-orders",
+        "1",
         "--json",
+        "--url",
+        &url,
     ];
-    let wrong = order(&[&flags[..], &["--item", "meal-17m:0:999"]].concat());
-    let error = String::from_utf8_lossy(&wrong.stderr);
-    assert!(
-        !wrong.status.success() && error.contains("/items/0/quantity: "),
-        "{error}"
+    let played = last_line(&run(uoop().args(play).arg(day.path())));
+    let flags = flags_of_order(played["run"].as_str().expect("a run"));
+    let order = |command: &str, words: &[&str]| run(uoop().args(["order", command]).args(words).env("UOOP_URL", &url));
+    let submit = |more: &str| {
+        order(
+            "submit",
+            &flags.iter().map(String::as_str).chain([more]).collect::<Vec<_>>(),
+        )
+    };
+    let error_of = |output: &Output| {
+        assert!(!output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+
+    let error = error_of(&submit("--item=soup:0:999"));
+    assert!(error.contains("/items/1/quantity: "), "{error}");
+    let submitted = last_line(&submit("--wait=10"));
+    let id = submitted["id"].as_str().expect("an id");
+    assert_eq!(
+        last_line(&submit("--wait=10"))["id"],
+        id,
+        "the same key is the same order"
     );
 
-    let sku = {
-        // The articles of the restaurant are the preparation times of its orders.
-        let orders = small_day(4).orders;
-        let of_it = orders
-            .lines()
-            .skip(1)
-            .map(|line| line.split('\t').collect::<Vec<_>>())
-            .find(|row| row[4] == "r2");
-        let row = of_it.expect("an order");
-        let minutes = row[5].parse::<u32>().expect("minutes") - row[3].parse::<u32>().expect("minutes");
-        format!("meal-{minutes}m:1:1000")
-    };
-    let submit = [&flags[..], &["--item", &sku, "--wait", "10"]].concat();
-    let submitted = last_line(&order(&submit));
-    let id = submitted["id"].as_str().expect("an id");
-    assert_eq!(last_line(&order(&submit))["id"], id, "the same key is the same order");
-
-    let watched = order(&["watch", id, "--json"]);
+    let watched = order("watch", &[id, "--json"]);
     let settled = last_line(&watched);
     assert!(settled["settled"] == true && settled["id"] == id, "{settled}");
-    let versions: Vec<u64> = String::from_utf8_lossy(&watched.stdout)
+    let text = String::from_utf8_lossy(&watched.stdout);
+    let versions = text
         .lines()
-        .map(|line| {
-            serde_json::from_str::<Value>(line).expect("JSON")["version"]
-                .as_u64()
-                .expect("a version")
-        })
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let versions: Vec<u64> = versions
+        .map(|view| view["version"].as_u64().expect("a version"))
         .collect();
     assert!(versions.windows(2).all(|pair| pair[0] < pair[1]), "{versions:?}");
 
-    let shown = order(&["get", id]);
+    let shown = order("get", &[id]);
     let text = String::from_utf8_lossy(&shown.stdout);
     let status = settled["status"].as_str().expect("a status");
     assert!(
         text.contains(status) && text.contains("OrderPlaced") && text.contains("settled"),
         "{text}"
     );
-    let late = order(&["cancel", id]);
-    assert!(
-        !late.status.success() && String::from_utf8_lossy(&late.stderr).contains("HTTP 409"),
-        "{late:?}"
-    );
-
+    let error = error_of(&order("cancel", &[id]));
+    assert!(error.contains("HTTP 409"), "{error}");
     server.kill();
-    let gone = order(&["get", id]);
-    let error = String::from_utf8_lossy(&gone.stderr);
-    assert!(
-        !gone.status.success() && error.contains("is `uoop serve` running?"),
-        "{error}"
-    );
+    let error = error_of(&order("get", &[id]));
+    assert!(error.contains("is `uoop serve` running?"), "{error}");
 }

@@ -1,12 +1,14 @@
 //! What actors are asked, and what they answer.
 
 use crate::error::CallError;
-use domain::channel::Channel;
+use domain::channel::{self, Channel};
 use domain::entity::Entity;
 use domain::ids::Seq;
 use domain::order::Order;
-use domain::ports::KeyClaim;
-use domain::zone::Zone;
+use domain::ports::{KeyClaim, StreamKind};
+use domain::rejection::Rejection;
+use domain::saga;
+use domain::zone::{self, Zone};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -21,7 +23,10 @@ pub struct Versioned<E> {
 
 impl<E> Clone for Versioned<E> {
     fn clone(&self) -> Self {
-        Self { seq: self.seq, state: Arc::clone(&self.state) }
+        Self {
+            seq: self.seq,
+            state: Arc::clone(&self.state),
+        }
     }
 }
 
@@ -72,15 +77,35 @@ pub(crate) struct Ask<E: Entity> {
     pub(crate) reply: Option<oneshot::Sender<Result<Applied<E>, CallError>>>,
     /// Returned to the shard's admission when the command has been answered.
     pub(crate) permit: Option<OwnedSemaphorePermit>,
+    /// A timer of the shard sent it, and the shard has forgotten that timer.
+    pub(crate) wake: bool,
 }
 
 impl<E: Entity> Ask<E> {
     /// A command nobody waits for.
     pub(crate) const fn tell(command: E::Command) -> Self {
-        Self { command, if_match: None, claim: None, reply: None, permit: None }
+        Self {
+            command,
+            if_match: None,
+            claim: None,
+            reply: None,
+            permit: None,
+            wake: false,
+        }
     }
 
-    pub(crate) fn answer(reply: Option<oneshot::Sender<Result<Applied<E>, CallError>>>, result: Result<Applied<E>, CallError>) {
+    /// What a timer says.
+    pub(crate) fn wake() -> Self {
+        Self {
+            wake: true,
+            ..Self::tell(E::wake())
+        }
+    }
+
+    pub(crate) fn answer(
+        reply: Option<oneshot::Sender<Result<Applied<E>, CallError>>>,
+        result: Result<Applied<E>, CallError>,
+    ) {
         if let Some(reply) = reply {
             // Nobody waits any more: the caller gave up, and the result is in the log.
             let _ = reply.send(result);
@@ -97,6 +122,56 @@ pub(crate) enum Envelope {
 }
 
 impl Envelope {
+    /// What a timer says to a stream of this kind.
+    pub(crate) fn wake(kind: StreamKind) -> Self {
+        match kind {
+            StreamKind::Order => Self::Order(Ask::wake()),
+            StreamKind::Channel => Self::Channel(Ask::wake()),
+            StreamKind::Zone => Self::Zone(Ask::wake()),
+        }
+    }
+
+    /// What kind of stream it is for.
+    pub(crate) const fn kind(&self) -> StreamKind {
+        match self {
+            Self::Order(_) => StreamKind::Order,
+            Self::Channel(_) => StreamKind::Channel,
+            Self::Zone(_) => StreamKind::Zone,
+        }
+    }
+
+    /// Answers that there is no such stream of its kind.
+    pub(crate) fn not_found(self) {
+        let what = match self.kind() {
+            StreamKind::Order => "order",
+            StreamKind::Channel => "channel",
+            StreamKind::Zone => "zone",
+        };
+        self.refuse(Rejection::NotFound(what).into());
+    }
+
+    /// Whether it is an operator's word that brings a parked actor back. For an order that is the retry, whose first
+    /// use then does no more than this; channels and zones come back when they are configured.
+    pub(crate) fn unparks(&self) -> bool {
+        match self {
+            Self::Order(ask) => ask.command == saga::Command::Retry,
+            Self::Channel(ask) => matches!(ask.command, channel::Command::Configure { .. }),
+            Self::Zone(ask) => matches!(ask.command, zone::Command::PutCourier { .. }),
+        }
+    }
+
+    /// The word that brings a parked actor back, as it is heard by an actor that is back: of an order's retry nothing is
+    /// left to do.
+    pub(crate) fn unparking(self) -> Self {
+        match self {
+            Self::Order(ask) if ask.command == saga::Command::Retry => Self::Order(Ask {
+                command: Order::wake(),
+                ..ask
+            }),
+            other => other,
+        }
+    }
+
     /// Answers whoever waits with an error.
     pub(crate) fn refuse(self, error: CallError) {
         match self {

@@ -9,7 +9,7 @@ use domain::order::Order;
 use domain::ports::StreamKind;
 use domain::shard::ShardId;
 use domain::zone::Zone;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
 
@@ -80,7 +80,13 @@ impl Cell {
     }
 
     pub(crate) fn status(&self) -> Status {
-        let all = [Status::Starting, Status::Running, Status::Passivating, Status::Restarting, Status::Parked];
+        let all = [
+            Status::Starting,
+            Status::Running,
+            Status::Passivating,
+            Status::Restarting,
+            Status::Parked,
+        ];
         all[usize::from(self.status.load(Ordering::Relaxed)).min(all.len() - 1)]
     }
 
@@ -105,13 +111,13 @@ impl Cell {
     }
 
     pub(crate) fn idle_ms(&self) -> u64 {
-        self.age_ms().saturating_sub(self.last_active_ms.load(Ordering::Relaxed))
+        self.age_ms()
+            .saturating_sub(self.last_active_ms.load(Ordering::Relaxed))
     }
 
-    /// One command taken out of the mailbox.
+    /// Commands taken out of the mailbox. The shard raises the depth before it sends, so it cannot fall below zero.
     pub(crate) fn took(&self, commands: u64) {
         self.handled.fetch_add(commands, Ordering::Relaxed);
-        // The depth is raised before a command is sent, so it cannot fall below zero.
         self.depth.fetch_sub(commands, Ordering::Relaxed);
         self.touch();
     }
@@ -130,6 +136,11 @@ impl Registry {
 
     pub(crate) fn leave(&self, stream: StreamId) {
         self.cells.remove(&stream);
+    }
+
+    /// All actors of a shard are gone.
+    pub(crate) fn clear(&self, shard: ShardId) {
+        self.cells.retain(|_, cell| cell.shard != shard);
     }
 
     pub(crate) fn get(&self, stream: StreamId) -> Option<Arc<Cell>> {

@@ -56,7 +56,10 @@ impl Directory {
     pub(crate) fn put_channel(&self, channel: &Versioned<Channel>) {
         let state = &channel.state;
         let before = self.channels.insert(state.id.clone(), channel.clone());
-        if before.as_ref().is_some_and(|before| before.state.config.serves == state.config.serves) {
+        if before
+            .as_ref()
+            .is_some_and(|before| before.state.config.serves == state.config.serves)
+        {
             return;
         }
         for gone in before.iter().flat_map(|before| &before.state.config.serves) {
@@ -65,7 +68,10 @@ impl Directory {
             }
         }
         for restaurant in &state.config.serves {
-            self.serving.entry(restaurant.clone()).or_default().insert(state.id.clone());
+            self.serving
+                .entry(restaurant.clone())
+                .or_default()
+                .insert(state.id.clone());
         }
     }
 

@@ -4,7 +4,6 @@ use crate::ask::Ask;
 use crate::error::CallError;
 use crate::hosted::Hosted;
 use crate::node::Node;
-use domain::entity::Entity;
 use domain::ids::{OrderId, StreamId};
 use domain::order::Order;
 use domain::ports::Recorded;
@@ -13,14 +12,23 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
+/// The pause before an order is told again what it could not hear.
+const INSIST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest such pause.
+const INSIST_PAUSE_MAX: Duration = Duration::from_secs(5);
+
 /// Begins an effect in a task of its own. There are at most as many as orders have steps under way, which admission
-/// bounds; the task ends with the effect's time-out. `resumed`: an earlier attempt of the same number may have left.
+/// bounds; the task ends when the order has heard the answer. `resumed`: an earlier attempt of the same number may have left.
 pub(crate) fn begin(node: &Arc<Node>, effect: Effect, resumed: bool) {
     let node = Arc::clone(node);
     tokio::spawn(async move {
         tokio::time::sleep(node.wall_until(effect.start_at)).await;
+        if node.is_stopped() {
+            return;
+        }
         let wall_ms = effect.timeout_ms.0.div_ceil(node.ports.clock.scale().max(1));
-        let answer = match tokio::time::timeout(Duration::from_millis(wall_ms), perform(&node, &effect, resumed)).await {
+        let answer = match tokio::time::timeout(Duration::from_millis(wall_ms), perform(&node, &effect, resumed)).await
+        {
             Ok(answer) => answer,
             Err(_) => Answer::Failed(format!("no answer within {wall_ms} ms")),
         };
@@ -33,7 +41,7 @@ pub(crate) fn begin(node: &Arc<Node>, effect: Effect, resumed: bool) {
             attempt: effect.attempt,
             answer,
         };
-        node.tell_order(key.order, command);
+        insist(&node, key.order, command).await;
     });
 }
 
@@ -49,7 +57,8 @@ fn count(effect: &Effect, answer: &Answer) {
         domain::saga::Direction::Backward => "backward",
     };
     let step = effect.key.step.as_str();
-    metrics::counter!("uoop_effects_total", "step" => step, "direction" => direction, "outcome" => outcome).increment(1);
+    metrics::counter!("uoop_effects_total", "step" => step, "direction" => direction, "outcome" => outcome)
+        .increment(1);
 }
 
 async fn perform(node: &Arc<Node>, effect: &Effect, resumed: bool) -> Answer {
@@ -70,24 +79,44 @@ async fn perform(node: &Arc<Node>, effect: &Effect, resumed: bool) -> Answer {
             }
         }
         Action::Job(zone, request) => {
-            let command = domain::zone::Command::Job { zone: zone.clone(), request: request.clone() };
+            let command = domain::zone::Command::Job {
+                zone: zone.clone(),
+                request: request.clone(),
+            };
             let answer = ask::<domain::zone::Zone>(node, zone.stream(), command).await;
             answer.unwrap_or_else(|error| Answer::Failed(error.to_string()))
         }
     }
 }
 
-/// Asks a channel or zone on behalf of a saga: past the shard's admission, which the order has passed already.
-async fn ask<E: Hosted + Entity<Reply = Answer>>(
-    node: &Arc<Node>,
-    stream: StreamId,
-    command: E::Command,
-) -> Result<Answer, CallError> {
+/// Tells an order something until it has heard it, through crashes, restarts and a store that is away: what a zone reports
+/// it says only once, and an answer that got lost would cost the order a whole deadline.
+pub(crate) async fn insist(node: &Arc<Node>, order: OrderId, command: Command) {
+    let mut pause = INSIST_PAUSE;
+    loop {
+        match ask::<Order>(node, order.stream(), command.clone()).await {
+            Ok(()) | Err(CallError::Rejected(_) | CallError::Fenced) => return,
+            Err(_) if node.is_stopped() => return,
+            Err(_) => tokio::time::sleep(pause).await,
+        }
+        pause = pause.saturating_mul(2).min(INSIST_PAUSE_MAX);
+    }
+}
+
+/// Asks an actor on behalf of a saga: past the shard's admission, which the order has passed already.
+async fn ask<E: Hosted>(node: &Arc<Node>, stream: StreamId, command: E::Command) -> Result<E::Reply, CallError> {
     let (tx, rx) = oneshot::channel();
-    node.deliver(stream, E::envelope(Ask { reply: Some(tx), ..Ask::tell(command) }), false);
+    node.deliver(
+        stream,
+        E::envelope(Ask {
+            reply: Some(tx),
+            ..Ask::tell(command)
+        }),
+        false,
+    );
     match rx.await {
         Ok(result) => result.map(|applied| applied.reply),
-        Err(_) => Err(CallError::Unavailable("the actor crashed over the call".into())),
+        Err(_) => Err(CallError::TimedOut),
     }
 }
 
@@ -97,14 +126,30 @@ async fn route(node: &Arc<Node>, id: OrderId) -> Answer {
         Err(error) => return Answer::Failed(error),
     };
     let details = &order.details;
-    let channels: Vec<_> = node.directory.serving(&details.restaurant_id).into_iter().map(|found| found.state).collect();
+    let channels: Vec<_> = node
+        .directory
+        .serving(&details.restaurant_id)
+        .into_iter()
+        .map(|found| found.state)
+        .collect();
     let choice = routing::choose(details, &channels, &node.context());
     if choice.candidates.is_empty() {
-        let why: Vec<String> = choice.infeasible.iter().map(|no| format!("{} {}", no.channel, no.why)).collect();
-        let detail = if why.is_empty() { "no channel serves the restaurant".to_owned() } else { why.join("; ") };
+        let why: Vec<String> = choice
+            .infeasible
+            .iter()
+            .map(|no| format!("{} {}", no.channel, no.why))
+            .collect();
+        let detail = if why.is_empty() {
+            "no channel serves the restaurant".to_owned()
+        } else {
+            why.join("; ")
+        };
         return Answer::Refused(Refused::new("no_channel", detail));
     }
-    Answer::Done(Receipt::Routed { candidates: choice.candidates, infeasible: choice.infeasible })
+    Answer::Done(Receipt::Routed {
+        candidates: choice.candidates,
+        infeasible: choice.infeasible,
+    })
 }
 
 /// The order as it stands, from its actor's last commit or, failing that, from the store.
@@ -116,5 +161,7 @@ async fn current(node: &Node, id: OrderId) -> Result<Arc<Order>, String> {
     let recorded: Option<Recorded> = node.ports.store.load(id.stream()).await.map_err(|e| e.to_string())?;
     let recorded = recorded.ok_or("there is no such order")?;
     let restored = crate::restore::restore::<Order>(&recorded).map_err(|e| e.to_string())?;
-    restored.map(|order| order.state).ok_or_else(|| "there is no such order".to_owned())
+    restored
+        .map(|order| order.state)
+        .ok_or_else(|| "there is no such order".to_owned())
 }

@@ -26,11 +26,11 @@ pub enum CallError {
     /// Another node owns the shard.
     #[error("this node no longer owns the shard")]
     Fenced,
-    /// The store is away, or the actor crashed over the call.
+    /// The store is away, or the actor is not there.
     #[error("unavailable: {0}")]
     Unavailable(String),
-    /// No answer in time: it may or may not have been carried out.
-    #[error("no answer in time")]
+    /// No answer in time, or it was lost with a crash: it may or may not have been carried out.
+    #[error("no answer: it may or may not have been carried out")]
     TimedOut,
     /// The idempotency key is used; the platform looks up by what and answers accordingly.
     #[error("the idempotency key is used")]

@@ -67,10 +67,13 @@ fn count(node: &Node, before: Option<&Order>, order: &Order) {
     if order.status != before.status && order.status.is_terminal() {
         metrics::counter!("orders_processed_total", "status" => order.status.as_str()).increment(1);
         if order.status == OrderStatus::Failed {
-            let code = order.unwinding.as_ref().map_or("UNKNOWN", |unwinding| match unwinding.ending {
-                domain::order::Ending::Failed(code) => code.as_str(),
-                domain::order::Ending::Cancelled => "CANCELLED",
-            });
+            let code = order
+                .unwinding
+                .as_ref()
+                .map_or("UNKNOWN", |unwinding| match unwinding.ending {
+                    domain::order::Ending::Failed(code) => code.as_str(),
+                    domain::order::Ending::Cancelled => "CANCELLED",
+                });
             metrics::counter!("order_processing_errors_total", "code" => code).increment(1);
         }
     }
@@ -113,7 +116,9 @@ impl Hosted for Zone {
 
     fn perform(node: &Arc<Node>, effects: Vec<Self::Effect>, _resumed: bool) {
         for effect in effects {
-            node.tell_order(effect.order, domain::saga::Command::Report(effect.report));
+            let node = Arc::clone(node);
+            let command = domain::saga::Command::Report(effect.report);
+            tokio::spawn(async move { effector::insist(&node, effect.order, command).await });
         }
     }
 

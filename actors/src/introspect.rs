@@ -57,9 +57,7 @@ pub(crate) fn view(cell: &Cell) -> ActorView {
     let wake_at = cell.wake_at.load(Ordering::Relaxed);
     let (version, summary) = match cell.latest.load().as_deref() {
         Some(Latest::Order(order)) => (Some(order.seq.0), Some(order.state.status.to_string())),
-        Some(Latest::Channel(channel)) => {
-            (Some(channel.seq.0), Some(format!("{:?}", channel.state.availability)))
-        }
+        Some(Latest::Channel(channel)) => (Some(channel.seq.0), Some(format!("{:?}", channel.state.availability))),
         Some(Latest::Zone(zone)) => {
             let (couriers, jobs) = (zone.state.couriers.len(), zone.state.jobs.len());
             (Some(zone.seq.0), Some(format!("{couriers} couriers, {jobs} jobs")))
@@ -93,7 +91,13 @@ pub(crate) fn state(node: &Node, cell: &Cell) -> Option<Value> {
                 .into_iter()
                 .map(|effect| json!({"key": effect.key, "attempt": effect.attempt, "start_at": effect.start_at}))
                 .collect();
-            let step = order.state.ledger.iter().rev().find(|record| record.is_open()).map(|record| record.step.as_str());
+            let step = order
+                .state
+                .ledger
+                .iter()
+                .rev()
+                .find(|record| record.is_open())
+                .map(|record| record.step.as_str());
             let mut order = serde_json::to_value(&*order.state).ok()?;
             // The payment token is nobody's business.
             if let Some(details) = order.get_mut("details").and_then(Value::as_object_mut) {

@@ -12,12 +12,14 @@ mod entity;
 mod error;
 mod hosted;
 mod introspect;
+mod life;
 mod node;
 mod options;
 mod platform;
 mod region;
 mod restore;
 mod shard;
+mod turn;
 mod wheel;
 
 pub use ask::{Applied, CommandOptions, IdempotencyKey, Placed, Versioned};

@@ -1,6 +1,6 @@
 //! What all actors of this node share.
 
-use crate::ask::{Ask, Envelope, Versioned};
+use crate::ask::{Envelope, Versioned};
 use crate::cell::Registry;
 use crate::directory::Directory;
 use crate::error::CallError;
@@ -15,9 +15,13 @@ use domain::shard::{ShardId, ShardMap};
 use domain::time::Timestamp;
 use ractor::ActorRef;
 use serde::Serialize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+/// Watchers below this number are never looked through for those that nobody holds any more.
+const WATCHERS_MIN: usize = 64;
 
 /// Whether the node serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -53,6 +57,17 @@ pub struct Recovery {
 pub(crate) struct ShardSlot {
     pub(crate) actor: ArcSwapOption<ActorRef<ShardMessage>>,
     pub(crate) admission: Arc<Semaphore>,
+    /// Appends of its streams that are under way.
+    appends: AtomicUsize,
+}
+
+/// An append under way; it is over when this is dropped.
+pub(crate) struct UnderWay(Arc<Node>, ShardId);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.slot(self.1).appends.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 pub(crate) struct Node {
@@ -66,6 +81,9 @@ pub(crate) struct Node {
     pub(crate) keys_in_flight: DashSet<String>,
     pub(crate) readiness: ArcSwap<Readiness>,
     pub(crate) recovery: OnceLock<Recovery>,
+    stopped: AtomicBool,
+    /// How many watchers there may be before those that nobody holds any more are looked for.
+    watchers_max: AtomicUsize,
 }
 
 impl Node {
@@ -74,6 +92,7 @@ impl Node {
         let slot = |_| ShardSlot {
             actor: ArcSwapOption::empty(),
             admission: Arc::new(Semaphore::new(options.shard_commands_max)),
+            appends: AtomicUsize::new(0),
         };
         Self {
             map,
@@ -84,13 +103,18 @@ impl Node {
             keys_in_flight: DashSet::new(),
             readiness: ArcSwap::from_pointee(Readiness::Recovering),
             recovery: OnceLock::new(),
+            stopped: AtomicBool::new(false),
+            watchers_max: AtomicUsize::new(WATCHERS_MIN),
             ports,
             options,
         }
     }
 
     pub(crate) fn context(&self) -> Context<'_> {
-        Context { now: self.ports.clock.now(), policy: &self.ports.policy }
+        Context {
+            now: self.ports.clock.now(),
+            policy: &self.ports.policy,
+        }
     }
 
     /// Wall time until a moment of business time; zero when it has passed.
@@ -99,7 +123,7 @@ impl Node {
         Duration::from_millis(business_ms.div_ceil(self.ports.clock.scale().max(1)))
     }
 
-    fn slot(&self, shard: ShardId) -> &ShardSlot {
+    pub(crate) fn slot(&self, shard: ShardId) -> &ShardSlot {
         // The map and the slots are made together, so every shard of the map has its slot.
         &self.shards[usize::from(shard.0)]
     }
@@ -116,14 +140,20 @@ impl Node {
         let admission = Arc::clone(&self.slot(shard).admission);
         admission.try_acquire_owned().map_err(|_| {
             metrics::counter!("uoop_commands_refused_total", "bound" => "shard").increment(1);
-            CallError::Overloaded { what: format!("shard {shard}") }
+            CallError::Overloaded {
+                what: format!("shard {shard}"),
+            }
         })
     }
 
     /// Hands a command to the stream's shard. `fresh`: the stream is known not to exist yet.
     pub(crate) fn deliver(&self, stream: StreamId, envelope: Envelope, fresh: bool) {
         let shard = self.map.shard_of(stream);
-        let message = ShardMessage::Deliver { stream, envelope, fresh };
+        let message = ShardMessage::Deliver {
+            stream,
+            envelope,
+            fresh,
+        };
         let rejected = match &*self.slot(shard).actor.load() {
             Some(actor) => match actor.cast(message) {
                 Err(ractor::MessagingErr::SendErr(message)) => Some(message),
@@ -136,8 +166,36 @@ impl Node {
         }
     }
 
-    /// Tells an order something without waiting. What gets lost in a crash is told again: by the saga's deadlines.
-    pub(crate) fn tell_order(&self, order: OrderId, command: domain::saga::Command) {
-        self.deliver(order.stream(), Envelope::Order(Ask::tell(command)), false);
+    /// Nothing begins any more. Idempotent.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// An append of one of the shard's streams begins.
+    pub(crate) fn append_begins(self: &Arc<Self>, shard: ShardId) -> UnderWay {
+        self.slot(shard).appends.fetch_add(1, Ordering::AcqRel);
+        UnderWay(Arc::clone(self), shard)
+    }
+
+    /// Whether an append of one of the shard's streams is under way.
+    pub(crate) fn is_appending(&self, shard: ShardId) -> bool {
+        self.slot(shard).appends.load(Ordering::Acquire) > 0
+    }
+
+    /// Watches an order. Watchers that nobody holds any more are dropped whenever their number has doubled.
+    pub(crate) fn watch(&self, order: OrderId) -> watch::Receiver<Option<Versioned<Order>>> {
+        if self.watchers.len() >= self.watchers_max.load(Ordering::Relaxed) {
+            self.watchers.retain(|_, watcher| watcher.receiver_count() > 0);
+            self.watchers_max
+                .store(WATCHERS_MIN.max(2 * self.watchers.len()), Ordering::Relaxed);
+        }
+        self.watchers
+            .entry(order)
+            .or_insert_with(|| watch::channel(None).0)
+            .subscribe()
     }
 }

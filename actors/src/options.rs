@@ -35,7 +35,7 @@ impl Default for ActorOptions {
             restart_backoff: Duration::from_millis(100),
             restart_backoff_max: Duration::from_secs(10),
             restarts_max: 5,
-            restart_window: Duration::from_secs(60),
+            restart_window: Duration::from_mins(1),
             call_timeout: Duration::from_secs(10),
         }
     }

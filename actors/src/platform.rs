@@ -14,7 +14,7 @@ use domain::channel::{self, Channel};
 use domain::ids::{ChannelId, HashSlot, OrderId, Seq, StreamId, ZoneId};
 use domain::order::{Details, Order};
 use domain::policy::Policy;
-use domain::ports::{Clock, KeyClaim, Recorded, Row, StoreError};
+use domain::ports::{ClaimRecord, Clock, KeyClaim, Recorded, Row, StoreError};
 use domain::rejection::Rejection;
 use domain::saga;
 use domain::zone::{self, Zone};
@@ -49,8 +49,17 @@ impl Platform {
     pub async fn start(ports: Ports, options: ActorOptions) -> Result<Self, CallError> {
         let node = Arc::new(Node::new(ports, options));
         let started = RegionActor::spawn(None, RegionActor, Arc::clone(&node)).await;
-        let (region, _) = started.map_err(|error| CallError::Unavailable(error.to_string()))?;
-        Ok(Self { node, region })
+        let (region, ending) = started.map_err(|error| CallError::Unavailable(error.to_string()))?;
+        let platform = Self { node, region };
+        let watched = platform.clone();
+        tokio::spawn(async move {
+            // How it ended is in the log of whoever panicked; without the region nothing is restarted any more.
+            let _ = ending.await;
+            if !watched.node.is_stopped() {
+                watched.fail("the actors have ended".into());
+            }
+        });
+        Ok(platform)
     }
 
     /// The platform's clock.
@@ -91,6 +100,7 @@ impl Platform {
     /// Stops all actors at once; what is durable goes on at the next start.
     pub async fn stop(&self) {
         self.drain();
+        self.node.stop();
         // An error here means that it has stopped already.
         let _ = self.region.stop_and_wait(None, None).await;
     }
@@ -101,20 +111,30 @@ impl Platform {
     /// # Errors
     /// See [`CallError`].
     pub async fn place(&self, details: Details, key: Option<IdempotencyKey>) -> Result<Placed, CallError> {
-        let random = self.node.ports.ids.random();
-        let slot = match &key {
-            Some(key) => HashSlot::of(&[TENANT.as_bytes(), key.key.as_bytes()]),
-            None => HashSlot::of(&[&random.to_be_bytes()]),
+        let (slot, scoped) = match &key {
+            Some(key) => {
+                let (slot, claim) = scoped(key);
+                (slot, Some(claim))
+            }
+            None => (HashSlot::of(&[&self.node.ports.ids.random().to_be_bytes()]), None),
         };
         let id = OrderId::mint(self.node.ports.clock.now(), slot, self.node.ports.ids.random());
-        let scoped = key.map(|key| KeyClaim { key: format!("{TENANT}:{}", key.key), fingerprint: key.fingerprint });
         let _guard = scoped.as_ref().map(|claim| self.guard(&claim.key)).transpose()?;
-        let command = saga::Command::Place { id, details: Box::new(details) };
-        match self.ask::<Order>(id.stream(), command, None, scoped.clone(), true).await {
-            Ok(applied) => Ok(Placed { order: applied.entity, replayed: false }),
+        let command = saga::Command::Place {
+            id,
+            details: Box::new(details),
+        };
+        match self
+            .ask::<Order>(id.stream(), command, None, scoped.clone(), true)
+            .await
+        {
+            Ok(applied) => Ok(Placed {
+                order: applied.entity,
+                replayed: false,
+            }),
             Err(CallError::KeyUsed) => {
                 let claim = scoped.ok_or_else(|| CallError::Unavailable("a key clashed that nobody gave".into()))?;
-                self.first_answer(id.stream(), &claim).await
+                self.first_answer(self.used(id.stream(), &claim).await?, &claim).await
             }
             Err(error) => Err(error),
         }
@@ -128,18 +148,47 @@ impl Platform {
         }
     }
 
-    /// The order that used the key first, as its first row left it.
-    async fn first_answer(&self, near: StreamId, claim: &KeyClaim) -> Result<Placed, CallError> {
+    /// The first answer to an order that was accepted under this key, if one was; for retries whose request would no
+    /// longer pass the checks that it passed the first time.
+    ///
+    /// # Errors
+    /// The key came with another request, or the store is away.
+    pub async fn placed(&self, key: &IdempotencyKey) -> Result<Option<Placed>, CallError> {
+        let (slot, claim) = scoped(key);
         let store = &self.node.ports.store;
-        let found = store.claim(self.node.map.shard_of(near), &claim.key).await.map_err(away)?;
-        let found = found.ok_or_else(|| CallError::Unavailable("the idempotency key vanished".into()))?;
+        let used = store.claim(self.node.map.shard_of_slot(slot), &claim.key).await.map_err(away)?;
+        let Some(used) = used else { return Ok(None) };
+        self.first_answer(used, &claim).await.map(Some)
+    }
+
+    /// Who used a key that is known to be used.
+    async fn used(&self, near: StreamId, claim: &KeyClaim) -> Result<ClaimRecord, CallError> {
+        let found = self
+            .node
+            .ports
+            .store
+            .claim(self.node.map.shard_of(near), &claim.key)
+            .await
+            .map_err(away)?;
+        found.ok_or_else(|| CallError::Unavailable("the idempotency key vanished".into()))
+    }
+
+    /// The order that used the key first, as its first row left it.
+    async fn first_answer(&self, found: ClaimRecord, claim: &KeyClaim) -> Result<Placed, CallError> {
+        let store = &self.node.ports.store;
         if found.fingerprint != claim.fingerprint {
             return Err(CallError::KeyReused);
         }
-        let mut rows = store.rows(found.stream, Seq(0), 1).await.map_err(away)?;
-        rows.truncate(1);
-        let recorded = Recorded { stream: found.stream, kind: domain::ports::StreamKind::Order, snapshot: None, rows };
-        let order = restore::<Order>(&recorded).map_err(away)?.ok_or(Rejection::NotFound("order"))?;
+        let rows = store.rows(found.stream, Seq(0), 1).await.map_err(away)?;
+        let recorded = Recorded {
+            stream: found.stream,
+            kind: domain::ports::StreamKind::Order,
+            snapshot: None,
+            rows,
+        };
+        let order = restore::<Order>(&recorded)
+            .map_err(away)?
+            .ok_or(Rejection::NotFound("order"))?;
         Ok(Placed { order, replayed: true })
     }
 
@@ -148,13 +197,20 @@ impl Platform {
     /// # Errors
     /// There is no such order, or the store is away.
     pub async fn order(&self, id: OrderId) -> Result<Versioned<Order>, CallError> {
-        let live = self.node.registry.get(id.stream()).and_then(|cell| cell.latest.load_full());
+        let live = self
+            .node
+            .registry
+            .get(id.stream())
+            .and_then(|cell| cell.latest.load_full());
         if let Some(Latest::Order(order)) = live.as_deref() {
             return Ok(order.clone());
         }
         let recorded = self.node.ports.store.load(id.stream()).await.map_err(away)?;
         let recorded = recorded.filter(|recorded| recorded.kind == domain::ports::StreamKind::Order);
-        let restored = recorded.map(|recorded| restore::<Order>(&recorded)).transpose().map_err(away)?;
+        let restored = recorded
+            .map(|recorded| restore::<Order>(&recorded))
+            .transpose()
+            .map_err(away)?;
         restored.flatten().ok_or_else(|| Rejection::NotFound("order").into())
     }
 
@@ -168,18 +224,41 @@ impl Platform {
         command: saga::Command,
         options: CommandOptions,
     ) -> Result<Applied<Order>, CallError> {
-        let claim = options.key.map(|key| KeyClaim { key: format!("{TENANT}:{id}:{}", key.key), fingerprint: key.fingerprint });
-        let Some(claim) = claim else { return self.ask(id.stream(), command, options.if_match, None, false).await };
+        let claim = options.key.map(|key| KeyClaim {
+            key: format!("{TENANT}:{id}:{}", key.key),
+            fingerprint: key.fingerprint,
+        });
+        let Some(claim) = claim else {
+            return self.ask(id.stream(), command, options.if_match, None, false).await;
+        };
         let _guard = self.guard(&claim.key)?;
         let stream = id.stream();
-        let used = self.node.ports.store.claim(self.node.map.shard_of(stream), &claim.key).await.map_err(away)?;
-        let Some(used) = used else {
-            return self.ask(stream, command, options.if_match, Some(claim), false).await;
+        let used = self
+            .node
+            .ports
+            .store
+            .claim(self.node.map.shard_of(stream), &claim.key)
+            .await
+            .map_err(away)?;
+        let used = match used {
+            Some(used) => used,
+            None => match self
+                .ask(stream, command, options.if_match, Some(claim.clone()), false)
+                .await
+            {
+                // An earlier call that its caller gave up was carried out after all.
+                Err(CallError::KeyUsed) => self.used(stream, &claim).await?,
+                result => return result,
+            },
         };
         if used.fingerprint != claim.fingerprint {
             return Err(CallError::KeyReused);
         }
-        Ok(Applied { entity: self.order(id).await?, changed: false, reply: () })
+        Ok(Applied {
+            entity: self.order(id).await?,
+            changed: false,
+            reply: (),
+        })
     }
 
     /// Committed rows of a stream after a version, at most `limit`.
@@ -192,8 +271,7 @@ impl Platform {
 
     /// Changes of an order from now on; whoever is slow sees only the newest.
     pub fn subscribe(&self, id: OrderId) -> watch::Receiver<Option<Versioned<Order>>> {
-        self.node.watchers.retain(|_, watcher| watcher.receiver_count() > 0);
-        self.node.watchers.entry(id).or_insert_with(|| watch::channel(None).0).subscribe()
+        self.node.watch(id)
     }
 
     /// Tells a channel something.
@@ -227,27 +305,55 @@ impl Platform {
     ) -> Result<Applied<E>, CallError> {
         let permit = Some(self.node.admit(stream)?);
         let (tx, rx) = oneshot::channel();
-        let ask = Ask { command, if_match, claim, reply: Some(tx), permit };
+        let ask = Ask {
+            if_match,
+            claim,
+            reply: Some(tx),
+            permit,
+            ..Ask::tell(command)
+        };
         self.node.deliver(stream, E::envelope(ask), fresh);
         match tokio::time::timeout(self.node.options.call_timeout, rx).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(CallError::Unavailable("the actor crashed over the call".into())),
-            Err(_) => Err(CallError::TimedOut),
+            // The actor crashed over the call, perhaps after it was carried out.
+            Ok(Err(_)) | Err(_) => Err(CallError::TimedOut),
         }
     }
 
     /// Every actor, by its path.
     pub fn introspect(&self) -> Vec<ActorView> {
-        let mut views: Vec<ActorView> = self.node.registry.all().iter().map(|cell| introspect::view(cell)).collect();
+        let mut views: Vec<ActorView> = self
+            .node
+            .registry
+            .all()
+            .iter()
+            .map(|cell| introspect::view(cell))
+            .collect();
         views.sort_by(|a, b| a.path.cmp(&b.path));
         views
     }
 
     /// One actor with its observable state.
     pub fn introspect_at(&self, path: &str) -> Option<ActorView> {
-        let cell = self.node.registry.all().into_iter().find(|cell| introspect::view(cell).path == path)?;
-        Some(ActorView { state: introspect::state(&self.node, &cell), ..introspect::view(&cell) })
+        let cell = self
+            .node
+            .registry
+            .all()
+            .into_iter()
+            .find(|cell| introspect::view(cell).path == path)?;
+        Some(ActorView {
+            state: introspect::state(&self.node, &cell),
+            ..introspect::view(&cell)
+        })
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+/// Where the order of a key lives, and the key as it is kept: retries of one request meet in one place.
+fn scoped(key: &IdempotencyKey) -> (HashSlot, KeyClaim) {
+    let slot = HashSlot::of(&[TENANT.as_bytes(), key.key.as_bytes()]);
+    let claim = KeyClaim { key: format!("{TENANT}:{}", key.key), fingerprint: key.fingerprint.clone() };
+    (slot, claim)
 }
 
 fn away(error: StoreError) -> CallError {

@@ -2,6 +2,7 @@
 
 use crate::ask::Versioned;
 use crate::hosted::Hosted;
+use crate::life::Crashes;
 use crate::node::{Node, Readiness, Recovery};
 use crate::restore::restore;
 use crate::shard::{ShardActor, ShardArgs};
@@ -16,13 +17,20 @@ use domain::time::Timestamp;
 use domain::zone::Zone;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// Effects begun at a time before other tasks get a turn.
 const EFFECTS_AT_ONCE: usize = 64;
 
+/// The pause before a store that is away is asked again.
+const STORE_BACKOFF: Duration = Duration::from_millis(200);
+
 pub(crate) enum RegionMessage {
+    /// The node starts: everything is to be brought back.
+    Recover,
     /// A shard whose actor ended is to be started again.
     Restart(ShardId),
 }
@@ -30,6 +38,8 @@ pub(crate) enum RegionMessage {
 pub(crate) struct RegionState {
     node: Arc<Node>,
     shards: HashMap<ActorId, ShardId>,
+    crashes: HashMap<ShardId, Crashes>,
+    started: Instant,
 }
 
 pub(crate) struct RegionActor;
@@ -40,42 +50,42 @@ impl Actor for RegionActor {
     type Arguments = Arc<Node>;
 
     async fn pre_start(&self, _: ActorRef<RegionMessage>, node: Arc<Node>) -> Result<RegionState, ActorProcessingErr> {
-        Ok(RegionState { node, shards: HashMap::new() })
+        Ok(RegionState {
+            node,
+            shards: HashMap::new(),
+            crashes: HashMap::new(),
+            started: Instant::now(),
+        })
     }
 
-    async fn post_start(&self, myself: ActorRef<RegionMessage>, state: &mut RegionState) -> Result<(), ActorProcessingErr> {
-        let started = Instant::now();
-        let shards: Vec<ShardId> = state.node.map.all().collect();
-        let mut plan = Plan::read(&state.node, &shards).await?;
-        for shard in shards {
-            let timers = plan.timers.remove(&shard).unwrap_or_default();
-            state.start(&myself, shard, timers).await?;
-        }
-        let recovery = Recovery {
-            orders_live: plan.orders_live,
-            effects_resumed: plan.effects.len(),
-            timers_armed: plan.timers_armed,
-            elapsed_ms: 0,
-        };
-        plan.execute(&state.node).await;
-        let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let recovery = Recovery { elapsed_ms, ..recovery };
-        tracing::info!(?recovery, "everything in flight moves again");
-        let _ = state.node.recovery.set(recovery);
-        state.node.readiness.store(Arc::new(Readiness::Ready));
-        Ok(())
+    async fn post_start(&self, myself: ActorRef<RegionMessage>, _: &mut RegionState) -> Result<(), ActorProcessingErr> {
+        Ok(myself.cast(RegionMessage::Recover)?)
     }
 
     async fn handle(
         &self,
         myself: ActorRef<RegionMessage>,
-        RegionMessage::Restart(shard): RegionMessage,
+        message: RegionMessage,
         state: &mut RegionState,
     ) -> Result<(), ActorProcessingErr> {
-        let mut plan = Plan::read(&state.node, &[shard]).await?;
-        let timers = plan.timers.remove(&shard).unwrap_or_default();
-        state.start(&myself, shard, timers).await?;
-        plan.execute(&state.node).await;
+        match message {
+            RegionMessage::Recover => {
+                let shards: Vec<ShardId> = state.node.map.all().collect();
+                match Plan::read(&state.node, &shards).await {
+                    Ok(plan) => state.recover(&myself, shards, plan).await,
+                    Err(StoreError::Unavailable(why)) => {
+                        tracing::warn!(why, "the store is away; what is in flight cannot be read yet");
+                        myself.send_after(STORE_BACKOFF, || RegionMessage::Recover);
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "what is in flight cannot be read");
+                        let why = error.to_string();
+                        state.node.readiness.store(Arc::new(Readiness::Unavailable { why }));
+                    }
+                }
+            }
+            RegionMessage::Restart(shard) => state.restart(&myself, shard).await,
+        }
         Ok(())
     }
 
@@ -92,24 +102,76 @@ impl Actor for RegionActor {
         };
         if let Some(shard) = state.shards.remove(&actor.get_id()) {
             tracing::error!(%shard, why, "a shard ended and is started again");
-            myself.send_after(state.node.options.restart_backoff, move || RegionMessage::Restart(shard));
+            metrics::counter!("uoop_shard_crashes_total").increment(1);
+            // Its children died with it.
+            state.node.registry.clear(shard);
+            let pause = state.crashes.entry(shard).or_default().add(&state.node.options);
+            myself.send_after(pause, move || RegionMessage::Restart(shard));
         }
         Ok(())
     }
 }
 
 impl RegionState {
-    async fn start(
-        &mut self,
-        myself: &ActorRef<RegionMessage>,
-        shard: ShardId,
-        timers: Vec<(StreamKind, StreamId, Timestamp)>,
-    ) -> Result<(), ActorProcessingErr> {
-        let args = ShardArgs { node: Arc::clone(&self.node), shard, timers };
-        let (actor, _) = ShardActor::spawn_linked(None, ShardActor, args, myself.get_cell()).await?;
-        self.shards.insert(actor.get_id(), shard);
-        self.node.shards[usize::from(shard.0)].actor.store(Some(Arc::new(actor)));
-        Ok(())
+    /// Starts all shards and everything that was in flight.
+    async fn recover(&mut self, myself: &ActorRef<RegionMessage>, shards: Vec<ShardId>, mut plan: Plan) {
+        for shard in shards {
+            self.start(myself, shard, &mut plan).await;
+        }
+        let recovery = Recovery {
+            orders_live: plan.orders_live,
+            effects_resumed: plan.effects.len(),
+            timers_armed: plan.timers_armed,
+            elapsed_ms: 0,
+        };
+        plan.execute(&self.node).await;
+        let elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let recovery = Recovery { elapsed_ms, ..recovery };
+        tracing::info!(?recovery, "everything in flight moves again");
+        let _ = self.node.recovery.set(recovery);
+        // Unless the node has been told to stop, or has failed, meanwhile.
+        let recovering = self.node.readiness.load();
+        if **recovering == Readiness::Recovering {
+            self.node
+                .readiness
+                .compare_and_swap(&recovering, Arc::new(Readiness::Ready));
+        }
+    }
+
+    /// Starts a shard again from the store. As long as an append of its dead actors is under way the store does not say
+    /// all; and one that is away is waited for.
+    async fn restart(&mut self, myself: &ActorRef<RegionMessage>, shard: ShardId) {
+        let plan = if self.node.is_appending(shard) {
+            None
+        } else {
+            Plan::read(&self.node, &[shard]).await.ok()
+        };
+        let Some(mut plan) = plan else {
+            myself.send_after(STORE_BACKOFF, move || RegionMessage::Restart(shard));
+            return;
+        };
+        self.start(myself, shard, &mut plan).await;
+        plan.execute(&self.node).await;
+    }
+
+    async fn start(&mut self, myself: &ActorRef<RegionMessage>, shard: ShardId, plan: &mut Plan) {
+        let timers = plan.timers.remove(&shard).unwrap_or_default();
+        let args = ShardArgs {
+            node: Arc::clone(&self.node),
+            shard,
+            timers,
+        };
+        match ShardActor::spawn_linked(None, ShardActor, args, myself.get_cell()).await {
+            Ok((actor, _)) => {
+                self.shards.insert(actor.get_id(), shard);
+                self.node.slot(shard).actor.store(Some(Arc::new(actor)));
+            }
+            Err(error) => {
+                tracing::error!(%shard, %error, "a shard cannot be started");
+                let pause = self.crashes.entry(shard).or_default().add(&self.node.options);
+                myself.send_after(pause, move || RegionMessage::Restart(shard));
+            }
+        }
     }
 }
 
@@ -128,13 +190,15 @@ impl Plan {
     async fn read(node: &Node, shards: &[ShardId]) -> Result<Self, StoreError> {
         let mut plan = Self::default();
         for recorded in node.ports.store.recover(shards).await? {
-            let added = match recorded.kind {
-                StreamKind::Order => plan.add::<Order>(node, &recorded).map(|order| plan.add_order(node, order)),
-                StreamKind::Channel => plan.add::<Channel>(node, &recorded).map(|_| ()),
-                StreamKind::Zone => plan.add::<Zone>(node, &recorded).map(|zone| plan.add_zone(node, zone)),
-            };
-            // One corrupt stream harms nobody else: its actor crashes on loading, and is parked, when it is spoken to.
+            let added = catch_unwind(AssertUnwindSafe(|| plan.add_stream(node, &recorded)));
+            let added = added.unwrap_or_else(|_| Err(StoreError::Corrupt("it makes this program panic".into())));
+            // One corrupt stream harms nobody else: its actor crashes on loading and is parked, where it can be seen.
             if let Err(error) = added {
+                let wake = (recorded.kind, recorded.stream, Timestamp(0));
+                plan.timers
+                    .entry(node.map.shard_of(recorded.stream))
+                    .or_default()
+                    .push(wake);
                 tracing::error!(stream = %recorded.stream, %error, "a stream cannot be recovered");
                 metrics::counter!("uoop_streams_corrupt_total").increment(1);
             }
@@ -142,11 +206,28 @@ impl Plan {
         Ok(plan)
     }
 
+    fn add_stream(&mut self, node: &Node, recorded: &Recorded) -> Result<(), StoreError> {
+        match recorded.kind {
+            StreamKind::Order => self
+                .add::<Order>(node, recorded)
+                .map(|order| self.add_order(node, order)),
+            StreamKind::Channel => self.add::<Channel>(node, recorded).map(|_| ()),
+            StreamKind::Zone => self
+                .add::<Zone>(node, recorded)
+                .map(|zone| self.add_zone(node, zone.as_ref())),
+        }
+    }
+
     fn add<E: Hosted>(&mut self, node: &Node, recorded: &Recorded) -> Result<Option<Versioned<E>>, StoreError> {
-        let Some(state) = restore::<E>(recorded)?.filter(|versioned| versioned.state.is_live()) else { return Ok(None) };
+        let Some(state) = restore::<E>(recorded)?.filter(|versioned| versioned.state.is_live()) else {
+            return Ok(None);
+        };
         E::publish(node, None, &state);
         if let Some(at) = state.state.wake_at(&node.context()) {
-            self.timers.entry(node.map.shard_of(recorded.stream)).or_default().push((E::KIND, recorded.stream, at));
+            self.timers
+                .entry(node.map.shard_of(recorded.stream))
+                .or_default()
+                .push((E::KIND, recorded.stream, at));
             self.timers_armed += 1;
         }
         Ok(Some(state))
@@ -159,8 +240,10 @@ impl Plan {
         }
     }
 
-    fn add_zone(&mut self, node: &Node, zone: Option<Versioned<Zone>>) {
-        self.notices.extend(zone.iter().flat_map(|zone| zone.state.resume(&node.ports.policy)));
+    fn add_zone(&mut self, node: &Node, zone: Option<&Versioned<Zone>>) {
+        if let Some(zone) = zone {
+            self.notices.extend(zone.state.resume(&node.ports.policy));
+        }
     }
 
     /// Begins every pending effect again.

@@ -29,5 +29,8 @@ pub fn restore<E: Entity>(recorded: &Recorded) -> Result<Option<Versioned<E>>, S
         state = fold(state, &events, row.at).map_err(|e| corrupt(&format!("version {}", row.seq), &e))?;
         seq = row.seq;
     }
-    Ok(state.map(|state| Versioned { seq, state: Arc::new(state) }))
+    Ok(state.map(|state| Versioned {
+        seq,
+        state: Arc::new(state),
+    }))
 }

@@ -1,27 +1,26 @@
 //! A shard: supervises the actors of its streams, holds their timers, and starts, restarts, passivates and parks them.
 
-use crate::ask::{Ask, Envelope};
+use crate::ask::Envelope;
 use crate::cell::{Cell, Status};
 use crate::entity::{EntityActor, EntityArgs, EntityMessage};
 use crate::error::CallError;
 use crate::hosted::Hosted;
+use crate::life::{Child, Crashes, Inbox, Life};
 use crate::node::Node;
 use crate::wheel::Wheel;
 use domain::channel::Channel;
-use domain::entity::Entity;
 use domain::ids::StreamId;
 use domain::order::Order;
 use domain::ports::StreamKind;
-use domain::saga::Command;
 use domain::shard::ShardId;
 use domain::time::Timestamp;
 use domain::zone::Zone;
-use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, ActorRuntime, SupervisionEvent};
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, ActorRuntime, MessagingErr, SupervisionEvent};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::task::JoinHandle;
 
 /// Most commands that are kept for a stream whose actor is going or coming.
 const WAITING_MAX: usize = 1_024;
@@ -32,11 +31,19 @@ const TIMERS_AT_ONCE: usize = 64;
 #[derive(Debug)]
 pub(crate) enum ShardMessage {
     /// A command for a stream.
-    Deliver { stream: StreamId, envelope: Envelope, fresh: bool },
+    Deliver {
+        stream: StreamId,
+        envelope: Envelope,
+        fresh: bool,
+    },
     /// When a stream wants to be woken.
-    Scheduled { kind: StreamKind, stream: StreamId, wake_at: Option<Timestamp> },
-    /// A timer may be due.
-    Tick,
+    Scheduled {
+        kind: StreamKind,
+        stream: StreamId,
+        wake_at: Option<Timestamp>,
+    },
+    /// The timer that was armed for this moment may be due.
+    Tick { at: Timestamp },
     /// Time to look for idle actors.
     Sweep,
     /// A crashed actor's pause is over.
@@ -45,57 +52,14 @@ pub(crate) enum ShardMessage {
     Idle { stream: StreamId },
     /// An actor that was to go has something to do.
     StillBusy { stream: StreamId },
+    /// Another node owns the shard.
+    Fenced,
 }
 
-enum Inbox {
-    Order(ActorRef<EntityMessage<Order>>),
-    Channel(ActorRef<EntityMessage<Channel>>),
-    Zone(ActorRef<EntityMessage<Zone>>),
-}
-
-impl Inbox {
-    /// Hands the command over; back if it is not taken.
-    fn send(&self, envelope: Envelope) -> Option<Envelope> {
-        fn cast<E: Hosted>(actor: &ActorRef<EntityMessage<E>>, ask: Ask<E>) -> Option<Envelope> {
-            match actor.cast(EntityMessage::Ask(Box::new(ask))) {
-                Err(ractor::MessagingErr::SendErr(EntityMessage::Ask(ask))) => Some(E::envelope(*ask)),
-                _ => None,
-            }
-        }
-        match (self, envelope) {
-            (Self::Order(actor), Envelope::Order(ask)) => cast(actor, ask),
-            (Self::Channel(actor), Envelope::Channel(ask)) => cast(actor, ask),
-            (Self::Zone(actor), Envelope::Zone(ask)) => cast(actor, ask),
-            (_, other) => Some(other),
-        }
-    }
-
-    fn passivate(&self) {
-        // An actor that takes no message any more is going already.
-        let _ = match self {
-            Self::Order(actor) => actor.cast(EntityMessage::Passivate).is_ok(),
-            Self::Channel(actor) => actor.cast(EntityMessage::Passivate).is_ok(),
-            Self::Zone(actor) => actor.cast(EntityMessage::Passivate).is_ok(),
-        };
-    }
-}
-
-/// Where a stream's actor is in its life.
-enum Life {
-    Running(Inbox),
-    /// Told to go; what comes meanwhile waits for its successor.
-    Passivating(Inbox, VecDeque<Envelope>),
-    /// Crashed; its successor comes after a pause.
-    Restarting(VecDeque<Envelope>),
-    /// Kept still until an operator retries it.
-    Parked,
-}
-
-struct Child {
-    cell: Arc<Cell>,
-    life: Life,
-    crashes: u32,
-    last_crash: Instant,
+/// The next tick: when, and the task that sends it.
+struct Alarm {
+    at: Timestamp,
+    task: JoinHandle<Result<(), MessagingErr<ShardMessage>>>,
 }
 
 pub(crate) struct ShardArgs {
@@ -111,8 +75,9 @@ pub(crate) struct ShardState {
     children: HashMap<StreamId, Child>,
     actors: HashMap<ActorId, StreamId>,
     wheel: Wheel,
-    /// When the next tick comes.
-    armed: Option<Timestamp>,
+    alarm: Option<Alarm>,
+    /// Another node owns the shard: everything is refused.
+    fenced: bool,
 }
 
 pub(crate) struct ShardActor;
@@ -122,14 +87,26 @@ impl Actor for ShardActor {
     type State = ShardState;
     type Arguments = ShardArgs;
 
-    async fn pre_start(&self, myself: ActorRef<ShardMessage>, args: ShardArgs) -> Result<ShardState, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        myself: ActorRef<ShardMessage>,
+        args: ShardArgs,
+    ) -> Result<ShardState, ActorProcessingErr> {
         let ShardArgs { node, shard, timers } = args;
         let mut wheel = Wheel::default();
         for (kind, stream, at) in timers {
             wheel.set(kind, stream, Some(at));
         }
-        let mut state =
-            ShardState { node, shard, children: HashMap::new(), actors: HashMap::new(), wheel, armed: None };
+        let (children, actors) = (HashMap::new(), HashMap::new());
+        let mut state = ShardState {
+            node,
+            shard,
+            children,
+            actors,
+            wheel,
+            alarm: None,
+            fenced: false,
+        };
         state.arm(&myself);
         myself.send_interval(state.sweep_every(), || ShardMessage::Sweep);
         Ok(state)
@@ -142,16 +119,18 @@ impl Actor for ShardActor {
         state: &mut ShardState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            ShardMessage::Deliver { stream, envelope, fresh } => state.deliver(&myself, stream, envelope, fresh),
-            ShardMessage::Scheduled { kind, stream, wake_at } => {
-                state.wheel.set(kind, stream, wake_at);
-                state.arm(&myself);
-            }
-            ShardMessage::Tick => state.tick(&myself),
+            ShardMessage::Deliver {
+                stream,
+                envelope,
+                fresh,
+            } => state.deliver(&myself, stream, envelope, fresh),
+            ShardMessage::Scheduled { kind, stream, wake_at } => state.schedule(&myself, kind, stream, wake_at),
+            ShardMessage::Tick { at } => state.tick(&myself, at),
             ShardMessage::Sweep => state.sweep(),
             ShardMessage::Respawn { stream } => state.respawn(&myself, stream),
             ShardMessage::Idle { stream } => state.passivate(stream),
-            ShardMessage::StillBusy { stream } => state.still_busy(stream),
+            ShardMessage::StillBusy { stream } => state.still_busy(&myself, stream),
+            ShardMessage::Fenced => state.fence(),
         }
         Ok(())
     }
@@ -170,7 +149,11 @@ impl Actor for ShardActor {
             }
             SupervisionEvent::ActorFailed(actor, error) => {
                 if let Some(stream) = state.actors.remove(&actor.get_id()) {
-                    state.crashed(&myself, stream, &error.to_string());
+                    if state.fenced {
+                        state.gone(&myself, stream);
+                    } else {
+                        state.crashed(&myself, stream, &error.to_string());
+                    }
                 }
             }
             _ => {}
@@ -185,15 +168,26 @@ impl ShardState {
     }
 
     fn deliver(&mut self, myself: &ActorRef<ShardMessage>, stream: StreamId, envelope: Envelope, fresh: bool) {
-        let (mailbox_max, envelope) = (self.node.options.mailbox_max, envelope);
+        if self.fenced {
+            return envelope.refuse(CallError::Fenced);
+        }
         let Some(child) = self.children.get_mut(&stream) else {
-            return self.spawn(myself, stream, VecDeque::from([envelope]), fresh, None);
+            let kind = envelope.kind();
+            return self.spawn(myself, stream, kind, VecDeque::from([envelope]), fresh, None);
         };
+        let stranger = envelope.kind() != child.cell.kind;
         match &mut child.life {
+            Life::Running(_) if stranger && child.cell.latest.load().is_none() => {
+                // The actor has found no stream of its kind (or not yet): it makes room for one of another kind.
+                self.passivate_for(stream, envelope);
+            }
+            Life::Running(_) | Life::Restarting(_) | Life::Parked if stranger => envelope.not_found(),
             Life::Running(inbox) => {
-                if child.cell.depth.load(Ordering::Relaxed) >= mailbox_max {
+                if child.cell.depth.load(Ordering::Relaxed) >= self.node.options.mailbox_max {
                     metrics::counter!("uoop_commands_refused_total", "bound" => "mailbox").increment(1);
-                    return envelope.refuse(CallError::Overloaded { what: name(&child.cell) });
+                    return envelope.refuse(CallError::Overloaded {
+                        what: name(&child.cell),
+                    });
                 }
                 child.cell.depth.fetch_add(1, Ordering::Relaxed);
                 if let Some(envelope) = inbox.send(envelope) {
@@ -202,14 +196,18 @@ impl ShardState {
                 }
             }
             Life::Passivating(_, waiting) | Life::Restarting(waiting) if waiting.len() < WAITING_MAX => {
+                child.cell.depth.fetch_add(1, Ordering::Relaxed);
                 waiting.push_back(envelope);
             }
             Life::Passivating(..) | Life::Restarting(_) => {
-                envelope.refuse(CallError::Overloaded { what: name(&child.cell) });
+                envelope.refuse(CallError::Overloaded {
+                    what: name(&child.cell),
+                });
             }
-            // An operator's retry brings a parked order back.
-            Life::Parked if matches!(&envelope, Envelope::Order(ask) if ask.command == Command::Retry) => {
-                child.crashes = 0;
+            Life::Parked if envelope.unparks() => {
+                // What brings an order back has done its work with that: the order need not be stuck besides.
+                let envelope = envelope.unparking();
+                child.crashes = Crashes::default();
                 child.life = Life::Restarting(VecDeque::from([envelope]));
                 self.respawn(myself, stream);
             }
@@ -217,25 +215,26 @@ impl ShardState {
         }
     }
 
-    /// Starts a stream's actor and hands it what waits. `successor_of`: the crashes of the one before it.
+    /// Starts a stream's actor and hands it what waits. `previous`: what is left of one that crashed.
     fn spawn(
         &mut self,
         myself: &ActorRef<ShardMessage>,
         stream: StreamId,
+        kind: StreamKind,
         waiting: VecDeque<Envelope>,
         fresh: bool,
-        crashed: Option<(Arc<Cell>, u32, Instant)>,
+        previous: Option<(Arc<Cell>, Crashes)>,
     ) {
-        let Some(kind) = waiting.front().map(kind_of).or(crashed.as_ref().map(|(cell, ..)| cell.kind)) else { return };
-        let resume = crashed.is_some();
-        let (cell, crashes, last_crash) =
-            crashed.unwrap_or_else(|| (Arc::new(Cell::new(kind, stream, self.shard)), 0, Instant::now()));
-        cell.depth.store(waiting.len() as u64, Ordering::Relaxed);
+        let resume = previous.is_some();
+        let (cell, crashes) =
+            previous.unwrap_or_else(|| (Arc::new(Cell::new(kind, stream, self.shard)), Crashes::default()));
+        let (own, strangers): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|envelope| envelope.kind() == kind);
+        cell.depth.store(own.len() as u64, Ordering::Relaxed);
         let args = EntityArgs {
             node: Arc::clone(&self.node),
             shard: myself.clone(),
             cell: Arc::clone(&cell),
-            fresh: fresh && waiting.len() == 1,
+            fresh: fresh && own.len() == 1,
             resume,
         };
         let started = match kind {
@@ -247,51 +246,80 @@ impl ShardState {
             Ok(started) => started,
             Err(error) => {
                 tracing::error!(%stream, error, "an actor cannot be started");
-                for envelope in waiting {
-                    envelope.refuse(CallError::Unavailable("the actor cannot be started".into()));
-                }
-                return;
+                self.node.registry.leave(stream);
+                let waiting = own.into_iter().chain(strangers);
+                return refuse_all(waiting, &CallError::Unavailable("the actor cannot be started".into()));
             }
         };
-        for envelope in waiting {
+        for envelope in own {
             if let Some(envelope) = inbox.send(envelope) {
-                envelope.refuse(CallError::Unavailable("the stream is of another kind".into()));
+                cell.depth.fetch_sub(1, Ordering::Relaxed);
+                envelope.refuse(CallError::Unavailable("the actor is stopping".into()));
             }
         }
         self.node.registry.enter(&cell);
         self.actors.insert(id, stream);
-        self.children.insert(stream, Child { cell, life: Life::Running(inbox), crashes, last_crash });
+        self.children.insert(
+            stream,
+            Child {
+                cell,
+                life: Life::Running(inbox),
+                crashes,
+            },
+        );
+        for envelope in strangers {
+            self.deliver(myself, stream, envelope, false);
+        }
     }
 
-    fn tick(&mut self, myself: &ActorRef<ShardMessage>) {
-        self.armed = None;
+    fn schedule(
+        &mut self,
+        myself: &ActorRef<ShardMessage>,
+        kind: StreamKind,
+        stream: StreamId,
+        wake_at: Option<Timestamp>,
+    ) {
+        if !self.fenced {
+            self.wheel.set(kind, stream, wake_at);
+            self.arm(myself);
+        }
+    }
+
+    fn tick(&mut self, myself: &ActorRef<ShardMessage>, at: Timestamp) {
+        // An alarm that was replaced may have sent its tick already: answering it too would arm a second one for ever.
+        if self.alarm.take_if(|alarm| alarm.at == at).is_none() {
+            return;
+        }
         let now = self.node.ports.clock.now();
         for _ in 0..TIMERS_AT_ONCE {
-            let Some((kind, stream)) = self.wheel.pop(now) else { break };
-            let envelope = match kind {
-                StreamKind::Order => Envelope::Order(Ask::tell(Order::wake())),
-                StreamKind::Channel => Envelope::Channel(Ask::tell(Channel::wake())),
-                StreamKind::Zone => Envelope::Zone(Ask::tell(Zone::wake())),
+            let Some((kind, stream)) = self.wheel.pop(now) else {
+                break;
             };
-            self.deliver(myself, stream, envelope, false);
+            self.deliver(myself, stream, Envelope::wake(kind), false);
         }
         self.arm(myself);
     }
 
-    /// Sees to it that a tick comes when the first timer is due.
+    /// Sees to it that a tick comes when the first timer is due. There is never more than one alarm.
     fn arm(&mut self, myself: &ActorRef<ShardMessage>) {
         let Some(next) = self.wheel.next() else { return };
-        if self.armed.is_some_and(|armed| armed <= next) {
+        if self.alarm.as_ref().is_some_and(|alarm| alarm.at <= next) {
             return;
         }
-        self.armed = Some(next);
-        myself.send_after(self.node.wall_until(next), || ShardMessage::Tick);
+        let task = myself.send_after(self.node.wall_until(next), move || ShardMessage::Tick { at: next });
+        if let Some(later) = self.alarm.replace(Alarm { at: next, task }) {
+            later.task.abort();
+        }
     }
 
     fn sweep(&mut self) {
         let idle_ms = u64::try_from(self.node.options.idle_after.as_millis()).unwrap_or(u64::MAX);
         let idle = |child: &Child| child.cell.kind == StreamKind::Order && child.cell.idle_ms() >= idle_ms;
-        let streams = self.children.iter().filter(|(_, child)| idle(child)).map(|(stream, _)| *stream);
+        let streams = self
+            .children
+            .iter()
+            .filter(|(_, child)| idle(child))
+            .map(|(stream, _)| *stream);
         for stream in streams.collect::<Vec<_>>() {
             self.passivate(stream);
         }
@@ -299,79 +327,128 @@ impl ShardState {
 
     /// Tells an actor to go, unless something waits for it.
     fn passivate(&mut self, stream: StreamId) {
-        let Some(child) = self.children.get_mut(&stream) else { return };
-        if child.cell.depth.load(Ordering::Relaxed) > 0 || !matches!(child.life, Life::Running(_)) {
+        let Some(child) = self.children.get_mut(&stream) else {
             return;
-        }
-        if let Life::Running(inbox) = std::mem::replace(&mut child.life, Life::Parked) {
-            inbox.passivate();
-            child.cell.set_status(Status::Passivating);
-            child.life = Life::Passivating(inbox, VecDeque::new());
+        };
+        if child.cell.depth.load(Ordering::Relaxed) == 0 {
+            child.passivate(VecDeque::new());
         }
     }
 
-    fn still_busy(&mut self, stream: StreamId) {
-        let Some(child) = self.children.get_mut(&stream) else { return };
+    /// Tells an actor to go, for the sake of a successor of another kind for whom this is.
+    fn passivate_for(&mut self, stream: StreamId, envelope: Envelope) {
+        let Some(child) = self.children.get_mut(&stream) else {
+            return;
+        };
+        child.cell.depth.fetch_add(1, Ordering::Relaxed);
+        child.passivate(VecDeque::from([envelope]));
+    }
+
+    fn still_busy(&mut self, myself: &ActorRef<ShardMessage>, stream: StreamId) {
+        // It may have crashed since it said so; then its successor is on its way already.
+        let Some(child) = self.children.get_mut(&stream) else {
+            return;
+        };
+        if !matches!(child.life, Life::Passivating(..)) {
+            return;
+        }
         if let Life::Passivating(inbox, waiting) = std::mem::replace(&mut child.life, Life::Parked) {
             child.cell.set_status(Status::Running);
-            child.cell.depth.fetch_add(waiting.len() as u64, Ordering::Relaxed);
-            for envelope in waiting {
-                if let Some(envelope) = inbox.send(envelope) {
-                    envelope.refuse(CallError::Unavailable("the actor is stopping".into()));
-                }
-            }
+            child.cell.depth.fetch_sub(waiting.len() as u64, Ordering::Relaxed);
             child.life = Life::Running(inbox);
+            for envelope in waiting {
+                self.deliver(myself, stream, envelope, false);
+            }
         }
     }
 
     /// An actor ended as it should: if something waits, its successor starts.
     fn gone(&mut self, myself: &ActorRef<ShardMessage>, stream: StreamId) {
         self.node.registry.leave(stream);
-        let Some(child) = self.children.remove(&stream) else { return };
-        if let Life::Passivating(_, waiting) = child.life
-            && !waiting.is_empty()
-        {
-            self.spawn(myself, stream, waiting, false, None);
+        let Some(child) = self.children.remove(&stream) else {
+            return;
+        };
+        let waiting = child.life.into_waiting();
+        if let Some(kind) = waiting.front().map(Envelope::kind) {
+            self.spawn(myself, stream, kind, waiting, false, None);
         }
     }
 
     fn crashed(&mut self, myself: &ActorRef<ShardMessage>, stream: StreamId, why: &str) {
-        let options = self.node.options.clone();
-        let Some(child) = self.children.get_mut(&stream) else { return };
-        if child.last_crash.elapsed() > options.restart_window {
-            child.crashes = 0;
-        }
-        child.crashes += 1;
-        child.last_crash = Instant::now();
-        child.cell.restarts.fetch_add(1, Ordering::Relaxed);
+        let Some(child) = self.children.get_mut(&stream) else {
+            return;
+        };
+        let options = &self.node.options;
+        let pause = child.crashes.add(options);
+        let crashes = child.crashes.count;
         child.cell.set_trouble(Some(why.to_owned()));
         metrics::counter!("uoop_actor_crashes_total").increment(1);
-        let waiting = match std::mem::replace(&mut child.life, Life::Parked) {
-            Life::Passivating(_, waiting) | Life::Restarting(waiting) => waiting,
-            Life::Running(_) | Life::Parked => VecDeque::new(),
-        };
-        if child.crashes > options.restarts_max {
-            tracing::error!(%stream, why, crashes = child.crashes, "parked: the actor keeps crashing");
+        let waiting = std::mem::replace(&mut child.life, Life::Parked).into_waiting();
+        // What was in its mailbox is gone with it; whoever waited for an answer knows.
+        child.cell.depth.store(waiting.len() as u64, Ordering::Relaxed);
+        if crashes > options.restarts_max {
+            tracing::error!(%stream, why, crashes, "parked: the actor keeps crashing");
             metrics::counter!("uoop_actors_parked_total").increment(1);
+            child.cell.depth.store(0, Ordering::Relaxed);
             child.cell.set_status(Status::Parked);
-            for envelope in waiting {
-                envelope.refuse(CallError::Parked(why.to_owned()));
-            }
-            return;
+            return refuse_all(waiting, &CallError::Parked(why.to_owned()));
         }
-        let pause = options.restart_backoff.saturating_mul(1 << (child.crashes - 1).min(16)).min(options.restart_backoff_max);
-        tracing::warn!(%stream, why, crashes = child.crashes, ?pause, "an actor crashed and is started again");
+        tracing::warn!(%stream, why, crashes, ?pause, "an actor crashed and is started again");
         child.cell.set_status(Status::Restarting);
         child.life = Life::Restarting(waiting);
         myself.send_after(pause, move || ShardMessage::Respawn { stream });
     }
 
     fn respawn(&mut self, myself: &ActorRef<ShardMessage>, stream: StreamId) {
-        let Some(Child { cell, life: Life::Restarting(waiting), crashes, last_crash }) = self.children.remove(&stream)
-        else {
+        let restarting = |child: &Child| matches!(child.life, Life::Restarting(_));
+        if !self.children.get(&stream).is_some_and(restarting) {
+            return;
+        }
+        let Some(Child { cell, life, crashes }) = self.children.remove(&stream) else {
             return;
         };
-        self.spawn(myself, stream, waiting, false, Some((cell, crashes, last_crash)));
+        cell.restarts.fetch_add(1, Ordering::Relaxed);
+        cell.set_status(Status::Starting);
+        self.spawn(
+            myself,
+            stream,
+            cell.kind,
+            life.into_waiting(),
+            false,
+            Some((cell, crashes)),
+        );
+    }
+
+    /// The shard is lost: its actors go, its timers stand still, and whoever asks is told.
+    fn fence(&mut self) {
+        self.fenced = true;
+        self.wheel = Wheel::default();
+        if let Some(alarm) = self.alarm.take() {
+            alarm.task.abort();
+        }
+        let mut left = Vec::new();
+        for (stream, child) in &mut self.children {
+            match std::mem::replace(&mut child.life, Life::Parked) {
+                Life::Running(inbox) => {
+                    inbox.fence();
+                    child.life = Life::Running(inbox);
+                }
+                Life::Passivating(inbox, waiting) => {
+                    inbox.fence();
+                    child.life = Life::Running(inbox);
+                    refuse_all(waiting, &CallError::Fenced);
+                }
+                Life::Restarting(waiting) => {
+                    left.push(*stream);
+                    refuse_all(waiting, &CallError::Fenced);
+                }
+                Life::Parked => left.push(*stream),
+            }
+        }
+        for stream in left {
+            self.children.remove(&stream);
+            self.node.registry.leave(stream);
+        }
     }
 }
 
@@ -384,11 +461,9 @@ fn start<E: Hosted>(
     Ok((actor.get_id(), actor))
 }
 
-const fn kind_of(envelope: &Envelope) -> StreamKind {
-    match envelope {
-        Envelope::Order(_) => StreamKind::Order,
-        Envelope::Channel(_) => StreamKind::Channel,
-        Envelope::Zone(_) => StreamKind::Zone,
+fn refuse_all(waiting: impl IntoIterator<Item = Envelope>, error: &CallError) {
+    for envelope in waiting {
+        envelope.refuse(error.clone());
     }
 }
 

@@ -24,7 +24,11 @@ impl Wheel {
             self.queue.push(Reverse((at, stream)));
         }
         if self.queue.len() > 64 && self.queue.len() > 4 * self.due.len() {
-            self.queue = self.due.iter().map(|(stream, (at, _))| Reverse((*at, *stream))).collect();
+            self.queue = self
+                .due
+                .iter()
+                .map(|(stream, (at, _))| Reverse((*at, *stream)))
+                .collect();
         }
     }
 

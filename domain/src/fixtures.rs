@@ -22,7 +22,12 @@ pub(crate) fn order_id(n: u64) -> OrderId {
 }
 
 pub(crate) fn key(n: u64, step: Step, round: u32) -> EffectKey {
-    EffectKey { order: order_id(n), step, round, direction: Direction::Forward }
+    EffectKey {
+        order: order_id(n),
+        step,
+        round,
+        direction: Direction::Forward,
+    }
 }
 
 pub(crate) fn channel_id(n: usize) -> ChannelId {
@@ -39,16 +44,28 @@ pub(crate) fn courier_id(n: usize) -> CourierId {
 
 /// So many hundredths of a degree (about 1.1 km each) north of the first kitchen.
 pub(crate) fn north(hundredths: i32) -> Location {
-    Location { lat: 41.0 + f64::from(hundredths) / 100.0, lng: -87.0 }
+    Location {
+        lat: 41.0 + f64::from(hundredths) / 100.0,
+        lng: -87.0,
+    }
 }
 
 pub(crate) fn draft() -> Draft {
     Draft {
         customer_id: "customer-1".into(),
         restaurant_id: "restaurant-1".into(),
-        items: vec![DraftItem { sku: "soup".into(), name: "Soup".into(), quantity: 5, unit_price_minor: 500 }],
+        items: vec![DraftItem {
+            sku: "soup".into(),
+            name: "Soup".into(),
+            quantity: 5,
+            unit_price_minor: 500,
+        }],
         currency: "USD".into(),
-        delivery_location: DeliveryLocation { lat: 41.02, lng: -87.0, address: "1 Main Street".into() },
+        delivery_location: DeliveryLocation {
+            lat: 41.02,
+            lng: -87.0,
+            address: "1 Main Street".into(),
+        },
         requested_for: None,
         payment_token: "tok-1".into(),
         notes: None,
@@ -59,9 +76,21 @@ pub(crate) fn details() -> Details {
     Details {
         customer_id: "customer-1".parse().expect("a valid name"),
         restaurant_id: "restaurant-1".parse().expect("a valid name"),
-        items: vec![Item { sku: "soup".into(), name: "Soup".into(), quantity: 5, unit_price_minor: 500 }],
-        total: Money { minor: TOTAL_MINOR, currency: "USD".parse().expect("a currency") },
-        delivery_location: DeliveryLocation { lat: 41.02, lng: -87.0, address: "1 Main Street".into() },
+        items: vec![Item {
+            sku: "soup".into(),
+            name: "Soup".into(),
+            quantity: 5,
+            unit_price_minor: 500,
+        }],
+        total: Money {
+            minor: TOTAL_MINOR,
+            currency: "USD".parse().expect("a currency"),
+        },
+        delivery_location: DeliveryLocation {
+            lat: 41.02,
+            lng: -87.0,
+            address: "1 Main Street".into(),
+        },
         requested_for: None,
         payment_token: "tok-1".into(),
         notes: None,
@@ -105,7 +134,13 @@ pub(crate) fn channel_config() -> ChannelConfig {
 }
 
 pub(crate) fn courier_config() -> CourierConfig {
-    CourierConfig { zone: zone_id(), location: north(0), on_at: None, off_at: None, metres_per_min: 320 }
+    CourierConfig {
+        zone: zone_id(),
+        location: north(0),
+        on_at: None,
+        off_at: None,
+        metres_per_min: 320,
+    }
 }
 
 /// A journalled thing as its shell keeps it: what happens to it is written as rows of JSON, and read back from them.
@@ -125,7 +160,10 @@ pub(crate) struct Told<E: Entity> {
 
 impl<E: Entity> Journalled<E> {
     pub(crate) const fn new() -> Self {
-        Self { state: None, rows: Vec::new() }
+        Self {
+            state: None,
+            rows: Vec::new(),
+        }
     }
 
     /// One turn: decide, append, evolve. A command that changes nothing must leave nothing behind, and waking must not
@@ -139,10 +177,15 @@ impl<E: Entity> Journalled<E> {
         let context = Context { now, policy };
         let decision = E::decide(self.state.as_ref(), command, &context)?;
         if !decision.events.is_empty() {
-            self.rows.push((now, serde_json::to_string(&decision.events).expect("events are JSON")));
+            self.rows
+                .push((now, serde_json::to_string(&decision.events).expect("events are JSON")));
             self.state = fold(self.state.take(), &decision.events, now).expect("its own events can follow");
         }
-        Ok(Told { events: decision.events, effects: decision.effects, reply: decision.reply })
+        Ok(Told {
+            events: decision.events,
+            effects: decision.effects,
+            reply: decision.reply,
+        })
     }
 
     /// Wakes it; EV-1 and the promise that a wake-up that changes nothing is not wanted again at once (in the shell that
@@ -151,7 +194,10 @@ impl<E: Entity> Journalled<E> {
         let told = self.tell(E::wake(), now, policy).expect("waking is always allowed");
         let again = self.wake_at(now, policy);
         if told.events.is_empty() {
-            assert!(again.is_none_or(|at| at > now), "woken for nothing at {now:?}, and wants it again at {again:?}");
+            assert!(
+                again.is_none_or(|at| at > now),
+                "woken for nothing at {now:?}, and wants it again at {again:?}"
+            );
         }
         told
     }
@@ -183,8 +229,16 @@ impl<E: Entity> Journalled<E> {
 /// A kitchen with so many units in each slot.
 pub(crate) fn kitchen(n: usize, capacity_per_slot: u32) -> Journalled<Channel> {
     let mut kitchen = Journalled::new();
-    let config = Box::new(ChannelConfig { capacity_per_slot, ..channel_config() });
-    let configure = channel::Command::Configure { id: channel_id(n), config };
-    kitchen.tell(configure, T0, &Policy::default()).expect("the configuration is valid");
+    let config = Box::new(ChannelConfig {
+        capacity_per_slot,
+        ..channel_config()
+    });
+    let configure = channel::Command::Configure {
+        id: channel_id(n),
+        config,
+    };
+    kitchen
+        .tell(configure, T0, &Policy::default())
+        .expect("the configuration is valid");
     kitchen
 }

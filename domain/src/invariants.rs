@@ -160,14 +160,21 @@ pub fn reverse_order(order: &Order, events: &[Event]) -> Option<Violation> {
         .iter()
         .position(|event| matches!(event, Event::UnwindingStarted { .. }))?;
     let begins = |event: &Event| match *event {
-        Event::UndoStarted { step, round, attempt: 1, .. } => {
-            order.ledger.iter().position(|r| r.step == step && r.round == round)
-        }
+        Event::UndoStarted {
+            step,
+            round,
+            attempt: 1,
+            ..
+        } => order.ledger.iter().position(|r| r.step == step && r.round == round),
         _ => None,
     };
     // The first beginning counts: an operator may have a stuck one tried again at any time.
     let mut seen: BTreeSet<usize> = events[..turned].iter().filter_map(begins).collect();
-    let begun: Vec<usize> = events[turned..].iter().filter_map(begins).filter(|n| seen.insert(*n)).collect();
+    let begun: Vec<usize> = events[turned..]
+        .iter()
+        .filter_map(begins)
+        .filter(|n| seen.insert(*n))
+        .collect();
     let sorted = begun.windows(2).all(|pair| pair[0] >= pair[1]);
     (!sorted).then(|| {
         violation(

@@ -156,10 +156,12 @@ fn build(gateway: Gateway) -> Router {
         .merge(SwaggerUi::new("/api/docs").url("/api/docs-json", api))
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(from_fn_with_state(gateway.clone(), admission::admit));
-    admitted
-        .merge(unlimited)
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(cors(gateway.app.cors_origin.as_deref()))
+    let guarded = admitted.merge(unlimited).layer(CatchPanicLayer::custom(panicked));
+    let guarded = match cors(gateway.app.cors_origin.as_deref()) {
+        Some(cors) => guarded.layer(cors),
+        None => guarded,
+    };
+    guarded
         .layer(from_fn_with_state(gateway.clone(), answer::finish))
         .with_state(gateway)
 }
@@ -217,10 +219,9 @@ fn panicked(cause: Box<dyn Any + Send>) -> Response<axum::body::Body> {
     StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }
 
-fn cors(origins: Option<&str>) -> CorsLayer {
-    let Some(origins) = origins.map(str::trim).filter(|origins| !origins.is_empty()) else {
-        return CorsLayer::new();
-    };
+/// Whose pages may call from a browser; `None`: nobody's but our own.
+fn cors(origins: Option<&str>) -> Option<CorsLayer> {
+    let origins = origins.map(str::trim).filter(|origins| !origins.is_empty())?;
     let allowed = if origins == "*" {
         AllowOrigin::any()
     } else {
@@ -248,10 +249,11 @@ fn cors(origins: Option<&str>) -> CorsLayer {
     ];
     let names =
         |list: &[&'static str]| -> Vec<HeaderName> { list.iter().copied().map(HeaderName::from_static).collect() };
-    CorsLayer::new()
+    let layer = CorsLayer::new()
         .allow_origin(allowed)
         .allow_methods([Method::GET, Method::POST, Method::PUT])
         .allow_headers(names(&taken))
         .expose_headers(ExposeHeaders::list(names(&exposed)))
-        .max_age(Duration::from_mins(10))
+        .max_age(Duration::from_mins(10));
+    Some(layer)
 }

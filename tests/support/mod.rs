@@ -20,7 +20,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a server with the default configuration and these arguments beside, and waits until it listens.
+    /// Starts a server with the default configuration at life's pace, and these arguments beside; waits until it listens.
     ///
     /// # Panics
     /// The server does not start.
@@ -28,7 +28,7 @@ impl Server {
         let data = tempfile::tempdir().expect("a directory");
         let log = data.path().join("log");
         let mut process = Command::new(env!("CARGO_BIN_EXE_uoop"))
-            .args(["serve", "--port", "0", "--data-dir"])
+            .args(["serve", "--port", "0", "--time-scale", "1", "--data-dir"])
             .arg(data.path().join("data"))
             .args(arguments)
             .current_dir(data.path())

@@ -70,6 +70,60 @@ pub fn evolve(state: Option<Order>, event: &Event, at: Timestamp) -> std::result
 fn apply(order: &mut Order, event: &Event, at: Timestamp) -> Result<()> {
     match event {
         Event::OrderPlaced { .. } => Err("the order is placed already".into()),
+        Event::StepStarted { .. }
+        | Event::StepPending { .. }
+        | Event::StepDone { .. }
+        | Event::StepRefused { .. }
+        | Event::StepUnknown { .. }
+        | Event::StepStuck { .. } => apply_step(order, event, at),
+        Event::UndoWanted { .. } | Event::UndoStarted { .. } | Event::UndoDone { .. } | Event::UndoStuck { .. } => {
+            apply_undo(order, event)
+        }
+        Event::Resolved { step, round, .. } => resolved(record_mut(order, *step, *round)?),
+        Event::TicketDropped { round, .. } => {
+            let record = record_mut(order, Step::PlaceTicket, *round)?;
+            if !record.is_done() {
+                return Err("the ticket is not with the kitchen".into());
+            }
+            record.backward = Backward::Done;
+            order.reroutes = order.reroutes.saturating_add(1);
+            Ok(())
+        }
+        Event::OrderRerouted { round } => rerouted(order, *round),
+        Event::CourierLost { round, .. } => {
+            want_undone(order, Step::Dispatch, *round)?;
+            (order.courier, order.pickup_at) = (None, None);
+            Ok(())
+        }
+        Event::KitchenReported { stage } => {
+            order.kitchen = *stage;
+            if *stage == KitchenStage::Ready {
+                order.ready_at = Some(order.ready_at.map_or(at, |estimate| estimate.min(at)));
+            }
+            Ok(())
+        }
+        Event::ReadyEstimated { ready_at } => {
+            order.ready_at = Some(*ready_at);
+            Ok(())
+        }
+        Event::CourierReported { stage } => {
+            order.carriage = *stage;
+            Ok(())
+        }
+        Event::UnwindingStarted { ending, reason } => unwind(order, ending, reason, at),
+        Event::OrderConfirmed => become_(order, OrderStatus::Confirmed, at),
+        Event::OrderPreparing => become_(order, OrderStatus::Preparing, at),
+        Event::OrderReady => become_(order, OrderStatus::ReadyForPickup, at),
+        Event::OrderPickedUp => become_(order, OrderStatus::PickedUp, at),
+        Event::OrderInTransit => become_(order, OrderStatus::InTransit, at),
+        Event::OrderDelivered => become_(order, OrderStatus::Delivered, at),
+        Event::OrderCancelled => become_(order, OrderStatus::Cancelled, at),
+        Event::OrderFailed { .. } => become_(order, OrderStatus::Failed, at),
+    }
+}
+
+fn apply_step(order: &mut Order, event: &Event, at: Timestamp) -> Result<()> {
+    match event {
         Event::StepStarted {
             step,
             round,
@@ -100,7 +154,10 @@ fn apply(order: &mut Order, event: &Event, at: Timestamp) -> Result<()> {
         Event::StepUnknown { step, round, .. } => {
             let wanted = backward_if_compensated(order, *step);
             let record = record_mut(order, *step, *round)?;
-            if !matches!(record.forward, Forward::Acting(_) | Forward::Pending { .. } | Forward::Stuck) {
+            if !matches!(
+                record.forward,
+                Forward::Acting(_) | Forward::Pending { .. } | Forward::Stuck
+            ) {
                 return Err(format!("{} {round} does not wait for an answer", step.as_str()));
             }
             record.forward = Forward::Unknown;
@@ -111,49 +168,7 @@ fn apply(order: &mut Order, event: &Event, at: Timestamp) -> Result<()> {
             waiting(order, *step, *round)?.forward = Forward::Stuck;
             Ok(())
         }
-        Event::UndoWanted { .. } | Event::UndoStarted { .. } | Event::UndoDone { .. } | Event::UndoStuck { .. } => {
-            apply_undo(order, event)
-        }
-        Event::Resolved { step, round, .. } => resolved(record_mut(order, *step, *round)?),
-        Event::TicketDropped { round, .. } => {
-            let record = record_mut(order, Step::PlaceTicket, *round)?;
-            if !record.is_done() {
-                return Err("the ticket is not with the kitchen".into());
-            }
-            record.backward = Backward::Done;
-            order.reroutes = order.reroutes.saturating_add(1);
-            Ok(())
-        }
-        Event::OrderRerouted { round } => rerouted(order, *round),
-        Event::CourierLost { round, .. } => {
-            want_undone(order, Step::Dispatch, *round)?;
-            order.courier = None;
-            Ok(())
-        }
-        Event::KitchenReported { stage } => {
-            order.kitchen = *stage;
-            if *stage == KitchenStage::Ready {
-                order.ready_at = Some(order.ready_at.map_or(at, |estimate| estimate.min(at)));
-            }
-            Ok(())
-        }
-        Event::ReadyEstimated { ready_at } => {
-            order.ready_at = Some(*ready_at);
-            Ok(())
-        }
-        Event::CourierReported { stage } => {
-            order.carriage = *stage;
-            Ok(())
-        }
-        Event::UnwindingStarted { ending, reason } => unwind(order, ending, reason, at),
-        Event::OrderConfirmed => become_(order, OrderStatus::Confirmed, at),
-        Event::OrderPreparing => become_(order, OrderStatus::Preparing, at),
-        Event::OrderReady => become_(order, OrderStatus::ReadyForPickup, at),
-        Event::OrderPickedUp => become_(order, OrderStatus::PickedUp, at),
-        Event::OrderInTransit => become_(order, OrderStatus::InTransit, at),
-        Event::OrderDelivered => become_(order, OrderStatus::Delivered, at),
-        Event::OrderCancelled => become_(order, OrderStatus::Cancelled, at),
-        Event::OrderFailed { .. } => become_(order, OrderStatus::Failed, at),
+        other => Err(format!("{} is no event of a step", other.name())),
     }
 }
 
@@ -262,7 +277,7 @@ fn apply_undo(order: &mut Order, event: &Event) -> Result<()> {
             want_undone(order, *step, *round)?;
             match step {
                 Step::Authorize => order.authorized_until = None,
-                Step::Dispatch => order.courier = None,
+                Step::Dispatch => (order.courier, order.pickup_at) = (None, None),
                 _ => {}
             }
             Ok(())
@@ -391,12 +406,11 @@ fn become_(order: &mut Order, next: OrderStatus, at: Timestamp) -> Result<()> {
     order.status = next;
     let times = &mut order.milestones;
     match next {
-        OrderStatus::Pending => {}
+        OrderStatus::Pending | OrderStatus::InTransit => {}
         OrderStatus::Confirmed => times.confirmed_at = times.confirmed_at.or(Some(at)),
         OrderStatus::Preparing => times.preparing_at = Some(at),
         OrderStatus::ReadyForPickup => times.ready_at = Some(at),
         OrderStatus::PickedUp => times.picked_up_at = Some(at),
-        OrderStatus::InTransit => {}
         OrderStatus::Delivered => {
             times.delivered_at = Some(at);
             times.closed_at = Some(at);

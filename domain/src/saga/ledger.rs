@@ -73,7 +73,6 @@ pub struct Record {
     pub backward: Backward,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
 fn is_idle(backward: &Backward) -> bool {
     *backward == Backward::Idle
 }

@@ -241,7 +241,10 @@ impl Turn<'_> {
 
     fn courier_lost(&mut self, round: u32, courier: CourierId) -> Result<(), Rejection> {
         // It may be the first that is heard of the courier: the report of its assignment can be late or lost.
-        let current = self.order.in_force(Step::Dispatch).is_some_and(|record| record.round == round);
+        let current = self
+            .order
+            .in_force(Step::Dispatch)
+            .is_some_and(|record| record.round == round);
         if !current || self.order.unwinding.is_some() || self.order.status.is_terminal() {
             return Ok(());
         }

@@ -94,7 +94,10 @@ impl<'a> Turn<'a> {
     /// out.
     fn follow_reports(&mut self) -> Result<(), Rejection> {
         loop {
-            let confirmed = self.order.record(Step::ConfirmCapacity, self.order.round).is_some_and(Record::is_done);
+            let confirmed = self
+                .order
+                .record(Step::ConfirmCapacity, self.order.round)
+                .is_some_and(Record::is_done);
             let event = match self.order.status {
                 OrderStatus::Pending if confirmed => Event::OrderConfirmed,
                 OrderStatus::Confirmed if self.order.kitchen >= KitchenStage::Preparing => Event::OrderPreparing,
@@ -145,7 +148,11 @@ impl<'a> Turn<'a> {
                 if receipt.fits(step) {
                     self.emit(Event::StepDone { step, round, receipt })
                 } else {
-                    self.step_failed(step, round, "the participant's answer does not say what the step needs".into())
+                    self.step_failed(
+                        step,
+                        round,
+                        "the participant's answer does not say what the step needs".into(),
+                    )
                 }
             }
             Answer::Pending => self.step_pending(step, round),
@@ -220,7 +227,11 @@ impl<'a> Turn<'a> {
         match step {
             Step::HoldCapacity | Step::PlaceTicket | Step::ConfirmCapacity => {
                 let dropped = self.order.reroutes > 0;
-                let code = if dropped { FailureCode::KitchenCancelled } else { FailureCode::NoAvailableChannel };
+                let code = if dropped {
+                    FailureCode::KitchenCancelled
+                } else {
+                    FailureCode::NoAvailableChannel
+                };
                 self.next_candidate(round, code, reason)
             }
             Step::Authorize | Step::Capture => self.unwind(Ending::Failed(payment), reason),
@@ -242,9 +253,17 @@ impl<'a> Turn<'a> {
             }
         }
         // Releasing the hold settles what becomes of its confirmation, whose answer nobody waits for any more.
-        if self.order.record(Step::ConfirmCapacity, round).is_some_and(Record::is_open) {
+        if self
+            .order
+            .record(Step::ConfirmCapacity, round)
+            .is_some_and(Record::is_open)
+        {
             let step = Step::ConfirmCapacity;
-            self.emit(Event::StepUnknown { step, round, detail: reason })?;
+            self.emit(Event::StepUnknown {
+                step,
+                round,
+                detail: reason,
+            })?;
         }
         if let Some(dispatch) = self.order.in_force(Step::Dispatch).map(|record| record.round) {
             self.emit(Event::UndoWanted {

@@ -148,8 +148,8 @@ impl Entity for Zone {
             } => Some(*key),
             _ => None,
         };
-        let reply = turn.handle(command)?;
         turn.forget_old()?;
+        let reply = turn.handle(command)?;
         turn.assign_free()?;
         let reply = own
             .filter(|_| reply == Answer::Pending)
@@ -375,14 +375,14 @@ impl Turn<'_> {
                 }
                 self.emit(Event::CourierLocated { id, location })?;
             }
-            Command::Job { request, .. } => return self.job(request),
+            Command::Job { request, .. } => return self.job(&request),
             Command::Wake => {}
         }
         Ok(done)
     }
 
-    fn job(&mut self, request: JobRequest) -> Result<Answer, Rejection> {
-        match request {
+    fn job(&mut self, request: &JobRequest) -> Result<Answer, Rejection> {
+        match *request {
             JobRequest::Assign { key, job } => {
                 if self.zone.over.contains_key(&key) {
                     return Ok(Answer::Refused(Refused::new(

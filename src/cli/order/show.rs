@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// The result of a submission.
 pub(super) fn submitted(order: &OrderView) -> String {
-    format!("{}\nfollow it: uoop order watch {}", facts(order), order.id)
+    format!("{}\n\nfollow it: uoop order watch {}", text(&facts(order)), order.id)
 }
 
 /// The result of a cancel.
@@ -20,33 +20,28 @@ pub(super) fn cancelled(order: &OrderView) -> String {
     )
 }
 
-/// One version of an order, in a line.
+/// One version of an order, in a line: with the moment it reached its status, where the order tells it.
 pub(super) fn version(order: &OrderView) -> String {
-    let at = [
-        order.closed_at,
-        order.delivered_at,
-        order.picked_up_at,
-        order.ready_at,
-        order.confirmed_at,
-    ];
-    let at = at.into_iter().flatten().max().unwrap_or(order.placed_at);
-    let step = order.steps.iter().rfind(|step| is_under_way(step)).map(step_in_words);
+    let reached = match order.status.as_str() {
+        "PENDING" => Some(order.placed_at),
+        "CONFIRMED" => order.confirmed_at,
+        "READY_FOR_PICKUP" => order.ready_at,
+        "PICKED_UP" => order.picked_up_at,
+        "DELIVERED" => order.delivered_at,
+        "CANCELLED" | "FAILED" => order.closed_at,
+        _ => None,
+    };
     let more = [
+        reached.map(moment),
         order.unwinding.as_ref().map(|ending| format!("unwinding to {ending}")),
-        step,
-        order.failure_code.clone(),
+        order.steps.iter().rfind(|step| is_under_way(step)).map(step_in_words),
+        order.failure_code.clone().filter(|code| *code != order.status),
         order.settled.then(|| "settled".to_owned()),
     ];
     let more: Vec<String> = more.into_iter().flatten().collect();
-    format!(
-        "{}  v{:<3} {:<16} {}",
-        moment(at),
-        order.version,
-        order.status,
-        more.join(", ")
-    )
-    .trim_end()
-    .to_owned()
+    format!("v{:<3} {:<16}  {}", order.version, order.status, more.join(", "))
+        .trim_end()
+        .to_owned()
 }
 
 fn is_under_way(step: &StepView) -> bool {
@@ -63,9 +58,9 @@ fn step_in_words(step: &StepView) -> String {
 
 /// An order with its steps and its history.
 pub(super) fn order(order: &OrderView, events: Option<&EventsView>) -> String {
-    let mut parts = vec![facts(order).to_string(), steps(order).to_string()];
-    parts.extend(events.map(|events| history(order, events).to_string()));
-    parts.join("\n\n")
+    let mut parts = vec![facts(order), steps(order)];
+    parts.extend(events.map(|events| history(order, events)));
+    parts.iter().map(text).collect::<Vec<_>>().join("\n\n")
 }
 
 fn table() -> Table {
@@ -73,6 +68,12 @@ fn table() -> Table {
     table.load_style(presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table
+}
+
+/// A table's lines without the blanks that pad them.
+fn text(table: &Table) -> String {
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.join("\n")
 }
 
 fn facts(order: &OrderView) -> Table {
@@ -166,25 +167,24 @@ fn history(order: &OrderView, events: &EventsView) -> Table {
     table
 }
 
-/// The plain values of an event, in a line.
+/// The plain values of an event, in a line: the step first, and without the bookkeeping of times and first rounds.
 fn particulars(event: &EventView) -> String {
+    const BOOKKEEPING: [&str; 6] = ["type", "id", "step", "start_at", "deadline", "saga_version"];
     let Value::Object(fields) = &event.data else {
         return String::new();
     };
-    let field = |(name, value): (&String, &Value)| match value {
+    let step = fields.get("step").and_then(Value::as_str).map(str::to_owned);
+    let others = fields.iter().filter(|(name, value)| {
+        let first_round = *name == "round" && **value == 0;
+        !BOOKKEEPING.contains(&name.as_str()) && !first_round
+    });
+    let others = others.filter_map(|(name, value)| match value {
         Value::String(text) => Some(format!("{name} {text}")),
-        Value::Number(at) if is_moment(name) => at.as_i64().map(|at| format!("{name} {}", moment(at))),
+        Value::Number(at) if name.ends_with("_at") => at.as_i64().map(|at| format!("{name} {}", moment(at))),
         Value::Number(_) | Value::Bool(_) => Some(format!("{name} {value}")),
         _ => None,
-    };
-    let fields = fields
-        .iter()
-        .filter(|(name, _)| !matches!(name.as_str(), "type" | "id"));
-    fields.filter_map(field).collect::<Vec<_>>().join(", ")
-}
-
-fn is_moment(name: &str) -> bool {
-    name.ends_with("_at") || name == "deadline"
+    });
+    step.into_iter().chain(others).collect::<Vec<_>>().join(", ")
 }
 
 /// Minor units as people write them; all currencies the platform trades in have hundredths.
@@ -283,7 +283,7 @@ mod tests {
                 at: 1_700_000_005_000,
                 kind: "StepStarted".into(),
                 data: json!({"type": "StepStarted", "step": "authorize payment", "attempt": 1, "x": {"y": 1},
-                    "deadline": 1_700_000_008_000_i64}),
+                    "round": 0, "deadline": 1_700_000_009_000_i64, "ready_at": 1_700_000_008_000_i64}),
             }],
         };
         let text = order(&sample("FAILED", 7), Some(&events));
@@ -295,7 +295,7 @@ mod tests {
             "k-2: closed",
             "2023-11-14 22:14:25Z (+1:05)",
             "hold capacity",
-            "attempt 1, deadline 2023-11-14 22:13:28Z, step authorize payment",
+            "authorize payment, attempt 1, ready_at 2023-11-14 22:13:28Z",
         ] {
             assert!(text.contains(wanted), "{wanted}\n{text}");
         }
@@ -307,7 +307,7 @@ mod tests {
         let line = version(&sample("FAILED", 7));
         assert_eq!(
             line,
-            "2023-11-14 22:14:25Z  v7   FAILED           undo hold capacity: acting, PAYMENT_DECLINED, settled"
+            "v7   FAILED            2023-11-14 22:14:25Z, undo hold capacity: acting, PAYMENT_DECLINED, settled"
         );
         assert!(cancelled(&sample("PENDING", 1)).contains("is being cancelled"));
         assert!(submitted(&sample("PENDING", 1)).contains("uoop order watch o-1"));

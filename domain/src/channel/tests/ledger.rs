@@ -15,11 +15,18 @@ fn hold_key(n: u64) -> EffectKey {
 
 fn hold(n: u64, units: u32, now: Timestamp) -> CapacityRequest {
     let slot = slot_of(T0, Policy::default().slot_ms);
-    CapacityRequest::Hold { key: hold_key(n), slot, units, expires_at: now + Policy::default().hold_ttl_ms }
+    CapacityRequest::Hold {
+        key: hold_key(n),
+        slot,
+        units,
+        expires_at: now + Policy::default().hold_ttl_ms,
+    }
 }
 
 fn ask(channel: &mut Journalled<Channel>, request: CapacityRequest, now: Timestamp) -> (Answer, usize) {
-    let told = channel.tell(Command::Capacity(request), now, &Policy::default()).expect("it answers");
+    let told = channel
+        .tell(Command::Capacity(request), now, &Policy::default())
+        .expect("it answers");
     (told.reply, told.events.len())
 }
 
@@ -31,7 +38,10 @@ const DONE: Answer = Answer::Done(Receipt::Empty);
 
 #[track_caller]
 fn refused(answer: &Answer, code: &str) {
-    assert!(matches!(answer, Answer::Refused(refused) if refused.code == code), "{answer:?} is not {code}");
+    assert!(
+        matches!(answer, Answer::Refused(refused) if refused.code == code),
+        "{answer:?} is not {code}"
+    );
 }
 
 #[test]
@@ -46,22 +56,36 @@ fn a_slot_is_given_away_once() {
     assert_eq!(ask(&mut channel, release, T0), (DONE, 1));
     assert_eq!(ask(&mut channel, release, T0), (DONE, 0), "released again");
     assert_eq!(ask(&mut channel, hold(2, 2, T0), T0), (DONE, 1), "there is room again");
-    refused(&ask(&mut channel, CapacityRequest::Confirm { key: hold_key(1) }, T0).0, "no_hold");
+    refused(
+        &ask(&mut channel, CapacityRequest::Confirm { key: hold_key(1) }, T0).0,
+        "no_hold",
+    );
 }
 
 #[test]
 fn a_hold_becomes_a_reservation_and_ends() {
     let mut channel = kitchen(0, 1);
-    let (confirm, close) = (CapacityRequest::Confirm { key: hold_key(1) }, CapacityRequest::Close { key: hold_key(1) });
+    let (confirm, close) = (
+        CapacityRequest::Confirm { key: hold_key(1) },
+        CapacityRequest::Close { key: hold_key(1) },
+    );
     refused(&ask(&mut channel, confirm, T0).0, "no_hold");
     assert_eq!(ask(&mut channel, hold(1, 1, T0), T0), (DONE, 1));
     assert_eq!(ask(&mut channel, confirm, T0), (DONE, 1));
     assert_eq!(ask(&mut channel, confirm, T0), (DONE, 0));
     assert_eq!(state(&channel, 1), Some(ClaimState::Reserved));
-    assert_eq!(channel.wake_at(T0, &Policy::default()), None, "a reservation does not lapse");
+    assert_eq!(
+        channel.wake_at(T0, &Policy::default()),
+        None,
+        "a reservation does not lapse"
+    );
     assert_eq!(ask(&mut channel, close, T0), (DONE, 1));
     assert_eq!(ask(&mut channel, close, T0), (DONE, 0));
-    assert_eq!(ask(&mut channel, CapacityRequest::Release { key: hold_key(1) }, T0), (DONE, 0), "it served its purpose");
+    assert_eq!(
+        ask(&mut channel, CapacityRequest::Release { key: hold_key(1) }, T0),
+        (DONE, 0),
+        "it served its purpose"
+    );
     assert_eq!(ask(&mut channel, confirm, T0), (DONE, 0), "late, but true");
     assert_eq!(ask(&mut channel, hold(1, 1, T0), T0), (DONE, 0), "late, but true");
     assert_eq!(channel.state().ledger.slots().count(), 0);
@@ -70,7 +94,10 @@ fn a_hold_becomes_a_reservation_and_ends() {
 #[test]
 fn what_was_released_before_it_came_is_refused() {
     let mut channel = kitchen(0, 1);
-    assert_eq!(ask(&mut channel, CapacityRequest::Release { key: hold_key(1) }, T0), (DONE, 1));
+    assert_eq!(
+        ask(&mut channel, CapacityRequest::Release { key: hold_key(1) }, T0),
+        (DONE, 1)
+    );
     refused(&ask(&mut channel, hold(1, 1, T0), T0).0, "released");
     channel.restart();
     refused(&ask(&mut channel, hold(1, 1, T0), T0).0, "released");
@@ -102,7 +129,11 @@ fn a_hold_lapses_and_may_be_confirmed_late_while_there_is_room() {
     refused(&ask(&mut channel, confirm, lapsed_at).0, "lapsed");
     assert_eq!(invariants::capacity(channel.state(), 1), []);
     let mut channel = lapsed();
-    assert_eq!(ask(&mut channel, hold(1, 1, lapsed_at), lapsed_at), (DONE, 1), "held anew");
+    assert_eq!(
+        ask(&mut channel, hold(1, 1, lapsed_at), lapsed_at),
+        (DONE, 1),
+        "held anew"
+    );
 }
 
 #[test]
@@ -117,11 +148,18 @@ fn a_hold_that_comes_after_its_own_end_is_refused() {
 fn a_paused_channel_keeps_what_it_promised_and_promises_nothing_new() {
     let mut channel = kitchen(0, 2);
     ask(&mut channel, hold(1, 1, T0), T0);
-    channel.tell(Command::SetAvailability(Availability::Paused), T0, &Policy::default()).expect("it pauses");
+    channel
+        .tell(Command::SetAvailability(Availability::Paused), T0, &Policy::default())
+        .expect("it pauses");
     refused(&ask(&mut channel, hold(2, 1, T0), T0).0, "paused");
-    assert_eq!(ask(&mut channel, CapacityRequest::Confirm { key: hold_key(1) }, T0), (DONE, 1));
+    assert_eq!(
+        ask(&mut channel, CapacityRequest::Confirm { key: hold_key(1) }, T0),
+        (DONE, 1)
+    );
     let busy = Availability::Busy { delay_ms: Millis(1) };
-    channel.tell(Command::SetAvailability(busy), T0, &Policy::default()).expect("it is busy");
+    channel
+        .tell(Command::SetAvailability(busy), T0, &Policy::default())
+        .expect("it is busy");
     assert_eq!(ask(&mut channel, hold(2, 1, T0), T0), (DONE, 1), "busy is not closed");
 }
 
@@ -131,7 +169,11 @@ fn a_slot_that_is_over_is_not_given_away() {
     let later = T0 + Millis::from_mins(40);
     assert_eq!(ask(&mut channel, hold(1, 1, later), later), (DONE, 1));
     let claim = channel.state().ledger.claim(&hold_key(1)).copied().expect("it is held");
-    assert_eq!(claim.slot, slot_of(later, Policy::default().slot_ms), "of the slot that it is now");
+    assert_eq!(
+        claim.slot,
+        slot_of(later, Policy::default().slot_ms),
+        "of the slot that it is now"
+    );
 }
 
 /// One thing that happens to a channel.
@@ -182,13 +224,25 @@ impl Played {
             Happening::Wake => drop(self.channel.wake(self.now, &policy)),
             Happening::Capacity(units) => {
                 self.limit = self.limit.max(units);
-                let config = Box::new(ChannelConfig { capacity_per_slot: units, ..channel_config() });
-                let configure = Command::Configure { id: channel_id(0), config };
+                let config = Box::new(ChannelConfig {
+                    capacity_per_slot: units,
+                    ..channel_config()
+                });
+                let configure = Command::Configure {
+                    id: channel_id(0),
+                    config,
+                };
                 self.channel.tell(configure, self.now, &policy).expect("valid");
             }
             Happening::Paused(paused) => {
-                let availability = if paused { Availability::Paused } else { Availability::Online };
-                self.channel.tell(Command::SetAvailability(availability), self.now, &policy).expect("valid");
+                let availability = if paused {
+                    Availability::Paused
+                } else {
+                    Availability::Online
+                };
+                self.channel
+                    .tell(Command::SetAvailability(availability), self.now, &policy)
+                    .expect("valid");
             }
             Happening::Restart => self.channel.restart(),
         }
@@ -218,7 +272,10 @@ impl Played {
                 assert_eq!(answer, DONE, "giving back is never refused");
                 assert!(after <= before);
                 let claim = self.channel.state().ledger.claim(&key).map(|claim| claim.state);
-                assert!(claim.is_none_or(|state| !state.takes()), "what is given back takes nothing");
+                assert!(
+                    claim.is_none_or(|state| !state.takes()),
+                    "what is given back takes nothing"
+                );
                 if let Some(ClaimState::Released { until }) = claim {
                     self.released.insert(key, until);
                 }

@@ -4,21 +4,30 @@ use crate::channel::{
     Availability, Channel, ChannelConfig, Command, Event, MenuItem, OpeningHours, Weekday, is_open, slot_of,
 };
 use crate::fixtures::{Journalled, T0, channel_config, channel_id, kitchen, north};
-use crate::geo::Location;
 use crate::policy::Policy;
 use crate::rejection::Rejection;
 use crate::time::{Millis, Timestamp};
 
 fn tell(channel: &mut Journalled<Channel>, command: Command) -> Result<usize, Rejection> {
-    channel.tell(command, T0, &Policy::default()).map(|told| told.events.len())
+    channel
+        .tell(command, T0, &Policy::default())
+        .map(|told| told.events.len())
 }
 
 fn configure(config: ChannelConfig) -> Command {
-    Command::Configure { id: channel_id(0), config: Box::new(config) }
+    Command::Configure {
+        id: channel_id(0),
+        config: Box::new(config),
+    }
 }
 
 fn article(sku: &str, prep_min: Option<u64>) -> MenuItem {
-    MenuItem { sku: sku.into(), name: sku.into(), price_minor: 500, prep_ms: prep_min.map(Millis::from_mins) }
+    MenuItem {
+        sku: sku.into(),
+        name: sku.into(),
+        price_minor: 500,
+        prep_ms: prep_min.map(Millis::from_mins),
+    }
 }
 
 fn pointers(result: Result<usize, Rejection>) -> Vec<String> {
@@ -32,7 +41,10 @@ fn pointers(result: Result<usize, Rejection>) -> Vec<String> {
 fn a_channel_must_be_configured_first() {
     let mut channel = Journalled::new();
     assert_eq!(tell(&mut channel, Command::Wake), Err(Rejection::NotFound("channel")));
-    assert_eq!(tell(&mut channel, Command::SetMenu(Vec::new())), Err(Rejection::NotFound("channel")));
+    assert_eq!(
+        tell(&mut channel, Command::SetMenu(Vec::new())),
+        Err(Rejection::NotFound("channel"))
+    );
     assert_eq!(tell(&mut channel, configure(channel_config())), Ok(1));
     channel.restart();
 }
@@ -40,8 +52,13 @@ fn a_channel_must_be_configured_first() {
 #[test]
 fn telling_it_the_same_twice_changes_nothing() {
     let commands = [
-        configure(ChannelConfig { capacity_per_slot: 7, ..channel_config() }),
-        Command::SetAvailability(Availability::Busy { delay_ms: Millis::from_mins(10) }),
+        configure(ChannelConfig {
+            capacity_per_slot: 7,
+            ..channel_config()
+        }),
+        Command::SetAvailability(Availability::Busy {
+            delay_ms: Millis::from_mins(10),
+        }),
         Command::SetAvailability(Availability::Paused),
         Command::SetMenu(vec![article("soup", None)]),
         Command::SetSoldOut(["soup".to_owned()].into()),
@@ -55,25 +72,44 @@ fn telling_it_the_same_twice_changes_nothing() {
     assert_eq!(channel.state().config.capacity_per_slot, 7);
 }
 
+type Change = fn(&mut ChannelConfig);
+
+fn monday(from_min: u16, to_min: u16) -> OpeningHours {
+    OpeningHours {
+        days: vec![Weekday::Mon],
+        from_min,
+        to_min,
+    }
+}
+
 #[test]
 fn each_wrong_setting_is_named() {
-    let stretch = |from_min, to_min| OpeningHours { days: vec![Weekday::Mon], from_min, to_min };
-    let base = channel_config;
-    let wrong = [
-        ("/name", ChannelConfig { name: " ".into(), ..base() }),
-        ("/name", ChannelConfig { name: "x".repeat(201), ..base() }),
-        ("/serves", ChannelConfig { serves: Vec::new(), ..base() }),
-        ("/serves", ChannelConfig { serves: vec![base().serves[0].clone(); 1_001], ..base() }),
-        ("/location", ChannelConfig { location: Location { lat: 91.0, lng: 0.0 }, ..base() }),
-        ("/prep_ms", ChannelConfig { prep_ms: Millis(86_400_001), ..base() }),
-        ("/capacity_per_slot", ChannelConfig { capacity_per_slot: 0, ..base() }),
-        ("/utc_offset_min", ChannelConfig { utc_offset_min: 841, ..base() }),
-        ("/cost_minor", ChannelConfig { cost_minor: -1, ..base() }),
-        ("/hours/0", ChannelConfig { hours: vec![stretch(600, 600)], ..base() }),
-        ("/hours/1", ChannelConfig { hours: vec![stretch(0, 1_440), stretch(0, 1_441)], ..base() }),
-        ("/hours/0", ChannelConfig { hours: vec![OpeningHours { days: Vec::new(), ..stretch(0, 1) }], ..base() }),
+    let wrong: [(&str, Change); 12] = [
+        ("/name", |config| config.name = " ".into()),
+        ("/name", |config| config.name = "x".repeat(201)),
+        ("/serves", |config| config.serves.clear()),
+        ("/serves", |config| {
+            config.serves = vec![config.serves[0].clone(); 1_001];
+        }),
+        ("/location", |config| config.location.lat = 91.0),
+        ("/prep_ms", |config| config.prep_ms = Millis(86_400_001)),
+        ("/capacity_per_slot", |config| config.capacity_per_slot = 0),
+        ("/utc_offset_min", |config| config.utc_offset_min = 841),
+        ("/cost_minor", |config| config.cost_minor = -1),
+        ("/hours/0", |config| config.hours = vec![monday(600, 600)]),
+        ("/hours/1", |config| {
+            config.hours = vec![monday(0, 1_440), monday(0, 1_441)];
+        }),
+        ("/hours/0", |config| {
+            config.hours = vec![OpeningHours {
+                days: Vec::new(),
+                ..monday(0, 1)
+            }];
+        }),
     ];
-    for (n, (pointer, config)) in wrong.into_iter().enumerate() {
+    for (n, (pointer, change)) in wrong.into_iter().enumerate() {
+        let mut config = channel_config();
+        change(&mut config);
         let mut channel = kitchen(0, 3);
         assert_eq!(pointers(tell(&mut channel, configure(config))), [pointer], "row {n}");
         assert_eq!(channel.rows.len(), 1, "nothing is left behind");
@@ -84,10 +120,22 @@ fn each_wrong_setting_is_named() {
 fn a_menu_names_each_article_once_at_a_price() {
     let mut channel = kitchen(0, 3);
     let menu = |items: Vec<MenuItem>| Command::SetMenu(items);
-    let free_of_charge = MenuItem { price_minor: -1, ..article("soup", None) };
-    assert_eq!(pointers(tell(&mut channel, menu(vec![free_of_charge]))), ["/0/price_minor"]);
+    let free_of_charge = MenuItem {
+        price_minor: -1,
+        ..article("soup", None)
+    };
+    assert_eq!(
+        pointers(tell(&mut channel, menu(vec![free_of_charge]))),
+        ["/0/price_minor"]
+    );
     assert_eq!(pointers(tell(&mut channel, menu(vec![article("", None)]))), ["/0/sku"]);
-    assert_eq!(pointers(tell(&mut channel, menu(vec![article("soup", None), article("soup", None)]))), ["/1/sku"]);
+    assert_eq!(
+        pointers(tell(
+            &mut channel,
+            menu(vec![article("soup", None), article("soup", None)])
+        )),
+        ["/1/sku"]
+    );
     let long: Vec<_> = (0..2_001).map(|n| article(&n.to_string(), None)).collect();
     assert_eq!(pointers(tell(&mut channel, menu(long))), [""]);
     let sold_out = Command::SetSoldOut((0..2_001).map(|n| n.to_string()).collect());
@@ -97,13 +145,23 @@ fn a_menu_names_each_article_once_at_a_price() {
 #[test]
 fn an_order_takes_as_long_as_its_slowest_article_and_the_present_delay() {
     let mut channel = kitchen(0, 3);
-    let menu = vec![article("soup", Some(3)), article("roast", Some(40)), article("bread", None)];
+    let menu = vec![
+        article("soup", Some(3)),
+        article("roast", Some(40)),
+        article("bread", None),
+    ];
     tell(&mut channel, Command::SetMenu(menu)).expect("a menu");
     let prep = |channel: &Journalled<Channel>, skus: &[&str]| channel.state().prep_ms(skus.iter().copied());
     assert_eq!(prep(&channel, &["soup", "roast"]), Millis::from_mins(40));
     assert_eq!(prep(&channel, &["soup"]), Millis::from_mins(3));
-    assert_eq!(prep(&channel, &["bread"]), Millis::from_mins(5), "the channel's own estimate");
-    let busy = Availability::Busy { delay_ms: Millis::from_mins(10) };
+    assert_eq!(
+        prep(&channel, &["bread"]),
+        Millis::from_mins(5),
+        "the channel's own estimate"
+    );
+    let busy = Availability::Busy {
+        delay_ms: Millis::from_mins(10),
+    };
     tell(&mut channel, Command::SetAvailability(busy)).expect("busy");
     assert_eq!(prep(&channel, &["soup"]), Millis::from_mins(13));
 }
@@ -113,8 +171,16 @@ fn hours_have_edges_and_days() {
     let monday = Timestamp(1_795_392_000_000); // 2026-11-23 00:00 UTC
     let at = |minutes: u64| monday + Millis::from_mins(minutes);
     let hours = [
-        OpeningHours { days: vec![Weekday::Mon, Weekday::Tue], from_min: 660, to_min: 840 },
-        OpeningHours { days: vec![Weekday::Mon], from_min: 1_080, to_min: 1_440 },
+        OpeningHours {
+            days: vec![Weekday::Mon, Weekday::Tue],
+            from_min: 660,
+            to_min: 840,
+        },
+        OpeningHours {
+            days: vec![Weekday::Mon],
+            from_min: 1_080,
+            to_min: 1_440,
+        },
     ];
     let open: Vec<bool> = [659, 660, 839, 840, 1_080, 1_439, 1_440, 1_440 + 700, 2 * 1_440 + 700]
         .map(|minutes| is_open(&hours, 0, at(minutes)))

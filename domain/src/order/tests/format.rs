@@ -53,7 +53,10 @@ fn every_event_is_read_and_written_as_ever() {
     for text in EVENTS {
         let event: Event = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
         assert_eq!(serde_json::to_string(&event).expect("JSON"), text);
-        assert!(text.starts_with(&format!(r#"{{"type":"{}""#, event.name())), "its name is its type: {text}");
+        assert!(
+            text.starts_with(&format!(r#"{{"type":"{}""#, event.name())),
+            "its name is its type: {text}"
+        );
     }
 }
 
@@ -72,7 +75,11 @@ fn every_event_is_among_the_texts() {
 #[test]
 fn names_inside_of_events_are_as_ever() {
     let steps = Step::ALL.map(|step| serde_json::to_value(step).expect("JSON"));
-    assert_eq!(steps, Step::ALL.map(|step| step.as_str().into()), "one name in events and in effect keys");
+    assert_eq!(
+        steps,
+        Step::ALL.map(Step::as_str),
+        "one name in events and in effect keys"
+    );
     let codes = [
         (FailureCode::NoAvailableChannel, "NO_AVAILABLE_CHANNEL"),
         (FailureCode::PaymentDeclined, "PAYMENT_DECLINED"),
@@ -82,7 +89,10 @@ fn names_inside_of_events_are_as_ever() {
         (FailureCode::DeliveryFailed, "DELIVERY_FAILED"),
     ];
     for (code, name) in codes {
-        assert_eq!(serde_json::to_value(Ending::Failed(code)).expect("JSON"), serde_json::json!({ "failed": name }));
+        assert_eq!(
+            serde_json::to_value(Ending::Failed(code)).expect("JSON"),
+            serde_json::json!({ "failed": name })
+        );
         assert_eq!(code.as_str(), name);
     }
     assert!(KitchenStage::Waiting < KitchenStage::Preparing && KitchenStage::Preparing < KitchenStage::Ready);
@@ -92,12 +102,32 @@ fn names_inside_of_events_are_as_ever() {
 fn effect_keys_are_as_ever() {
     let key = crate::fixtures::key(1, Step::PlaceTicket, 3);
     assert_eq!(key.to_string(), format!("{}:place_ticket:3:do", order_id(1)));
-    let undo = EffectKey { direction: crate::saga::Direction::Backward, ..key };
+    let undo = EffectKey {
+        direction: crate::saga::Direction::Backward,
+        ..key
+    };
     assert_eq!(undo.to_string().parse::<EffectKey>(), Ok(undo));
     assert_eq!(undo.action(), key);
-    let wrong = ["", "a:b:c:d", &format!("{key}:x"), &key.to_string().replace("do", "redo")];
+    let wrong = [
+        "",
+        "a:b:c:d",
+        &format!("{key}:x"),
+        &key.to_string().replace("do", "redo"),
+    ];
     for text in wrong {
         assert!(text.parse::<EffectKey>().is_err(), "{text}");
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+    /// EV-1: a place is read as it was written, to the last bit.
+    #[test]
+    fn places_lose_nothing_in_the_journal(lat in -90.0..=90.0_f64, lng in -180.0..=180.0_f64) {
+        let place = crate::geo::Location { lat, lng };
+        let text = serde_json::to_string(&place).expect("JSON");
+        proptest::prop_assert_eq!(serde_json::from_str::<crate::geo::Location>(&text).expect("a place"), place);
     }
 }
 

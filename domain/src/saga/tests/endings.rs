@@ -7,6 +7,9 @@ use crate::policy::{CaptureAt, Policy};
 use crate::saga::{Answer, CourierReport, KitchenReport, Refused, Step};
 use crate::time::Millis;
 
+/// An order that has come so far, under these rules and with so many kitchens.
+type Stage = fn(Policy, usize) -> Script;
+
 fn policy() -> Policy {
     Policy::default()
 }
@@ -14,12 +17,20 @@ fn policy() -> Policy {
 #[test]
 fn no_channel_can_make_it() {
     let script = Script::placed(policy()).answered(Step::Route, 0, refusal());
-    script.expect(["route 0 refused", "UnwindingStarted", "OrderFailed NO_AVAILABLE_CHANNEL"]).settled();
+    script
+        .expect([
+            "route 0 refused",
+            "UnwindingStarted",
+            "OrderFailed NO_AVAILABLE_CHANNEL",
+        ])
+        .settled();
 }
 
 #[test]
 fn a_route_to_nowhere_is_no_answer() {
-    let script = Script::placed(policy()).answered(Step::Route, 0, routed(0)).expect(["do route 0 #2"]);
+    let script = Script::placed(policy())
+        .answered(Step::Route, 0, routed(0))
+        .expect(["do route 0 #2"]);
     script.answered(Step::Route, 0, done()).expect(["do route 0 #3"]);
 }
 
@@ -30,7 +41,11 @@ fn a_full_kitchen_is_passed_over_and_the_last_one_fails_the_order() {
     let script = script.expect(["hold_capacity 0 refused", "OrderRerouted 1", "do hold_capacity 1"]);
     let script = script.answered(Step::HoldCapacity, 1, refusal());
     script
-        .expect(["hold_capacity 1 refused", "UnwindingStarted", "OrderFailed NO_AVAILABLE_CHANNEL"])
+        .expect([
+            "hold_capacity 1 refused",
+            "UnwindingStarted",
+            "OrderFailed NO_AVAILABLE_CHANNEL",
+        ])
         .settled();
 }
 
@@ -39,7 +54,9 @@ fn a_declined_payment_gives_the_capacity_back() {
     let script = Script::held(policy(), 2).answered(Step::Authorize, 0, refusal());
     let script = script.expect(["authorize 0 refused", "UnwindingStarted", "undo hold_capacity 0"]);
     let script = script.undone(Step::HoldCapacity, 0, done());
-    script.expect(["hold_capacity 0 undone", "OrderFailed PAYMENT_DECLINED"]).settled();
+    script
+        .expect(["hold_capacity 0 undone", "OrderFailed PAYMENT_DECLINED"])
+        .settled();
 }
 
 #[test]
@@ -54,32 +71,48 @@ fn a_kitchen_that_refuses_is_followed_by_the_next() {
     ]);
     let script = script.answered(Step::HoldCapacity, 1, done());
     let script = script.expect(["hold_capacity 1 done", "do place_ticket 1"]);
-    let script = script.undone(Step::HoldCapacity, 0, done()).expect(["hold_capacity 0 undone"]);
+    let script = script
+        .undone(Step::HoldCapacity, 0, done())
+        .expect(["hold_capacity 0 undone"]);
     let script = script.answered(Step::PlaceTicket, 1, accepted()).fine();
     let script = script.answered(Step::ConfirmCapacity, 1, done());
     let script = script.expect(["confirm_capacity 1 done", "OrderConfirmed", "do dispatch 0"]);
-    assert_eq!(script.order.state().candidate().map(|c| c.channel.clone()), Some(channel_id(1)));
+    assert_eq!(
+        script.order.state().candidate().map(|c| c.channel.clone()),
+        Some(channel_id(1))
+    );
 }
 
 #[test]
 fn the_last_kitchen_that_refuses_fails_the_order() {
     let script = Script::ticketed(policy(), 1).answered(Step::PlaceTicket, 0, refusal());
     let script = script.expect(["place_ticket 0 refused", "UnwindingStarted", "undo authorize 0"]);
-    let script = script.undone(Step::Authorize, 0, done()).expect(["authorize 0 undone", "undo hold_capacity 0"]);
+    let script = script
+        .undone(Step::Authorize, 0, done())
+        .expect(["authorize 0 undone", "undo hold_capacity 0"]);
     let script = script.undone(Step::HoldCapacity, 0, done());
-    script.expect(["hold_capacity 0 undone", "OrderFailed NO_AVAILABLE_CHANNEL"]).settled();
+    script
+        .expect(["hold_capacity 0 undone", "OrderFailed NO_AVAILABLE_CHANNEL"])
+        .settled();
 }
 
 #[test]
 fn a_kitchen_rejects_by_report() {
-    let script = Script::ticketed(policy(), 1).answered(Step::PlaceTicket, 0, Answer::Pending).fine();
+    let script = Script::ticketed(policy(), 1)
+        .answered(Step::PlaceTicket, 0, Answer::Pending)
+        .fine();
     let script = script.kitchen(0, KitchenReport::Rejected(Refused::new("sold_out", "no soup")));
-    script.expect(["place_ticket 0 refused", "UnwindingStarted", "undo authorize 0"]).unwound().settled();
+    script
+        .expect(["place_ticket 0 refused", "UnwindingStarted", "undo authorize 0"])
+        .unwound()
+        .settled();
 }
 
 #[test]
 fn a_kitchen_that_does_not_decide_in_time_is_cancelled_and_followed_by_the_next() {
-    let script = Script::ticketed(policy(), 2).answered(Step::PlaceTicket, 0, Answer::Pending).fine();
+    let script = Script::ticketed(policy(), 2)
+        .answered(Step::PlaceTicket, 0, Answer::Pending)
+        .fine();
     let script = script.woken().expect([
         "place_ticket 0 unknown",
         "hold_capacity 0 to be undone",
@@ -87,7 +120,9 @@ fn a_kitchen_that_does_not_decide_in_time_is_cancelled_and_followed_by_the_next(
         "undo place_ticket 0",
         "do hold_capacity 1",
     ]);
-    let script = script.kitchen(0, kitchen_accepts()).refused("no longer, with channel kitchen-0");
+    let script = script
+        .kitchen(0, kitchen_accepts())
+        .refused("no longer, with channel kitchen-0");
     let script = script.undone(Step::PlaceTicket, 0, done());
     script.expect(["place_ticket 0 undone", "undo hold_capacity 0"]);
 }
@@ -104,7 +139,10 @@ fn a_hold_that_lapsed_and_was_given_away_cancels_the_late_acceptance() {
         "do hold_capacity 1",
     ]);
     assert_eq!(script.order.state().status, OrderStatus::Pending);
-    let script = Script::accepted(policy(), 1).answered(Step::ConfirmCapacity, 0, refusal()).fine().unwound();
+    let script = Script::accepted(policy(), 1)
+        .answered(Step::ConfirmCapacity, 0, refusal())
+        .fine()
+        .unwound();
     assert_eq!(script.settled().order.state().status, OrderStatus::Failed);
 }
 
@@ -123,24 +161,51 @@ fn a_dropped_ticket_is_rerouted_once() {
     assert_eq!(script.order.state().courier, None);
     let script = script.kitchen(0, kitchen_drops()).refused("no longer");
     let script = script.unwound();
-    let script = script.answered(Step::HoldCapacity, 1, done()).expect(["hold_capacity 1 done", "do place_ticket 1"]);
+    let script = script
+        .answered(Step::HoldCapacity, 1, done())
+        .expect(["hold_capacity 1 done", "do place_ticket 1"]);
     let script = script.answered(Step::PlaceTicket, 1, accepted()).fine();
     let script = script.answered(Step::ConfirmCapacity, 1, done());
     let script = script.expect(["confirm_capacity 1 done", "do dispatch 1"]);
-    let script = script.kitchen(1, kitchen_drops()).expect(["TicketDropped 1", "UnwindingStarted", "undo dispatch 1"]);
-    let script = script.undone(Step::Dispatch, 1, done()).expect(["dispatch 1 undone", "undo hold_capacity 1"]);
-    let script = script.undone(Step::HoldCapacity, 1, done()).expect(["hold_capacity 1 undone", "undo authorize 0"]);
+    let script = script
+        .kitchen(1, kitchen_drops())
+        .expect(["TicketDropped 1", "UnwindingStarted", "undo dispatch 1"]);
+    let script = script
+        .undone(Step::Dispatch, 1, done())
+        .expect(["dispatch 1 undone", "undo hold_capacity 1"]);
+    let script = script
+        .undone(Step::HoldCapacity, 1, done())
+        .expect(["hold_capacity 1 undone", "undo authorize 0"]);
     let script = script.undone(Step::Authorize, 0, done());
-    script.expect(["authorize 0 undone", "OrderFailed KITCHEN_CANCELLED"]).settled();
+    script
+        .expect(["authorize 0 undone", "OrderFailed KITCHEN_CANCELLED"])
+        .settled();
 }
 
 #[test]
 fn a_dropped_ticket_that_no_other_kitchen_takes_fails_the_order_as_dropped() {
-    let script = Script::confirmed(policy(), 1).kitchen(0, kitchen_drops()).fine().unwound().settled();
-    assert_eq!(script.history().last().map(super::script::line).as_deref(), Some("OrderFailed KITCHEN_CANCELLED"));
-    let script = Script::confirmed(policy(), 2).kitchen(0, kitchen_drops()).fine().unwound();
-    let script = script.answered(Step::HoldCapacity, 1, refusal()).fine().unwound().settled();
-    assert_eq!(script.history().last().map(super::script::line).as_deref(), Some("OrderFailed KITCHEN_CANCELLED"));
+    let script = Script::confirmed(policy(), 1)
+        .kitchen(0, kitchen_drops())
+        .fine()
+        .unwound()
+        .settled();
+    assert_eq!(
+        script.history().last().map(super::script::line).as_deref(),
+        Some("OrderFailed KITCHEN_CANCELLED")
+    );
+    let script = Script::confirmed(policy(), 2)
+        .kitchen(0, kitchen_drops())
+        .fine()
+        .unwound();
+    let script = script
+        .answered(Step::HoldCapacity, 1, refusal())
+        .fine()
+        .unwound()
+        .settled();
+    assert_eq!(
+        script.history().last().map(super::script::line).as_deref(),
+        Some("OrderFailed KITCHEN_CANCELLED")
+    );
 }
 
 /// The kitchen drops the ticket while the channel is still asked to confirm: whatever that answers belongs to the past.
@@ -164,7 +229,9 @@ fn a_ticket_dropped_during_the_confirmation_leaves_nothing_open() {
 
 #[test]
 fn a_ticket_dropped_before_it_was_known_to_be_accepted_counts_as_refused() {
-    let script = Script::ticketed(policy(), 2).answered(Step::PlaceTicket, 0, Answer::Pending).fine();
+    let script = Script::ticketed(policy(), 2)
+        .answered(Step::PlaceTicket, 0, Answer::Pending)
+        .fine();
     let script = script.kitchen(0, kitchen_drops()).expect([
         "place_ticket 0 refused",
         "hold_capacity 0 to be undone",
@@ -177,7 +244,7 @@ fn a_ticket_dropped_before_it_was_known_to_be_accepted_counts_as_refused() {
 
 #[test]
 fn a_cancel_is_allowed_until_pick_up_and_means_the_same_twice() {
-    let stages: [(&str, fn(Policy, usize) -> Script); 7] = [
+    let stages: [(&str, Stage); 7] = [
         ("placed", |policy, _| Script::placed(policy)),
         ("held", Script::held),
         ("ticketed", Script::ticketed),
@@ -202,45 +269,102 @@ fn a_cancel_is_refused_from_pick_up_on_and_after_a_failure() {
     Script::in_transit(policy(), 1).cancelled().refused("IN_TRANSIT");
     Script::delivered().cancelled().refused("DELIVERED");
     let failing = Script::held(policy(), 1).answered(Step::Authorize, 0, refusal()).fine();
-    failing.cancelled().refused("FAILED").unwound().cancelled().refused("FAILED");
+    failing
+        .cancelled()
+        .refused("FAILED")
+        .unwound()
+        .cancelled()
+        .refused("FAILED");
 }
 
 #[test]
 fn a_cancel_undoes_in_reverse_order_what_happened_and_what_may_have_happened() {
-    let script = Script::preparing(Policy { capture_at: CaptureAt::Confirmed, ..policy() }, 1);
+    let script = Script::preparing(
+        Policy {
+            capture_at: CaptureAt::Confirmed,
+            ..policy()
+        },
+        1,
+    );
     let script = script.cancelled().expect(["UnwindingStarted", "undo capture 0"]);
     let script = script.answered(Step::Capture, 0, done()).stale();
-    let script = script.undone(Step::Capture, 0, done()).expect(["capture 0 undone", "undo dispatch 0"]);
-    let script = script.undone(Step::Dispatch, 0, done()).expect(["dispatch 0 undone", "undo place_ticket 0"]);
-    let script = script.undone(Step::PlaceTicket, 0, done()).expect(["place_ticket 0 undone", "undo authorize 0"]);
-    let script = script.undone(Step::Authorize, 0, done()).expect(["authorize 0 undone", "undo hold_capacity 0"]);
-    let script = script.undone(Step::HoldCapacity, 0, done()).expect(["hold_capacity 0 undone", "OrderCancelled"]);
+    let script = script
+        .undone(Step::Capture, 0, done())
+        .expect(["capture 0 undone", "undo dispatch 0"]);
+    let script = script
+        .undone(Step::Dispatch, 0, done())
+        .expect(["dispatch 0 undone", "undo place_ticket 0"]);
+    let script = script
+        .undone(Step::PlaceTicket, 0, done())
+        .expect(["place_ticket 0 undone", "undo authorize 0"]);
+    let script = script
+        .undone(Step::Authorize, 0, done())
+        .expect(["authorize 0 undone", "undo hold_capacity 0"]);
+    let script = script
+        .undone(Step::HoldCapacity, 0, done())
+        .expect(["hold_capacity 0 undone", "OrderCancelled"]);
     script.settled();
 }
 
 #[test]
 fn a_captured_order_is_refunded_and_its_authorization_is_used_up() {
-    let script = Script::confirmed(Policy { capture_at: CaptureAt::Confirmed, ..policy() }, 1);
-    let script = script.answered(Step::Capture, 0, done()).fine().cancelled().fine().unwound().settled();
+    let script = Script::confirmed(
+        Policy {
+            capture_at: CaptureAt::Confirmed,
+            ..policy()
+        },
+        1,
+    );
+    let script = script
+        .answered(Step::Capture, 0, done())
+        .fine()
+        .cancelled()
+        .fine()
+        .unwound()
+        .settled();
     let order = script.order.state();
-    assert!(order.record(Step::Authorize, 0).is_some_and(crate::saga::Record::is_done), "not voided");
+    assert!(
+        order
+            .record(Step::Authorize, 0)
+            .is_some_and(crate::saga::Record::is_done),
+        "not voided"
+    );
 }
 
 #[test]
 fn no_courier_until_the_limit_fails_the_order() {
-    let script = Script::confirmed(policy(), 1).answered(Step::Dispatch, 0, Answer::Pending).fine();
-    let script = script.woken().expect(["dispatch 0 unknown", "UnwindingStarted", "undo dispatch 0"]).unwound();
-    assert_eq!(script.settled().history().last().map(super::script::line).as_deref(), Some("OrderFailed NO_COURIER"));
+    let script = Script::confirmed(policy(), 1)
+        .answered(Step::Dispatch, 0, Answer::Pending)
+        .fine();
+    let script = script
+        .woken()
+        .expect(["dispatch 0 unknown", "UnwindingStarted", "undo dispatch 0"])
+        .unwound();
+    assert_eq!(
+        script.settled().history().last().map(super::script::line).as_deref(),
+        Some("OrderFailed NO_COURIER")
+    );
 }
 
 #[test]
 fn a_courier_that_fails_with_the_food_fails_the_order_and_refunds_the_customer() {
-    let failed = || CourierReport::Failed { reason: "an accident".into() };
+    let failed = || CourierReport::Failed {
+        reason: "an accident".into(),
+    };
     let script = Script::picked_up(policy(), 1).answered(Step::Capture, 0, done()).fine();
-    let script = script.courier(1, failed()).expect(["UnwindingStarted", "undo capture 0"]).unwound().settled();
+    let script = script
+        .courier(1, failed())
+        .expect(["UnwindingStarted", "undo capture 0"])
+        .unwound()
+        .settled();
     let order = script.order.state();
     assert_eq!(order.status, OrderStatus::Failed);
-    assert!(order.record(Step::PlaceTicket, 0).is_some_and(crate::saga::Record::is_done), "the food was made");
+    assert!(
+        order
+            .record(Step::PlaceTicket, 0)
+            .is_some_and(crate::saga::Record::is_done),
+        "the food was made"
+    );
     script.courier(1, failed()).refused("FAILED");
     Script::delivered().courier(1, failed()).refused("DELIVERED");
 }
@@ -248,23 +372,42 @@ fn a_courier_that_fails_with_the_food_fails_the_order_and_refunds_the_customer()
 #[test]
 fn an_authorization_about_to_lapse_is_renewed_and_a_refusal_unwinds() {
     let until = T0 + Millis::from_mins(30);
-    let script = Script::held(policy(), 1).answered(Step::Authorize, 0, authorized(Some(until))).fine();
+    let script = Script::held(policy(), 1)
+        .answered(Step::Authorize, 0, authorized(Some(until)))
+        .fine();
     let script = script.answered(Step::PlaceTicket, 0, accepted()).fine();
     let script = script.answered(Step::ConfirmCapacity, 0, done()).fine();
     let script = script.answered(Step::Dispatch, 0, assigned(1)).fine();
     assert_eq!(script.wake_at(), Some(until - policy().authorization_margin_ms));
-    let renewing = script.woken().expect(["authorize 0 to be undone", "undo authorize 0", "do authorize 1"]);
-    let script = renewing.undone(Step::Authorize, 0, done()).expect(["authorize 0 undone"]);
+    let renewing = script
+        .woken()
+        .expect(["authorize 0 to be undone", "undo authorize 0", "do authorize 1"]);
+    let script = renewing
+        .undone(Step::Authorize, 0, done())
+        .expect(["authorize 0 undone"]);
     let again = until + Millis::from_mins(30);
-    let script = script.answered(Step::Authorize, 1, authorized(Some(again))).expect(["authorize 1 done"]);
+    let script = script
+        .answered(Step::Authorize, 1, authorized(Some(again)))
+        .expect(["authorize 1 done"]);
     assert_eq!(script.wake_at(), Some(again - policy().authorization_margin_ms));
-    let script = script.woken().fine().answered(Step::Authorize, 2, refusal()).fine().unwound().settled();
-    assert_eq!(script.history().last().map(super::script::line).as_deref(), Some("OrderFailed PAYMENT_DECLINED"));
+    let script = script
+        .woken()
+        .fine()
+        .answered(Step::Authorize, 2, refusal())
+        .fine()
+        .unwound()
+        .settled();
+    assert_eq!(
+        script.history().last().map(super::script::line).as_deref(),
+        Some("OrderFailed PAYMENT_DECLINED")
+    );
 }
 
 #[test]
 fn an_authorization_that_lapses_at_once_is_not_renewed_for_ever() {
-    let script = Script::held(policy(), 1).answered(Step::Authorize, 0, authorized(Some(T0))).fine();
+    let script = Script::held(policy(), 1)
+        .answered(Step::Authorize, 0, authorized(Some(T0)))
+        .fine();
     let mut script = script.answered(Step::PlaceTicket, 0, Answer::Pending).fine();
     for round in 1..=10 {
         script = script.told(crate::saga::Command::Wake).fine();
@@ -278,7 +421,9 @@ fn an_authorization_that_lapses_at_once_is_not_renewed_for_ever() {
 fn a_renewal_under_way_at_pick_up_is_captured_when_it_comes() {
     let until = T0 + Millis::from_mins(30);
     let renewing = || {
-        let script = Script::held(policy(), 1).answered(Step::Authorize, 0, authorized(Some(until))).fine();
+        let script = Script::held(policy(), 1)
+            .answered(Step::Authorize, 0, authorized(Some(until)))
+            .fine();
         let script = script.answered(Step::PlaceTicket, 0, accepted()).fine();
         let script = script.answered(Step::ConfirmCapacity, 0, done()).fine();
         let script = script.answered(Step::Dispatch, 0, assigned(1)).fine().woken().fine();
@@ -289,7 +434,11 @@ fn a_renewal_under_way_at_pick_up_is_captured_when_it_comes() {
     assert!(script.order.state().record(Step::Capture, 0).is_none());
     let script = script.answered(Step::CloseCapacity, 0, done()).fine();
     let script = script.answered(Step::CompleteDelivery, 0, done()).fine();
-    let script = script.answered(Step::Authorize, 1, authorized(None)).expect(["authorize 1 done", "do capture 0"]);
+    let script = script
+        .answered(Step::Authorize, 1, authorized(None))
+        .expect(["authorize 1 done", "do capture 0"]);
     script.answered(Step::Capture, 0, done()).fine().settled();
-    renewing().answered(Step::Authorize, 1, refusal()).expect(["authorize 1 stuck"]);
+    renewing()
+        .answered(Step::Authorize, 1, refusal())
+        .expect(["authorize 1 stuck"]);
 }

@@ -7,8 +7,8 @@ use crate::invariants::Deed;
 use crate::money::Money;
 use crate::policy::Policy;
 use crate::saga::{
-    Action, Answer, Effect, EffectKey, Infeasible, PaymentAction, PaymentRequest, Receipt, Refused, Report, TicketAction,
-    TicketRequest,
+    Action, Answer, Effect, EffectKey, Infeasible, PaymentAction, PaymentRequest, Receipt, Refused, Report,
+    TicketAction, TicketRequest,
 };
 use crate::time::{Millis, Timestamp};
 use crate::zone::{self, Zone};
@@ -72,7 +72,11 @@ impl Book {
 
     /// Decides on what was taken.
     pub(super) fn decide(&mut self, key: EffectKey, willing: bool) {
-        if let Some(entry) = self.entries.get_mut(&key).filter(|(standing, _)| *standing == Standing::Thinking) {
+        if let Some(entry) = self
+            .entries
+            .get_mut(&key)
+            .filter(|(standing, _)| *standing == Standing::Thinking)
+        {
             *entry = if willing {
                 (Standing::Done, Deed { done: 1, undone: 0 })
             } else {
@@ -122,12 +126,23 @@ impl Participants {
     pub(super) fn new(authorized_for: Option<Millis>) -> Self {
         let mut zone = Journalled::new();
         for n in 0..COURIERS {
-            let put = zone::Command::PutCourier { zone: zone_id(), id: courier_id(n), config: Box::new(courier_config()) };
+            let put = zone::Command::PutCourier {
+                zone: zone_id(),
+                id: courier_id(n),
+                config: Box::new(courier_config()),
+            };
             zone.tell(put, T0, &Policy::default()).expect("the settings are valid");
         }
         let channels = (0..KITCHENS).map(|n| kitchen(n, 1)).collect();
         let (kitchens, payments) = (Book::default(), Book::default());
-        Self { kitchens, payments, channels, zone, authorized_for, amounts: BTreeMap::new() }
+        Self {
+            kitchens,
+            payments,
+            channels,
+            zone,
+            authorized_for,
+            amounts: BTreeMap::new(),
+        }
     }
 
     /// Asks for an effect. Beside the answer, others may hear of what it led to.
@@ -144,7 +159,10 @@ impl Participants {
             Action::Ticket(request) => self.ticket(request, mood),
             Action::Capacity(channel, request) => self.capacity(channel, *request, now, policy),
             Action::Job(zone, request) => {
-                let command = zone::Command::Job { zone: zone.clone(), request: request.clone() };
+                let command = zone::Command::Job {
+                    zone: zone.clone(),
+                    request: request.clone(),
+                };
                 let told = self.zone.tell(command, now, policy).expect("a job is answered");
                 return (told.reply, told.effects);
             }
@@ -182,7 +200,8 @@ impl Participants {
         match request.action {
             TicketAction::Place => {
                 assert!(request.ticket.is_some());
-                self.kitchens.act(request.key, mood, Receipt::Accepted { ready_at: None })
+                self.kitchens
+                    .act(request.key, mood, Receipt::Accepted { ready_at: None })
             }
             TicketAction::Cancel => self.kitchens.undo(request.of.expect("it undoes something")),
         }
@@ -195,17 +214,27 @@ impl Participants {
         now: Timestamp,
         policy: &Policy,
     ) -> Answer {
-        let n = (0..KITCHENS).find(|n| channel_id(*n) == *channel).expect("a channel of this world");
+        let n = (0..KITCHENS)
+            .find(|n| channel_id(*n) == *channel)
+            .expect("a channel of this world");
         let ledger = &mut self.channels[n];
-        let told = ledger.tell(channel::Command::Capacity(request), now, policy).expect("it answers");
+        let told = ledger
+            .tell(channel::Command::Capacity(request), now, policy)
+            .expect("it answers");
         assert_eq!(crate::invariants::capacity(ledger.state(), 1), []);
         told.reply
     }
 
     /// Takes a courier on or off.
     pub(super) fn set_online(&mut self, n: usize, online: bool, now: Timestamp, policy: &Policy) -> Vec<zone::Effect> {
-        let command = zone::Command::SetOnline { id: courier_id(n), online };
-        self.zone.tell(command, now, policy).expect("a courier of this world").effects
+        let command = zone::Command::SetOnline {
+            id: courier_id(n),
+            online,
+        };
+        self.zone
+            .tell(command, now, policy)
+            .expect("a courier of this world")
+            .effects
     }
 
     /// What the zone did, by its own log.
@@ -214,7 +243,9 @@ impl Participants {
         for event in self.zone.read_back().into_iter().flat_map(|(_, events)| events) {
             match event {
                 zone::Event::JobAssigned { key, .. } => deeds.entry(key).or_default().done += 1,
-                zone::Event::JobOver { key, delivered: false, .. } => {
+                zone::Event::JobOver {
+                    key, delivered: false, ..
+                } => {
                     // Called off again after it was forgotten, there is nothing left to undo.
                     let deed = deeds.entry(key).or_default();
                     deed.undone = deed.done;
@@ -255,11 +286,20 @@ fn route(mood: Mood) -> Answer {
     if mood == Mood::Unwilling {
         return Answer::Refused(Refused::new("no_channel", "nobody is open"));
     }
-    let infeasible = vec![Infeasible { channel: channel_id(KITCHENS), why: "closed".into() }];
-    Answer::Done(Receipt::Routed { candidates: (0..KITCHENS).map(candidate).collect(), infeasible })
+    let infeasible = vec![Infeasible {
+        channel: channel_id(KITCHENS),
+        why: "closed".into(),
+    }];
+    Answer::Done(Receipt::Routed {
+        candidates: (0..KITCHENS).map(candidate).collect(),
+        infeasible,
+    })
 }
 
 /// The report that a zone's notice is, for one order.
 pub(super) fn reports(effects: Vec<zone::Effect>, order: crate::ids::OrderId) -> impl Iterator<Item = Report> {
-    effects.into_iter().filter(move |effect| effect.order == order).map(|effect| effect.report)
+    effects
+        .into_iter()
+        .filter(move |effect| effect.order == order)
+        .map(|effect| effect.report)
 }

@@ -93,7 +93,9 @@ fn happens(world: &mut World, happening: Happening) {
         Happening::Lose(_) | Happening::Double(_) => {}
         Happening::Tick => drop(world.tick()),
         Happening::Pass(length) => world.now = world.now + length,
-        Happening::Cancel => drop(world.try_tell(Command::Cancel { reason: "changed my mind".into() })),
+        Happening::Cancel => drop(world.try_tell(Command::Cancel {
+            reason: "changed my mind".into(),
+        })),
         Happening::Retry => drop(world.try_tell(Command::Retry)),
         Happening::KitchenDecides(round, willing) => world.kitchen_decides(u32::from(round), willing),
         Happening::KitchenPrepares => world.kitchen_cooks(KitchenReport::Preparing),
@@ -103,10 +105,16 @@ fn happens(world: &mut World, happening: Happening) {
         Happening::CourierPicksUp => world.courier_says(CourierReport::PickedUp),
         Happening::CourierLeaves => world.courier_says(CourierReport::InTransit),
         Happening::CourierDelivers => world.courier_says(CourierReport::Delivered),
-        Happening::CourierFails => world.courier_says(CourierReport::Failed { reason: "an accident".into() }),
+        Happening::CourierFails => world.courier_says(CourierReport::Failed {
+            reason: "an accident".into(),
+        }),
         Happening::Shift(n, online) => world.shift(nth(n, COURIERS), online),
         Happening::Pause(n, paused) => {
-            let availability = if paused { Availability::Paused } else { Availability::Online };
+            let availability = if paused {
+                Availability::Paused
+            } else {
+                Availability::Online
+            };
             world.set_availability(nth(n, KITCHENS), availability);
         }
         Happening::Stray(n) => world.stray(n),
@@ -117,16 +125,36 @@ fn happens(world: &mut World, happening: Happening) {
 
 /// Rules under which an operator is soon needed.
 fn policy() -> impl Strategy<Value = Policy> {
-    let capture_at = prop_oneof![Just(CaptureAt::Confirmed), Just(CaptureAt::PickedUp), Just(CaptureAt::Delivered)];
+    let capture_at = prop_oneof![
+        Just(CaptureAt::Confirmed),
+        Just(CaptureAt::PickedUp),
+        Just(CaptureAt::Delivered)
+    ];
     (capture_at, 0..=2_u8, 1..=3_u32).prop_map(|(capture_at, reroutes_max, attempts_max)| {
-        let call = CallPolicy { attempts_max, persistent_attempts_max: attempts_max + 2, ..Policy::default().kitchen };
-        Policy { internal: call, payment: call, kitchen: call, capture_at, reroutes_max, ..Policy::default() }
+        let call = CallPolicy {
+            attempts_max,
+            persistent_attempts_max: attempts_max + 2,
+            ..Policy::default().kitchen
+        };
+        Policy {
+            internal: call,
+            payment: call,
+            kitchen: call,
+            capture_at,
+            reroutes_max,
+            ..Policy::default()
+        }
     })
 }
 
 fn world() -> impl Strategy<Value = (Policy, Option<u64>, usize, Vec<Happening>)> {
     let authorized_for_min = prop_oneof![2 => Just(None), 1 => (1..60_u64).prop_map(Some)];
-    (policy(), authorized_for_min, 0..40_usize, proptest::collection::vec(happening(), 0..120))
+    (
+        policy(),
+        authorized_for_min,
+        0..40_usize,
+        proptest::collection::vec(happening(), 0..120),
+    )
 }
 
 proptest! {
@@ -151,7 +179,13 @@ proptest! {
 #[test]
 fn a_world_in_which_nothing_goes_wrong_delivers() {
     for capture_at in [CaptureAt::Confirmed, CaptureAt::PickedUp, CaptureAt::Delivered] {
-        let mut world = World::new(Policy { capture_at, ..Policy::default() }, None);
+        let mut world = World::new(
+            Policy {
+                capture_at,
+                ..Policy::default()
+            },
+            None,
+        );
         world.settle();
         world.check();
         assert_eq!(world.state().status, OrderStatus::Delivered);

@@ -68,16 +68,26 @@ impl Then {
 /// An event as a script writes it.
 pub(super) fn line(event: &Event) -> String {
     let name = |step: &Step, round: &u32| format!("{} {round}", step.as_str());
-    let nth = |attempt: &u32| if *attempt == 1 { String::new() } else { format!(" #{attempt}") };
+    let nth = |attempt: &u32| {
+        if *attempt == 1 {
+            String::new()
+        } else {
+            format!(" #{attempt}")
+        }
+    };
     match event {
-        Event::StepStarted { step, round, attempt, .. } => format!("do {}{}", name(step, round), nth(attempt)),
+        Event::StepStarted {
+            step, round, attempt, ..
+        } => format!("do {}{}", name(step, round), nth(attempt)),
         Event::StepPending { step, round, .. } => format!("{} pending", name(step, round)),
         Event::StepDone { step, round, .. } => format!("{} done", name(step, round)),
         Event::StepRefused { step, round, .. } => format!("{} refused", name(step, round)),
         Event::StepUnknown { step, round, .. } => format!("{} unknown", name(step, round)),
         Event::StepStuck { step, round, .. } => format!("{} stuck", name(step, round)),
         Event::UndoWanted { step, round } => format!("{} to be undone", name(step, round)),
-        Event::UndoStarted { step, round, attempt, .. } => format!("undo {}{}", name(step, round), nth(attempt)),
+        Event::UndoStarted {
+            step, round, attempt, ..
+        } => format!("undo {}{}", name(step, round), nth(attempt)),
         Event::UndoDone { step, round } => format!("{} undone", name(step, round)),
         Event::UndoStuck { step, round, .. } => format!("{} stuck in undoing", name(step, round)),
         Event::Resolved { step, round, .. } => format!("{} resolved", name(step, round)),
@@ -104,7 +114,10 @@ pub(super) fn silence() -> Answer {
 }
 
 pub(super) fn routed(candidates: usize) -> Answer {
-    Answer::Done(Receipt::Routed { candidates: (0..candidates).map(candidate).collect(), infeasible: Vec::new() })
+    Answer::Done(Receipt::Routed {
+        candidates: (0..candidates).map(candidate).collect(),
+        infeasible: Vec::new(),
+    })
 }
 
 pub(super) fn authorized(until: Option<Timestamp>) -> Answer {
@@ -116,7 +129,10 @@ pub(super) fn accepted() -> Answer {
 }
 
 pub(super) fn assigned(courier: usize) -> Answer {
-    Answer::Done(Receipt::Assigned { courier: courier_id(courier), pickup_at: ready_at(0) })
+    Answer::Done(Receipt::Assigned {
+        courier: courier_id(courier),
+        pickup_at: ready_at(0),
+    })
 }
 
 pub(super) const fn kitchen_accepts() -> KitchenReport {
@@ -124,50 +140,74 @@ pub(super) const fn kitchen_accepts() -> KitchenReport {
 }
 
 pub(super) fn kitchen_drops() -> KitchenReport {
-    KitchenReport::Cancelled { reason: "the oven broke".into() }
+    KitchenReport::Cancelled {
+        reason: "the oven broke".into(),
+    }
 }
 
 impl Script {
     /// An order that was just accepted.
     pub(super) fn placed(policy: Policy) -> Self {
-        let script = Self { order: Journalled::new(), now: T0, policy, effects: Vec::new() };
-        let place = Command::Place { id: order_id(1), details: Box::new(details()) };
+        let script = Self {
+            order: Journalled::new(),
+            now: T0,
+            policy,
+            effects: Vec::new(),
+        };
+        let place = Command::Place {
+            id: order_id(1),
+            details: Box::new(details()),
+        };
         script.told(place).expect(["OrderPlaced", "do route 0"])
     }
 
     /// Capacity is held with the first of so many kitchens, and the money is being set aside.
     pub(super) fn held(policy: Policy, kitchens: usize) -> Self {
         let script = Self::placed(policy).answered(Step::Route, 0, routed(kitchens)).fine();
-        script.answered(Step::HoldCapacity, 0, done()).expect(["hold_capacity 0 done", "do authorize 0"])
+        script
+            .answered(Step::HoldCapacity, 0, done())
+            .expect(["hold_capacity 0 done", "do authorize 0"])
     }
 
     /// The first kitchen has been asked.
     pub(super) fn ticketed(policy: Policy, kitchens: usize) -> Self {
         let script = Self::held(policy, kitchens);
-        script.answered(Step::Authorize, 0, authorized(None)).expect(["authorize 0 done", "do place_ticket 0"])
+        script
+            .answered(Step::Authorize, 0, authorized(None))
+            .expect(["authorize 0 done", "do place_ticket 0"])
     }
 
     /// It has accepted.
     pub(super) fn accepted(policy: Policy, kitchens: usize) -> Self {
         let script = Self::ticketed(policy, kitchens);
-        script.answered(Step::PlaceTicket, 0, accepted()).expect(["place_ticket 0 done", "do confirm_capacity 0"])
+        script
+            .answered(Step::PlaceTicket, 0, accepted())
+            .expect(["place_ticket 0 done", "do confirm_capacity 0"])
     }
 
     /// The order is confirmed and a courier asked for.
     pub(super) fn confirmed(policy: Policy, kitchens: usize) -> Self {
-        Self::accepted(policy, kitchens).answered(Step::ConfirmCapacity, 0, done()).fine()
+        Self::accepted(policy, kitchens)
+            .answered(Step::ConfirmCapacity, 0, done())
+            .fine()
     }
 
     /// A courier is on its way, and the kitchen cooks.
     pub(super) fn preparing(policy: Policy, kitchens: usize) -> Self {
-        let script = Self::confirmed(policy, kitchens).answered(Step::Dispatch, 0, assigned(1)).expect(["dispatch 0 done"]);
-        script.kitchen(0, KitchenReport::Preparing).expect(["kitchen Preparing", "OrderPreparing"])
+        let script = Self::confirmed(policy, kitchens)
+            .answered(Step::Dispatch, 0, assigned(1))
+            .expect(["dispatch 0 done"]);
+        script
+            .kitchen(0, KitchenReport::Preparing)
+            .expect(["kitchen Preparing", "OrderPreparing"])
     }
 
     /// The food is ready.
     pub(super) fn ready(policy: Policy, kitchens: usize) -> Self {
         let script = Self::preparing(policy, kitchens);
-        script.kitchen(0, KitchenReport::Ready).expect(["kitchen Ready", "OrderReady"])
+        script
+            .kitchen(0, KitchenReport::Ready)
+            .expect(["kitchen Ready", "OrderReady"])
     }
 
     /// The courier has the food.
@@ -177,13 +217,21 @@ impl Script {
 
     /// The courier is on its way to the customer.
     pub(super) fn in_transit(policy: Policy, kitchens: usize) -> Self {
-        Self::picked_up(policy, kitchens).courier(1, CourierReport::InTransit).fine()
+        Self::picked_up(policy, kitchens)
+            .courier(1, CourierReport::InTransit)
+            .fine()
     }
 
     /// The customer has it; nothing is pending any more.
     pub(super) fn delivered() -> Self {
-        let script = Self::in_transit(Policy::default(), 2).courier(1, CourierReport::Delivered).fine();
-        let script = script.answered(Step::Capture, 0, done()).fine().answered(Step::CloseCapacity, 0, done()).fine();
+        let script = Self::in_transit(Policy::default(), 2)
+            .courier(1, CourierReport::Delivered)
+            .fine();
+        let script = script
+            .answered(Step::Capture, 0, done())
+            .fine()
+            .answered(Step::CloseCapacity, 0, done())
+            .fine();
         script.answered(Step::CompleteDelivery, 0, done()).fine().settled()
     }
 
@@ -199,18 +247,32 @@ impl Script {
     /// The participant answers the attempt under way (or, when there is none, the first).
     pub(super) fn answered(self, step: Step, round: u32, answer: Answer) -> Then {
         let attempt = self.attempt(step, round, Direction::Forward);
-        self.told(Command::Answer { step, round, direction: Direction::Forward, attempt, answer })
+        self.told(Command::Answer {
+            step,
+            round,
+            direction: Direction::Forward,
+            attempt,
+            answer,
+        })
     }
 
     /// The participant answers the compensation under way.
     pub(super) fn undone(self, step: Step, round: u32, answer: Answer) -> Then {
         let attempt = self.attempt(step, round, Direction::Backward);
-        self.told(Command::Answer { step, round, direction: Direction::Backward, attempt, answer })
+        self.told(Command::Answer {
+            step,
+            round,
+            direction: Direction::Backward,
+            attempt,
+            answer,
+        })
     }
 
     fn attempt(&self, step: Step, round: u32, direction: Direction) -> u32 {
         let record = self.order.state().record(step, round);
-        record.and_then(|record| record.attempt(direction)).map_or(1, |attempt| attempt.number)
+        record
+            .and_then(|record| record.attempt(direction))
+            .map_or(1, |attempt| attempt.number)
     }
 
     pub(super) fn kitchen(self, kitchen: usize, report: KitchenReport) -> Then {
@@ -222,11 +284,16 @@ impl Script {
     }
 
     pub(super) fn courier_lost(self, round: u32, courier: usize) -> Then {
-        self.told(Command::Report(Report::CourierLost { round, courier: courier_id(courier) }))
+        self.told(Command::Report(Report::CourierLost {
+            round,
+            courier: courier_id(courier),
+        }))
     }
 
     pub(super) fn cancelled(self) -> Then {
-        self.told(Command::Cancel { reason: "changed my mind".into() })
+        self.told(Command::Cancel {
+            reason: "changed my mind".into(),
+        })
     }
 
     /// Time passes until the order wants to be woken.
@@ -242,7 +309,11 @@ impl Script {
 
     /// The compensations under way are answered until none is left.
     pub(super) fn unwound(mut self) -> Self {
-        while let Some(effect) = self.pending().into_iter().find(|effect| effect.key.direction == Direction::Backward) {
+        while let Some(effect) = self
+            .pending()
+            .into_iter()
+            .find(|effect| effect.key.direction == Direction::Backward)
+        {
             self = self.undone(effect.key.step, effect.key.round, done()).fine();
         }
         self
@@ -258,7 +329,10 @@ impl Script {
     }
 
     pub(super) fn wake_at(&self) -> Option<Timestamp> {
-        let context = Context { now: self.now, policy: &self.policy };
+        let context = Context {
+            now: self.now,
+            policy: &self.policy,
+        };
         wake_at(self.order.state(), context.policy)
     }
 
@@ -275,11 +349,18 @@ impl Script {
     }
 
     pub(super) fn history(&self) -> Vec<Event> {
-        self.order.read_back().into_iter().flat_map(|(_, events)| events).collect()
+        self.order
+            .read_back()
+            .into_iter()
+            .flat_map(|(_, events)| events)
+            .collect()
     }
 }
 
 /// The default rules with another moment to take the money.
 pub(super) fn capturing(capture_at: CaptureAt) -> Policy {
-    Policy { capture_at, ..Policy::default() }
+    Policy {
+        capture_at,
+        ..Policy::default()
+    }
 }

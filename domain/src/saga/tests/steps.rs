@@ -9,18 +9,29 @@ use crate::order::{Event, OrderStatus};
 use crate::policy::{CallPolicy, Policy};
 use crate::saga::definition::Exhausted;
 use crate::saga::{
-    Answer, Backward, Command, CourierReport, Direction, Effect, EffectKey, Forward, Participant, Receipt, Record, Step,
-    StepDefinition, definition,
+    Answer, Backward, Command, CourierReport, Direction, Effect, EffectKey, Forward, Participant, Receipt, Record,
+    Step, StepDefinition, definition,
 };
 
 /// One kitchen, so that a failure before the end has no alternate; few attempts, so that they are soon used up.
 fn policy() -> Policy {
-    let call = CallPolicy { attempts_max: 2, persistent_attempts_max: 4, ..Policy::default().kitchen };
-    Policy { internal: call, payment: call, kitchen: call, ..Policy::default() }
+    let call = CallPolicy {
+        attempts_max: 2,
+        persistent_attempts_max: 4,
+        ..Policy::default().kitchen
+    };
+    Policy {
+        internal: call,
+        payment: call,
+        kitchen: call,
+        ..Policy::default()
+    }
 }
 
 fn table() -> impl Iterator<Item = &'static StepDefinition> {
-    definition(crate::saga::CURRENT_VERSION).expect("the current version").iter()
+    definition(crate::saga::CURRENT_VERSION)
+        .expect("the current version")
+        .iter()
 }
 
 /// An order whose participants are willing.
@@ -32,7 +43,10 @@ struct Order {
 impl Order {
     /// Everything goes well until an attempt of the step is under way.
     fn at(step: Step) -> (Self, Effect) {
-        let mut order = Self { script: Script::placed(policy()), participants: Participants::new(None) };
+        let mut order = Self {
+            script: Script::placed(policy()),
+            participants: Participants::new(None),
+        };
         loop {
             let pending = order.script.pending();
             if let Some(effect) = pending.iter().find(|effect| effect.key.step == step) {
@@ -46,7 +60,10 @@ impl Order {
         let (now, policy) = (self.script.now, self.script.policy);
         match self.participants.ask(effect, Mood::Willing, now, &policy).0 {
             // Of the kitchens that can make it, only the first is in this world.
-            Answer::Done(Receipt::Routed { mut candidates, infeasible }) => {
+            Answer::Done(Receipt::Routed {
+                mut candidates,
+                infeasible,
+            }) => {
                 candidates.truncate(1);
                 Answer::Done(Receipt::Routed { candidates, infeasible })
             }
@@ -78,12 +95,23 @@ impl Order {
             OrderStatus::InTransit => CourierReport::Delivered,
             _ => CourierReport::PickedUp,
         };
-        let courier = self.script.order.state().courier.clone().expect("a courier is on its way");
+        let courier = self
+            .script
+            .order
+            .state()
+            .courier
+            .clone()
+            .expect("a courier is on its way");
         self.told(Command::Report(crate::saga::Report::Courier(courier, report)))
     }
 
     fn record(&self, key: EffectKey) -> Record {
-        self.script.order.state().record(key.step, key.round).expect("it was begun").clone()
+        self.script
+            .order
+            .state()
+            .record(key.step, key.round)
+            .expect("it was begun")
+            .clone()
     }
 
     /// Everything goes well to the end, where the books agree.
@@ -122,21 +150,37 @@ impl Order {
 }
 
 fn answer_to(effect: &Effect, answer: Answer) -> Command {
-    let EffectKey { step, round, direction, .. } = effect.key;
-    Command::Answer { step, round, direction, attempt: effect.attempt, answer }
+    let EffectKey {
+        step, round, direction, ..
+    } = effect.key;
+    Command::Answer {
+        step,
+        round,
+        direction,
+        attempt: effect.attempt,
+        answer,
+    }
 }
 
 /// What the row's columns say of attempts that are used up.
 fn check_exhausted(row: &StepDefinition, order: &Order, key: EffectKey) {
     let call = policy().call(row.participant).to_owned();
-    let most = if row.persistent { call.persistent_attempts_max } else { call.attempts_max };
+    let most = if row.persistent {
+        call.persistent_attempts_max
+    } else {
+        call.attempts_max
+    };
     assert_eq!(order.starts(key), most, "{:?}", row.step);
     let record = order.record(key);
     match row.exhausted {
         Exhausted::Stuck => assert_eq!(record.forward, Forward::Stuck, "{:?}", row.step),
         Exhausted::GivenUp => {
             assert_eq!(record.forward, Forward::Unknown, "{:?}", row.step);
-            assert!(order.script.order.state().unwinding.is_some(), "{:?}: there is no alternate", row.step);
+            assert!(
+                order.script.order.state().unwinding.is_some(),
+                "{:?}: there is no alternate",
+                row.step
+            );
         }
     }
 }
@@ -149,7 +193,11 @@ fn check_end(row: &StepDefinition, order: Order, key: EffectKey) {
     match (row.exhausted, row.compensation) {
         (Exhausted::Stuck, _) => assert_eq!((status, record.forward), (OrderStatus::Delivered, Forward::Done)),
         (Exhausted::GivenUp, Some(_)) => {
-            assert_eq!((status, record.backward), (OrderStatus::Failed, Backward::Done), "what is unknown is undone");
+            assert_eq!(
+                (status, record.backward),
+                (OrderStatus::Failed, Backward::Done),
+                "what is unknown is undone"
+            );
         }
         (Exhausted::GivenUp, None) => assert_eq!((status, record.backward), (OrderStatus::Failed, Backward::Idle)),
     }
@@ -161,7 +209,11 @@ fn every_step_fails_until_its_attempts_are_used_up() {
         let (mut order, effect) = Order::at(row.step);
         while matches!(order.record(effect.key).forward, Forward::Acting(_)) {
             let pending = order.script.pending();
-            let attempt = pending.iter().find(|pending| pending.key == effect.key).expect("it is under way").clone();
+            let attempt = pending
+                .iter()
+                .find(|pending| pending.key == effect.key)
+                .expect("it is under way")
+                .clone();
             order = order.answers(&attempt, silence());
         }
         check_exhausted(row, &order, effect.key);
@@ -175,10 +227,18 @@ fn every_step_gets_no_answer() {
     for row in table() {
         let (mut order, effect) = Order::at(row.step);
         while let Forward::Acting(attempt) = order.record(effect.key).forward {
-            let asked = Effect { attempt: attempt.number, ..effect.clone() };
+            let asked = Effect {
+                attempt: attempt.number,
+                ..effect.clone()
+            };
             order.ask(&asked);
             // Other steps may be under way at the same time, and go well.
-            let others: Vec<_> = order.script.pending().into_iter().filter(|other| other.key != effect.key).collect();
+            let others: Vec<_> = order
+                .script
+                .pending()
+                .into_iter()
+                .filter(|other| other.key != effect.key)
+                .collect();
             for other in others {
                 let answer = order.ask(&other);
                 order = order.answers(&other, answer);
@@ -198,14 +258,29 @@ fn every_step_is_refused() {
         let order = order.answers(&effect, refusal());
         let record = order.record(effect.key);
         if record.is_stuck() {
-            assert_eq!(row.exhausted, Exhausted::Stuck, "{:?}: only what must not be given up is stuck", row.step);
+            assert_eq!(
+                row.exhausted,
+                Exhausted::Stuck,
+                "{:?}: only what must not be given up is stuck",
+                row.step
+            );
             check_end(row, order, effect.key);
             continue;
         }
-        assert_eq!((record.forward, record.backward), (Forward::Refused, Backward::Idle), "{:?}", row.step);
+        assert_eq!(
+            (record.forward, record.backward),
+            (Forward::Refused, Backward::Idle),
+            "{:?}",
+            row.step
+        );
         let order = order.ends();
         assert_eq!(order.script.order.state().status, OrderStatus::Failed, "{:?}", row.step);
-        assert_eq!(order.record(effect.key).backward, Backward::Idle, "{:?}: what was refused is not undone", row.step);
+        assert_eq!(
+            order.record(effect.key).backward,
+            Backward::Idle,
+            "{:?}: what was refused is not undone",
+            row.step
+        );
     }
 }
 
@@ -216,7 +291,11 @@ fn every_step_is_repeated() {
         let (mut order, effect) = Order::at(row.step);
         let first = order.ask(&effect);
         order.script = order.script.restarted();
-        assert!(order.script.pending().contains(&effect), "{:?}: asked for again as it was", row.step);
+        assert!(
+            order.script.pending().contains(&effect),
+            "{:?}: asked for again as it was",
+            row.step
+        );
         order.participants.restart();
         let again = order.ask(&effect);
         assert_eq!(first, again, "{:?}: the participant repeats itself", row.step);
@@ -226,7 +305,12 @@ fn every_step_is_repeated() {
         order.script = order.script.restarted().told(answer_to(&effect, again)).stale();
         assert_eq!(order.script.order.state, state);
         let order = order.ends();
-        assert_eq!(order.script.order.state().status, OrderStatus::Delivered, "{:?}", row.step);
+        assert_eq!(
+            order.script.order.state().status,
+            OrderStatus::Delivered,
+            "{:?}",
+            row.step
+        );
         assert_eq!(order.starts(effect.key), 1, "{:?}", row.step);
     }
 }
@@ -240,8 +324,15 @@ fn deed(order: &Order, row: &StepDefinition, key: EffectKey) -> Deed {
         Participant::Zone => participants.jobs()[&key],
         Participant::Channel => {
             assert_eq!(*participants.channels[0].state().id.as_str(), *channel_id(0).as_str());
-            let claim = participants.channels[0].state().ledger.claim(&key).expect("it was held");
-            Deed { done: 1, undone: u32::from(!claim.state.takes()) }
+            let claim = participants.channels[0]
+                .state()
+                .ledger
+                .claim(&key)
+                .expect("it was held");
+            Deed {
+                done: 1,
+                undone: u32::from(!claim.state.takes()),
+            }
         }
         Participant::Router => panic!("routing is not undone"),
     }
@@ -251,7 +342,9 @@ fn deed(order: &Order, row: &StepDefinition, key: EffectKey) -> Deed {
 fn turns_back(mut order: Order) -> Order {
     if order.script.order.state().status.is_picked_up() {
         let courier = order.script.order.state().courier.clone().expect("it has the food");
-        let failed = CourierReport::Failed { reason: "an accident".into() };
+        let failed = CourierReport::Failed {
+            reason: "an accident".into(),
+        };
         return order.told(Command::Report(crate::saga::Report::Courier(courier, failed)));
     }
     order.script = order.script.cancelled().fine();
@@ -266,9 +359,17 @@ fn every_step_is_undone_twice() {
     for row in undone {
         let (mut order, effect) = Order::at(row.step);
         let answer = order.ask(&effect);
-        assert_eq!(deed(&order, row, effect.key), Deed { done: 1, undone: 0 }, "{:?}", row.step);
+        assert_eq!(
+            deed(&order, row, effect.key),
+            Deed { done: 1, undone: 0 },
+            "{:?}",
+            row.step
+        );
         order = turns_back(order.answers(&effect, answer));
-        let key = EffectKey { direction: Direction::Backward, ..effect.key };
+        let key = EffectKey {
+            direction: Direction::Backward,
+            ..effect.key
+        };
         let undo = loop {
             let found = order.script.pending().into_iter().find(|effect| effect.key == key);
             match found {
@@ -280,7 +381,12 @@ fn every_step_is_undone_twice() {
         order.script = order.script.restarted();
         order.participants.restart();
         assert_eq!(order.ask(&undo), first, "{:?}: undone twice is undone", row.step);
-        assert_eq!(deed(&order, row, effect.key), Deed { done: 1, undone: 1 }, "{:?}", row.step);
+        assert_eq!(
+            deed(&order, row, effect.key),
+            Deed { done: 1, undone: 1 },
+            "{:?}",
+            row.step
+        );
         let mut order = order.answers(&undo, first.clone());
         order.script = order.script.told(answer_to(&undo, first)).stale();
         let order = order.ends();
@@ -298,7 +404,10 @@ fn every_step_undone_before_it_arrives_never_happens() {
         let mut order = order;
         let late = order.ask(&effect);
         assert!(matches!(late, Answer::Refused(_)), "{:?}: {late:?}", row.step);
-        let mut order = Order { script: order.script.told(answer_to(&effect, late)).stale(), ..order };
+        let mut order = Order {
+            script: order.script.told(answer_to(&effect, late)).stale(),
+            ..order
+        };
         assert!(matches!(order.ask(&effect), Answer::Refused(_)), "{:?}", row.step);
         order.ends();
     }
@@ -311,7 +420,10 @@ fn every_compensation_fails_until_its_attempts_are_used_up() {
         let (mut order, effect) = Order::at(row.step);
         let answer = order.ask(&effect);
         order = turns_back(order.answers(&effect, answer));
-        let key = EffectKey { direction: Direction::Backward, ..effect.key };
+        let key = EffectKey {
+            direction: Direction::Backward,
+            ..effect.key
+        };
         while !order.script.order.state().is_stuck() {
             let undo = order.script.pending().into_iter().find(|effect| effect.key == key);
             order = match undo {
@@ -319,7 +431,12 @@ fn every_compensation_fails_until_its_attempts_are_used_up() {
                 None => order.goes_on(),
             };
         }
-        assert_eq!(order.starts(key), policy().call(row.participant).persistent_attempts_max, "{:?}", row.step);
+        assert_eq!(
+            order.starts(key),
+            policy().call(row.participant).persistent_attempts_max,
+            "{:?}",
+            row.step
+        );
         let order = order.ends();
         assert_eq!(order.record(effect.key).backward, Backward::Done, "{:?}", row.step);
     }

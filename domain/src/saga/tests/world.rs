@@ -11,8 +11,8 @@ use crate::order::{Order, OrderStatus};
 use crate::policy::Policy;
 use crate::rejection::Rejection;
 use crate::saga::{
-    Answer, Command, CourierReport, Direction, Effect, EffectKey, Forward, KitchenReport, Receipt, Refused, Report, Step,
-    resume,
+    Answer, Command, CourierReport, Direction, Effect, EffectKey, Forward, KitchenReport, Receipt, Refused, Report,
+    Step, resume,
 };
 use crate::time::{Millis, Timestamp};
 use crate::zone::JobState;
@@ -56,8 +56,20 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(policy: Policy, authorized_for: Option<Millis>) -> Self {
         let (order, participants) = (Journalled::new(), Participants::new(authorized_for));
-        let mut world = Self { order, participants, policy, now: T0, mail: Vec::new(), carried_away: false };
-        world.tell(Command::Place { id: order_id(1), details: Box::new(details()) }).expect("the first");
+        let mut world = Self {
+            order,
+            participants,
+            policy,
+            now: T0,
+            mail: Vec::new(),
+            carried_away: false,
+        };
+        world
+            .tell(Command::Place {
+                id: order_id(1),
+                details: Box::new(details()),
+            })
+            .expect("the first");
         world
     }
 
@@ -68,7 +80,8 @@ impl World {
     /// Tells the order something; what it asks for is then under way. Whether anything changed.
     pub(super) fn tell(&mut self, command: Command) -> Result<bool, Rejection> {
         let told = turn(&mut self.order, command, self.now, &self.policy)?;
-        self.mail.extend(told.effects.into_iter().map(|effect| Mail::Ask(Box::new(effect))));
+        self.mail
+            .extend(told.effects.into_iter().map(|effect| Mail::Ask(Box::new(effect))));
         Ok(!told.events.is_empty())
     }
 
@@ -78,7 +91,8 @@ impl World {
     }
 
     fn notify(&mut self, effects: Vec<crate::zone::Effect>) {
-        self.mail.extend(reports(effects, order_id(1)).map(|report| Mail::Tell(Command::Report(report))));
+        self.mail
+            .extend(reports(effects, order_id(1)).map(|report| Mail::Tell(Command::Report(report))));
     }
 
     fn is_due(&self, mail: &Mail) -> bool {
@@ -96,8 +110,16 @@ impl World {
             Mail::Ask(effect) => {
                 let answer = self.ask(&effect, mood, fate);
                 if fate != Fate::AnswerLost {
-                    let EffectKey { step, round, direction, .. } = effect.key;
-                    let answer = Command::Answer { step, round, direction, attempt: effect.attempt, answer };
+                    let EffectKey {
+                        step, round, direction, ..
+                    } = effect.key;
+                    let answer = Command::Answer {
+                        step,
+                        round,
+                        direction,
+                        attempt: effect.attempt,
+                        answer,
+                    };
                     self.mail.push(Mail::Tell(answer));
                 }
             }
@@ -133,7 +155,8 @@ impl World {
     pub(super) fn restart_order(&mut self) {
         self.order.restart();
         let pending = resume(self.state(), &self.policy);
-        self.mail.extend(pending.into_iter().map(|effect| Mail::Ask(Box::new(effect))));
+        self.mail
+            .extend(pending.into_iter().map(|effect| Mail::Ask(Box::new(effect))));
     }
 
     /// The participants' processes die and come back; the zone tells again what its orders should know.
@@ -172,13 +195,19 @@ impl World {
         let key = self.ticket();
         if !self.carried_away && self.participants.kitchens.standing(&key) == Some(Standing::Done) {
             self.participants.kitchens.undo(key);
-            self.kitchen_says(key.round, KitchenReport::Cancelled { reason: "the oven broke".into() });
+            self.kitchen_says(
+                key.round,
+                KitchenReport::Cancelled {
+                    reason: "the oven broke".into(),
+                },
+            );
         }
     }
 
     pub(super) fn kitchen_says(&mut self, kitchen: u32, report: KitchenReport) {
         let channel = channel_id(usize::try_from(kitchen).expect("a small number"));
-        self.mail.push(Mail::Tell(Command::Report(Report::Kitchen(channel, report))));
+        self.mail
+            .push(Mail::Tell(Command::Report(Report::Kitchen(channel, report))));
     }
 
     /// The kitchen cooks, if it has the ticket.
@@ -205,7 +234,8 @@ impl World {
         }
         if let Some(courier) = self.courier() {
             self.carried_away |= !matches!(report, CourierReport::Failed { .. });
-            self.mail.push(Mail::Tell(Command::Report(Report::Courier(courier, report))));
+            self.mail
+                .push(Mail::Tell(Command::Report(Report::Courier(courier, report))));
         }
     }
 
@@ -227,7 +257,9 @@ impl World {
         });
         let order = self.order.wake_at(self.now, &self.policy);
         let others = self.participants.wake_at(self.now, &self.policy);
-        let Some(at) = mail.chain(order).chain(others).min() else { return false };
+        let Some(at) = mail.chain(order).chain(others).min() else {
+            return false;
+        };
         self.now = self.now.max(at);
         let notices = self.participants.wake(self.now, &self.policy);
         self.notify(notices);
@@ -240,7 +272,7 @@ impl World {
     /// Whether something that had happened became known, or something happened that had to.
     fn facts(&mut self) -> bool {
         let notices = self.participants.zone.state().resume(&self.policy);
-        let heard = reports(notices, order_id(1)).map(|report| Command::Report(report)).collect::<Vec<_>>();
+        let heard = reports(notices, order_id(1)).map(Command::Report).collect::<Vec<_>>();
         if heard.into_iter().any(|command| self.try_tell(command)) {
             return true;
         }
@@ -252,7 +284,9 @@ impl World {
         let report = match self.participants.kitchens.standing(&key) {
             Some(Standing::Done) if waiting => KitchenReport::Accepted { ready_at: None },
             Some(Standing::Refused) if waiting => KitchenReport::Rejected(Refused::new("sold_out", "no soup")),
-            Some(Standing::Undone) if kept => KitchenReport::Cancelled { reason: "the oven broke".into() },
+            Some(Standing::Undone) if kept => KitchenReport::Cancelled {
+                reason: "the oven broke".into(),
+            },
             _ => {
                 let before = self.mail.len();
                 self.courier_says(CourierReport::Delivered);
@@ -283,9 +317,19 @@ impl World {
 
     /// An operator speaks with those who said no, and has everything that is stuck tried again.
     fn repair(&mut self) -> bool {
-        let stuck: Vec<_> = self.state().ledger.iter().filter(|r| r.is_stuck()).map(|r| (r.step, r.round)).collect();
+        let stuck: Vec<_> = self
+            .state()
+            .ledger
+            .iter()
+            .filter(|r| r.is_stuck())
+            .map(|r| (r.step, r.round))
+            .collect();
         for (step, round) in &stuck {
-            self.participants.payments.relent(&EffectKey { step: *step, round: *round, ..self.ticket() });
+            self.participants.payments.relent(&EffectKey {
+                step: *step,
+                round: *round,
+                ..self.ticket()
+            });
         }
         !stuck.is_empty() && self.try_tell(Command::Retry)
     }
@@ -308,7 +352,12 @@ impl World {
         self.order.restart();
         self.participants.restart();
         let (order, story) = (self.order.state(), self.story());
-        let events: Vec<_> = self.order.read_back().into_iter().flat_map(|(_, events)| events).collect();
+        let events: Vec<_> = self
+            .order
+            .read_back()
+            .into_iter()
+            .flat_map(|(_, events)| events)
+            .collect();
         assert_eq!(invariants::ledger(order), [], "{story}");
         assert_eq!(invariants::reverse_order(order, &events), None, "{story}");
         let (payments, kitchens) = (self.participants.payments.deeds(), self.participants.kitchens.deeds());
@@ -322,13 +371,18 @@ impl World {
             assert_eq!(invariants::agrees(order, step, deeds), [], "{story}");
         }
         let captures = payments.iter().filter(|(key, _)| key.step == Step::Capture);
-        let taken: i64 = captures.map(|(_, deed)| i64::from(deed.done) - i64::from(deed.undone)).sum();
+        let taken: i64 = captures
+            .map(|(_, deed)| i64::from(deed.done) - i64::from(deed.undone))
+            .sum();
         let due = i64::from(order.status == OrderStatus::Delivered);
         assert_eq!(taken * TOTAL_MINOR, due * TOTAL_MINOR, "PY-1: {story}");
         let zone = self.participants.zone.state();
         assert!(zone.jobs.is_empty(), "a job without an order: {:?}", zone.jobs);
         assert!(zone.couriers.values().all(|courier| courier.job.is_none()));
-        let context = crate::entity::Context { now: self.now, policy: &self.policy };
+        let context = crate::entity::Context {
+            now: self.now,
+            policy: &self.policy,
+        };
         assert_eq!(order.wake_at(&context), None);
         assert!(!order.is_live());
         self.check_capacity(&story);
@@ -338,8 +392,15 @@ impl World {
     /// lapses by itself, and is never confirmed.
     fn check_capacity(&mut self, story: &str) {
         let settled = std::iter::once(self.state().id).collect();
-        let claims = self.participants.channels.iter().flat_map(|channel| channel.state().ledger.claims());
-        assert!(claims.into_iter().all(|(_, claim)| claim.state != ClaimState::Reserved), "{story}");
+        let claims = self
+            .participants
+            .channels
+            .iter()
+            .flat_map(|channel| channel.state().ledger.claims());
+        assert!(
+            claims.into_iter().all(|(_, claim)| claim.state != ClaimState::Reserved),
+            "{story}"
+        );
         self.now = self.now + self.policy.hold_ttl_ms;
         self.participants.wake(self.now, &self.policy);
         for channel in &self.participants.channels {
@@ -366,7 +427,10 @@ impl World {
         // What a kitchen that has no ticket, or a courier that has no job, says must not count.
         let accepted = |round| {
             let key = EffectKey { round, ..self.ticket() };
-            matches!(self.participants.kitchens.standing(&key), Some(Standing::Done | Standing::Thinking))
+            matches!(
+                self.participants.kitchens.standing(&key),
+                Some(Standing::Done | Standing::Thinking)
+            )
         };
         match n % 3 {
             0 if kitchen != self.state().round => self.kitchen_says(kitchen, KitchenReport::Ready),
@@ -377,7 +441,13 @@ impl World {
             2 if accepted(round) => {
                 let (step, direction) = (Step::PlaceTicket, Direction::Forward);
                 let answer = Answer::Done(Receipt::Empty);
-                let stale = Command::Answer { step, round, direction, attempt: 1_000, answer };
+                let stale = Command::Answer {
+                    step,
+                    round,
+                    direction,
+                    attempt: 1_000,
+                    answer,
+                };
                 assert_eq!(self.tell(stale), Err(Rejection::Stale));
             }
             _ => {}

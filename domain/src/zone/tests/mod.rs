@@ -1,1 +1,5 @@
-//! Tests.
+//! Tests of a zone: who gets which job, and what becomes of it.
+
+mod assignment;
+mod random;
+mod settings;

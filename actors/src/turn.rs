@@ -1,0 +1,156 @@
+//! A turn of an actor: what the commands that waited came to, before and while it is written.
+
+use crate::ask::{Applied, Ask, Versioned};
+use crate::error::CallError;
+use crate::hosted::Hosted;
+use domain::entity::{Context, Decision, Entity, fold};
+use domain::ids::Seq;
+use domain::ports::KeyClaim;
+use domain::rejection::Rejection;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+type Reply<E> = Option<oneshot::Sender<Result<Applied<E>, CallError>>>;
+
+/// What is answered once the turn is durable: the entity's reply and whether the command changed anything, or why it was
+/// refused. A refusal that rests on what is not durable yet waits like everything else.
+type Outcome<E> = Result<(<E as Entity>::Reply, bool), Rejection>;
+
+/// What a turn has gathered so far.
+pub(crate) struct Gathered<E: Hosted> {
+    /// The state after the commands so far, if they changed it.
+    working: Option<E>,
+    pub(crate) events: Vec<E::Event>,
+    pub(crate) claim: Option<KeyClaim>,
+    effects: Vec<E::Effect>,
+    replies: Vec<(Reply<E>, Outcome<E>)>,
+    told: Vec<Ask<E>>,
+    permits: Vec<OwnedSemaphorePermit>,
+    /// Whether a timer's command was among them.
+    pub(crate) woken: bool,
+}
+
+/// A turn whose append is under way.
+pub(crate) struct InFlight<E: Hosted> {
+    pub(crate) next: E,
+    pub(crate) effects: Vec<E::Effect>,
+    pub(crate) replies: Vec<(Reply<E>, Outcome<E>)>,
+    /// Commands that nobody waits for: they are done again if the append is not made.
+    pub(crate) told: Vec<Ask<E>>,
+    /// Returned when the turn is over.
+    _permits: Vec<OwnedSemaphorePermit>,
+}
+
+impl<E: Hosted> Gathered<E> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            working: None,
+            events: Vec::new(),
+            claim: None,
+            effects: Vec::new(),
+            replies: Vec::new(),
+            told: Vec::new(),
+            permits: Vec::new(),
+            woken: false,
+        }
+    }
+
+    /// Whether this command must wait for the next turn. One that uses up an idempotency key has a row of its own: if the
+    /// key turns out to be used, that concerns nobody else.
+    pub(crate) const fn excludes(&self, ask: &Ask<E>) -> bool {
+        self.claim.is_some() || (ask.claim.is_some() && !self.events.is_empty())
+    }
+
+    /// Decides on a command, on top of those before it. What rests on durable state alone is answered at once.
+    pub(crate) fn decide(&mut self, committed: Option<&Versioned<E>>, ask: Ask<E>, context: &Context<'_>) {
+        let Ask {
+            command,
+            if_match,
+            claim,
+            reply,
+            permit,
+            wake,
+        } = ask;
+        self.woken |= wake;
+        let again = reply.is_none().then(|| command.clone());
+        let seq = committed.map_or(Seq(0), |versioned| versioned.seq);
+        let actual = if self.events.is_empty() { seq } else { seq.next() };
+        let decided = if let Some(expected) = if_match.filter(|expected| *expected != actual) {
+            Err(Rejection::WrongVersion {
+                expected: expected.0,
+                actual: actual.0,
+            })
+        } else {
+            let state = self.working.as_ref().or(committed.map(|versioned| &*versioned.state));
+            decide(state, command, context)
+        };
+        if matches!(decided, Err(Rejection::Stale)) {
+            metrics::counter!("uoop_stale_answers_total").increment(1);
+        }
+        let outcome = match decided {
+            Err(rejection) => Err(rejection),
+            Ok((decision, next)) => {
+                let changed = !decision.events.is_empty();
+                if changed {
+                    self.working = next;
+                    self.claim = claim;
+                    self.told.extend(again.map(|command| Ask {
+                        wake,
+                        ..Ask::tell(command)
+                    }));
+                }
+                self.events.extend(decision.events);
+                self.effects.extend(decision.effects);
+                Ok((decision.reply, changed))
+            }
+        };
+        if self.events.is_empty() {
+            return Ask::answer(reply, answer(outcome, committed));
+        }
+        self.permits.extend(permit);
+        self.replies.push((reply, outcome));
+    }
+
+    /// The turn as it is written; `None`: nothing changed.
+    pub(crate) fn into_flight(self) -> Option<InFlight<E>> {
+        let next = self.working?;
+        Some(InFlight {
+            next,
+            effects: self.effects,
+            replies: self.replies,
+            told: self.told,
+            _permits: self.permits,
+        })
+    }
+}
+
+impl<E: Hosted> InFlight<E> {
+    /// The append was not made: whoever waits is told.
+    pub(crate) fn fail(self, error: &CallError) {
+        for (reply, _) in self.replies {
+            Ask::answer(reply, Err(error.clone()));
+        }
+    }
+}
+
+/// The answer to a command, given the durable state after it.
+pub(crate) fn answer<E: Hosted>(
+    outcome: Outcome<E>,
+    committed: Option<&Versioned<E>>,
+) -> Result<Applied<E>, CallError> {
+    let (reply, changed) = outcome?;
+    let entity = committed.cloned().ok_or(Rejection::NotFound("stream"))?;
+    Ok(Applied { entity, changed, reply })
+}
+
+type Decided<E> = Result<(Decision<E>, Option<E>), Rejection>;
+
+/// A decision with the state that follows from it, if it changes anything.
+fn decide<E: Hosted>(state: Option<&E>, command: E::Command, context: &Context<'_>) -> Decided<E> {
+    let decision = E::decide(state, command, context)?;
+    if decision.events.is_empty() {
+        return Ok((decision, None));
+    }
+    let next = fold(state.cloned(), &decision.events, context.now)
+        .map_err(|illegal| Rejection::NotAllowed(format!("internal contradiction: {illegal}")))?;
+    Ok((decision, next))
+}

@@ -1,0 +1,77 @@
+//! Payments and kitchens, with faults.
+
+use super::process::Process;
+use super::{Options, RunError};
+use crate::evidence::LedgerLine;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long it may take to serve.
+const START_MAX: Duration = Duration::from_secs(30);
+
+/// A running sandbox.
+pub(super) struct Sandbox {
+    process: Process,
+    url: String,
+    ledger: PathBuf,
+}
+
+impl Sandbox {
+    /// Starts a sandbox that reports to `callback_url`, with its ledger and log in a directory.
+    pub(super) async fn start(options: &Options, directory: &Path, callback_url: &str) -> Result<Self, RunError> {
+        let ledger = directory.join("sandbox-ledger.jsonl");
+        let faults = &options.faults;
+        let flags = [
+            ("--bind", "127.0.0.1:0".to_owned()),
+            ("--seed", options.seed.to_string()),
+            ("--callback-url", callback_url.to_owned()),
+            ("--time-scale", options.speed.to_string()),
+            ("--ledger", ledger.display().to_string()),
+            ("--decline-pct", faults.declines.to_string()),
+            ("--refuse-pct", faults.refusals.to_string()),
+            ("--hang-pct", faults.hangs.to_string()),
+            ("--late-success-pct", faults.late_successes.to_string()),
+            ("--error-pct", faults.errors.to_string()),
+            ("--pending-pct", faults.pending.to_string()),
+            ("--drop-pct", faults.drops.to_string()),
+            ("--duplicate-callback-pct", faults.duplicate_callbacks.to_string()),
+        ];
+        let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
+        let arguments: Vec<String> = std::iter::once("sandbox".to_owned()).chain(flags).collect();
+        let mut process = Process::start(
+            "sandbox",
+            &options.binary,
+            &arguments,
+            &[],
+            &directory.join("sandbox.log"),
+        )?;
+        match timeout(START_MAX, process.line()).await {
+            Ok(Some(url)) => Ok(Self {
+                process,
+                url: url.trim().to_owned(),
+                ledger,
+            }),
+            Ok(None) => Err(process.failure("it ended before it served")),
+            Err(_) => Err(process.failure(format!("it does not serve after {} s", START_MAX.as_secs()))),
+        }
+    }
+
+    /// Its address.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Stops it, and reads everything that it carried out.
+    pub(super) async fn stop(mut self) -> Result<Vec<LedgerLine>, RunError> {
+        // Whatever it answered for is on disk: that is what its ledger is for.
+        self.process.kill().await;
+        let text = std::fs::read_to_string(&self.ledger).map_err(|source| RunError::Read {
+            what: self.ledger.display().to_string(),
+            source,
+        })?;
+        // A line that the kill cut off was never answered for.
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        super::json_lines(&self.ledger, &text[..whole])
+    }
+}
