@@ -62,6 +62,8 @@ pub struct Faults {
     pub done_unanswered: u64,
     /// Steps that were given up with their outcome unknown, and compensated.
     pub unknown: u64,
+    /// Orders that were stuck when the faults stopped, and were tried again by the operator.
+    pub stuck: u64,
     /// Orders cancelled.
     pub cancelled: u64,
     /// Submissions repeated under their key.
@@ -69,7 +71,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Counts what the evidence shows; kills are not in it.
+    /// Counts what the evidence shows; kills and repairs are not in it.
     pub fn count(evidence: &Evidence, line: &TimeLine) -> Self {
         let mut faults = Self::default();
         for line in &evidence.ledger {

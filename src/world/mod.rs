@@ -12,7 +12,7 @@ use domain::ids::{OrderId, Seq};
 use domain::order::Order;
 use domain::ports::{Clock, OrderObserver};
 use domain::saga::Command;
-use plan::{Due, next};
+use plan::{Due, METRES_PER_MIN, next};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -54,7 +54,7 @@ impl World {
 
 impl OrderObserver for World {
     fn observe(&self, id: OrderId, _seq: Seq, order: &Arc<Order>) {
-        let Some(due) = next(order, self.roles, self.clock.now()) else {
+        let Some(due) = next(order, self.roles, self.clock.now(), METRES_PER_MIN) else {
             if order.is_settled() {
                 self.scheduled.remove(&id);
             }
@@ -65,23 +65,35 @@ impl OrderObserver for World {
         if before.is_some_and(|before| before.same_as(&due)) {
             return;
         }
-        let wait_ms = due.at.ms_since(self.clock.now()).div_ceil(self.clock.scale().max(1));
-        let (platform, scheduled) = (self.platform.subscribe(), Arc::clone(&self.scheduled));
+        let (platform, scheduled, clock) = (self.platform.subscribe(), Arc::clone(&self.scheduled), Arc::clone(&self.clock));
+        let (order, roles) = (Arc::clone(order), self.roles);
         tokio::spawn(async move {
+            let Some(platform) = joined(platform).await else { return };
+            let Some(due) = next(&order, roles, clock.now(), speed(&platform, &order)) else { return };
+            let wait_ms = due.at.ms_since(clock.now()).div_ceil(clock.scale().max(1));
             tokio::time::sleep(Duration::from_millis(wait_ms)).await;
             if scheduled.get(&id).is_some_and(|current| current.same_as(&due)) {
-                report(platform, id, due).await;
+                report(&platform, id, &due).await;
             }
         });
     }
 }
 
-async fn report(mut platform: watch::Receiver<Option<Platform>>, id: OrderId, due: Due) {
-    let platform = match platform.wait_for(Option::is_some).await {
-        Ok(platform) => platform.clone(),
-        Err(_) => None,
-    };
-    let Some(platform) = platform else { return };
+/// The platform, once there is one.
+async fn joined(mut platform: watch::Receiver<Option<Platform>>) -> Option<Platform> {
+    platform.wait_for(Option::is_some).await.ok().and_then(|platform| platform.clone())
+}
+
+/// How fast the order's courier is, in metres a minute.
+fn speed(platform: &Platform, order: &Order) -> u32 {
+    let found = order.candidate().zip(order.courier.as_ref()).and_then(|(candidate, courier)| {
+        let zone = platform.directory().zone(&candidate.zone)?;
+        zone.state.couriers.get(courier).map(|courier| courier.config.metres_per_min)
+    });
+    found.unwrap_or(METRES_PER_MIN)
+}
+
+async fn report(platform: &Platform, id: OrderId, due: &Due) {
     for _ in 0..ATTEMPTS_MAX {
         let command = Command::Report(due.report.clone());
         match platform.command(id, command, CommandOptions::default()).await {

@@ -10,8 +10,8 @@ use domain::zone::travel_ms;
 const BEGIN_MS: Millis = Millis::from_secs(30);
 /// How long parking takes, and leaving.
 const STOP_MS: Millis = Millis::from_mins(2);
-/// How fast couriers are, in metres a minute.
-const METRES_PER_MIN: u32 = 320;
+/// How fast a courier of whom nothing is known is, in metres a minute.
+pub(super) const METRES_PER_MIN: u32 = 320;
 
 /// A report that is due.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,13 +30,14 @@ impl Due {
     }
 }
 
-/// What happens next to the order by itself; `None` when it waits for somebody else.
-pub(super) fn next(order: &Order, roles: Roles, now: Timestamp) -> Option<Due> {
+/// What happens next to the order by itself, its courier covering so many metres a minute; `None` when it waits for
+/// somebody else.
+pub(super) fn next(order: &Order, roles: Roles, now: Timestamp, metres_per_min: u32) -> Option<Due> {
     if order.unwinding.is_some() || order.status.is_terminal() {
         return None;
     }
     let kitchen = if roles.kitchens { kitchen(order, now) } else { None };
-    let (at, report) = kitchen.or_else(|| if roles.couriers { courier(order, now) } else { None })?;
+    let (at, report) = kitchen.or_else(|| if roles.couriers { courier(order, now, metres_per_min) } else { None })?;
     Some(Due { at, report, round: order.round })
 }
 
@@ -54,7 +55,7 @@ fn kitchen(order: &Order, now: Timestamp) -> Option<(Timestamp, Report)> {
     Some((at, Report::Kitchen(channel, report)))
 }
 
-fn courier(order: &Order, now: Timestamp) -> Option<(Timestamp, Report)> {
+fn courier(order: &Order, now: Timestamp, metres_per_min: u32) -> Option<(Timestamp, Report)> {
     let courier = order.courier.clone()?;
     let candidate = order.candidate()?;
     let (at, report) = match (order.status, order.carriage) {
@@ -63,7 +64,7 @@ fn courier(order: &Order, now: Timestamp) -> Option<(Timestamp, Report)> {
         }
         (OrderStatus::PickedUp, _) => (order.milestones.picked_up_at? + STOP_MS, CourierReport::InTransit),
         (OrderStatus::InTransit, _) => {
-            let way_ms = travel_ms(candidate.pickup, order.details.delivery_location.place(), METRES_PER_MIN);
+            let way_ms = travel_ms(candidate.pickup, order.details.delivery_location.place(), metres_per_min);
             (order.milestones.picked_up_at? + STOP_MS + way_ms + STOP_MS, CourierReport::Delivered)
         }
         _ => return None,

@@ -103,7 +103,7 @@ impl Reader {
     pub(super) async fn order(&self, id: OrderId) -> Result<Option<OrderSeen>, RunError> {
         let mut reads = 0;
         loop {
-            let Some(view) = self.read::<OrderView>(&format!("/v1/orders/{id}")).await? else {
+            let Some(view) = self.view(id).await? else {
                 return Ok(None);
             };
             let events = self.read::<History>(&format!("/v1/orders/{id}/events")).await?;
@@ -116,10 +116,15 @@ impl Reader {
         }
     }
 
-    /// Whether nothing more is to happen to an order; also when there is no such order.
-    pub(super) async fn is_settled(&self, id: OrderId) -> Result<bool, RunError> {
-        let view = self.read::<OrderView>(&format!("/v1/orders/{id}")).await?;
-        Ok(view.is_none_or(|view| view.settled))
+    /// An order's view; `None` when the server does not know it.
+    pub(super) async fn view(&self, id: OrderId) -> Result<Option<OrderView>, RunError> {
+        self.read(&format!("/v1/orders/{id}")).await
+    }
+
+    /// Has everything stuck of an order tried again, as an operator would. That it is not taken is seen by the next view.
+    pub(super) async fn retry(&self, id: OrderId) {
+        let path = format!("{}/v1/orders/{id}/retry", self.url);
+        let _ = self.http.post(path).send().await;
     }
 
     /// The capacity ledgers of all channels.

@@ -30,8 +30,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-/// How long orders have to settle after the replay, which has waited itself.
-const SETTLE_MAX: Duration = Duration::from_mins(1);
+/// How long orders have to settle once the faults have stopped (SG-3): longer than the longest pause between two attempts,
+/// than an open circuit, and than a call takes.
+const SETTLE_MAX: Duration = Duration::from_secs(90);
 /// How long claims of settled orders have to go.
 const RELEASE_MAX: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(250);
@@ -167,15 +168,17 @@ pub async fn run(options: &Options) -> Result<RunReport, RunError> {
     let length = Duration::from_secs(
         u64::from(minutes.last().unwrap_or(&0) - minutes.first().unwrap_or(&0)) * 60 / options.speed.max(1),
     );
-    let port = server::free_port()?;
-    let sandbox = Sandbox::start(options, files.path(), &format!("http://127.0.0.1:{port}")).await?;
+    let (port, sandbox_port) = (server::free_port()?, server::free_port()?);
+    let callback_url = format!("http://127.0.0.1:{port}");
+    let mut sandbox = Sandbox::start(options, files.path(), sandbox_port, &callback_url).await?;
     let mut server = Server::new(options, files.path(), port, sandbox.url());
     server.start().await?;
     let reader = Reader::new(server.url())?;
     let mut replay = Replay::start(options, &day, files.path(), server.url(), length)?;
     let kills = kills::kill(options, &minutes, &mut server, &reader, &mut replay).await?;
     let Played { submitted, summary } = replay.ended().await?;
-    settle(&reader, submitted.iter().filter_map(|line| line.id)).await?;
+    sandbox.calm().await?;
+    let repaired = settle(&reader, submitted.iter().filter_map(|line| line.id)).await?;
     let line = TimeLine {
         wall_ms: wall_ms(),
         business_ms: reader.clock().await?.now,
@@ -194,7 +197,8 @@ pub async fn run(options: &Options) -> Result<RunReport, RunError> {
         evidence.orders.insert(id, reader.order(id).await?);
     }
     server.kill().await?;
-    let faults = Faults::count(&evidence, &line);
+    let mut faults = Faults::count(&evidence, &line);
+    faults.stuck = repaired;
     let log = std::fs::read_to_string(server.log()).unwrap_or_default();
     let mut report = RunReport::new(options, &crate::check(&evidence), &kills, faults, summary);
     report.fenced_writes += fenced;
@@ -218,20 +222,27 @@ fn the_day(options: &Options, files: &Path) -> Result<(PathBuf, Vec<u32>), RunEr
     Ok((day, minutes))
 }
 
-/// Waits until every order is settled, or the time for it is over: the checker says which is not.
-async fn settle(reader: &Reader, orders: impl Iterator<Item = OrderId>) -> Result<(), RunError> {
+/// Waits until every order is settled, or the time for it is over: the checker says which is not. What is stuck is tried
+/// again, once, as an operator would; how many orders were.
+async fn settle(reader: &Reader, orders: impl Iterator<Item = OrderId>) -> Result<u64, RunError> {
     let mut open: BTreeSet<OrderId> = orders.collect();
+    let mut repaired = BTreeSet::new();
     let began = Instant::now();
     loop {
         let mut still = BTreeSet::new();
         for id in open {
-            if !reader.is_settled(id).await? {
-                still.insert(id);
+            let view = reader.view(id).await?;
+            let Some(view) = view.filter(|view| !view.settled) else {
+                continue;
+            };
+            if view.stuck && repaired.insert(id) {
+                reader.retry(id).await;
             }
+            still.insert(id);
         }
         open = still;
         if open.is_empty() || began.elapsed() >= SETTLE_MAX {
-            return Ok(());
+            return Ok(u64::try_from(repaired.len()).unwrap_or(u64::MAX));
         }
         sleep(PAUSE).await;
     }

@@ -6,6 +6,7 @@ use crate::faults::Faults;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 use serde_json::{Value, to_value};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub struct RunReport {
     pub recovery_ms: RecoveryMs,
     /// How many orders were in flight at the fullest recovery.
     pub recovered_orders_max: u64,
+    /// How many orders were in flight in each status at each kill.
+    pub in_flight: Vec<BTreeMap<String, usize>>,
     /// Everything that does not hold.
     pub violations: Vec<String>,
     /// What the replay says of the day.
@@ -104,6 +107,7 @@ impl RunReport {
             faults,
             recovery_ms: RecoveryMs::of(kills.iter().map(|kill| kill.recovery.elapsed)),
             recovered_orders_max: kills.iter().map(|kill| kill.recovery.orders).max().unwrap_or(0),
+            in_flight: kills.iter().map(|kill| kill.in_flight.clone()).collect(),
             violations,
             replay,
             log_errors: 0,

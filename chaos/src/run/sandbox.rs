@@ -13,21 +13,32 @@ const START_MAX: Duration = Duration::from_secs(30);
 /// A running sandbox.
 pub(super) struct Sandbox {
     process: Process,
+    /// How it was started, without its faults.
+    flags: Vec<(&'static str, String)>,
+    binary: PathBuf,
+    log: PathBuf,
     url: String,
     ledger: PathBuf,
 }
 
 impl Sandbox {
-    /// Starts a sandbox that reports to `callback_url`, with its ledger and log in a directory.
-    pub(super) async fn start(options: &Options, directory: &Path, callback_url: &str) -> Result<Self, RunError> {
+    /// Starts a sandbox at a port that reports to `callback_url`, with its ledger and log in a directory.
+    pub(super) async fn start(
+        options: &Options,
+        directory: &Path,
+        port: u16,
+        callback_url: &str,
+    ) -> Result<Self, RunError> {
         let ledger = directory.join("sandbox-ledger.jsonl");
-        let faults = &options.faults;
-        let flags = [
-            ("--bind", "127.0.0.1:0".to_owned()),
+        let flags = vec![
+            ("--bind", format!("127.0.0.1:{port}")),
             ("--seed", options.seed.to_string()),
             ("--callback-url", callback_url.to_owned()),
             ("--time-scale", options.speed.to_string()),
             ("--ledger", ledger.display().to_string()),
+        ];
+        let faults = &options.faults;
+        let faults = [
             ("--decline-pct", faults.declines.to_string()),
             ("--refuse-pct", faults.refusals.to_string()),
             ("--hang-pct", faults.hangs.to_string()),
@@ -37,24 +48,23 @@ impl Sandbox {
             ("--drop-pct", faults.drops.to_string()),
             ("--duplicate-callback-pct", faults.duplicate_callbacks.to_string()),
         ];
-        let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
-        let arguments: Vec<String> = std::iter::once("sandbox".to_owned()).chain(flags).collect();
-        let mut process = Process::start(
-            "sandbox",
-            &options.binary,
-            &arguments,
-            &[],
-            &directory.join("sandbox.log"),
-        )?;
-        match timeout(START_MAX, process.line()).await {
-            Ok(Some(url)) => Ok(Self {
-                process,
-                url: url.trim().to_owned(),
-                ledger,
-            }),
-            Ok(None) => Err(process.failure("it ended before it served")),
-            Err(_) => Err(process.failure(format!("it does not serve after {} s", START_MAX.as_secs()))),
-        }
+        let (log, binary) = (directory.join("sandbox.log"), options.binary.clone());
+        let (process, url) = serve(&binary, &log, flags.iter().chain(&faults)).await?;
+        Ok(Self {
+            process,
+            flags,
+            binary,
+            log,
+            url,
+            ledger,
+        })
+    }
+
+    /// Kills it and starts it again at the same address with its ledger, and without faults: what is still open may end.
+    pub(super) async fn calm(&mut self) -> Result<(), RunError> {
+        self.process.kill().await;
+        (self.process, self.url) = serve(&self.binary, &self.log, self.flags.iter()).await?;
+        Ok(())
     }
 
     /// Its address.
@@ -73,5 +83,21 @@ impl Sandbox {
         // A line that the kill cut off was never answered for.
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         super::json_lines(&self.ledger, &text[..whole])
+    }
+}
+
+/// Starts a sandbox and waits until it serves. Returns it with its address.
+async fn serve(
+    binary: &Path,
+    log: &Path,
+    flags: impl Iterator<Item = &(&'static str, String)>,
+) -> Result<(Process, String), RunError> {
+    let flags = flags.flat_map(|(flag, value)| [(*flag).to_owned(), value.clone()]);
+    let arguments: Vec<String> = std::iter::once("sandbox".to_owned()).chain(flags).collect();
+    let mut process = Process::start("sandbox", binary, &arguments, &[], log)?;
+    match timeout(START_MAX, process.line()).await {
+        Ok(Some(url)) => Ok((process, url.trim().to_owned())),
+        Ok(None) => Err(process.failure("it ended before it served")),
+        Err(_) => Err(process.failure(format!("it does not serve after {} s", START_MAX.as_secs()))),
     }
 }

@@ -1,5 +1,6 @@
 //! What a zone can be told and what can happen to it.
 
+use super::assignment::{Assignment, assign};
 use super::courier::{Courier, CourierConfig};
 use super::{JobEntry, JobState, Zone};
 use crate::entity::{Context, Decision, Entity, IllegalEvent};
@@ -440,28 +441,10 @@ impl Turn<'_> {
             .try_for_each(|key| self.emit(Event::JobForgotten { key }))
     }
 
-    /// Gives waiting jobs to free couriers: the job whose food is ready first goes first, to the nearest courier.
+    /// Gives waiting jobs to free couriers.
     fn assign_free(&mut self) -> Result<(), Rejection> {
-        let now = self.context.now;
-        let queued = self
-            .zone
-            .jobs
-            .iter()
-            .filter(|(_, entry)| entry.state == JobState::Queued);
-        let mut queued: Vec<(Timestamp, EffectKey, Location)> = queued
-            .map(|(key, entry)| (entry.job.ready_at, *key, entry.job.pickup))
-            .collect();
-        queued.sort_by_key(|(ready_at, key, _)| (*ready_at, *key));
-        for (_, key, pickup) in queued {
-            let free = self.zone.couriers.values().filter(|courier| courier.is_free(now));
-            let nearest = free.min_by(|a, b| a.location.metres_to(pickup).total_cmp(&b.location.metres_to(pickup)));
-            let Some(courier) = nearest else { return Ok(()) };
-            let (courier, pickup_at) = (courier.id.clone(), now + courier.travel_ms(pickup));
-            self.emit(Event::JobAssigned {
-                key,
-                courier,
-                pickup_at,
-            })?;
+        for Assignment { key, courier, pickup_at } in assign(&self.zone, self.context.now) {
+            self.emit(Event::JobAssigned { key, courier, pickup_at })?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
-//! A zone: its couriers and the jobs they carry out. Assignment is nearest free courier, first come; a job waits until
-//! there is one.
+//! A zone: its couriers and the jobs they carry out. A job waits until there is a free courier for it.
 
+mod assignment;
 mod command;
 mod courier;
 

@@ -163,6 +163,18 @@ fn the_nearest_free_courier_gets_the_job_and_is_the_answer() {
 }
 
 #[test]
+fn a_courier_takes_what_is_near_unless_the_food_far_away_has_waited_for_long() {
+    for (waited_min, taken) in [(5, 2), (120, 1)] {
+        let mut zone = Centre::with(&[]);
+        zone.told(assign(1, job(north(10), 0)));
+        zone.1 = zone.1 + Millis::from_mins(waited_min);
+        zone.told(assign(2, job(north(1), waited_min)));
+        zone.told(put(0, at(north(0))));
+        assert_eq!(zone.job_of(0), Some(taken), "after {waited_min} minutes");
+    }
+}
+
+#[test]
 fn waiting_jobs_go_out_in_the_order_in_which_the_food_is_ready() {
     let mut zone = Centre::with(&[]);
     for (n, ready) in [(1, 30), (2, 10), (3, 20)] {

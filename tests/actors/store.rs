@@ -1,0 +1,171 @@
+//! A store and a journal that can be made to fail.
+
+use async_trait::async_trait;
+use domain::ids::{Position, Seq, StreamId};
+use domain::ports::{
+    Append, AppendError, ClaimRecord, CommitError, Journal, Recorded, Row, RowOutcome, Store, StoreError,
+};
+use domain::shard::{OwnedShard, ShardId, ShardMap};
+use persistence::MemoryStore;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// A memory store with faults.
+pub(crate) struct FaultyStore {
+    inner: MemoryStore,
+    pub(crate) away: AtomicBool,
+    pub(crate) loads: AtomicU64,
+    pub(crate) commits: AtomicU64,
+    corrupt: Mutex<HashSet<StreamId>>,
+}
+
+impl FaultyStore {
+    pub(crate) fn new(shards: u16) -> Self {
+        Self {
+            inner: MemoryStore::new(ShardMap::new(shards).expect("a power of two")),
+            away: AtomicBool::new(false),
+            loads: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
+            corrupt: Mutex::default(),
+        }
+    }
+
+    /// A stream cannot be read any more, or can again.
+    pub(crate) fn set_corrupt(&self, stream: StreamId, corrupt: bool) {
+        let mut streams = self.corrupt.lock().unwrap_or_else(PoisonError::into_inner);
+        if corrupt {
+            streams.insert(stream);
+        } else {
+            streams.remove(&stream);
+        }
+    }
+
+    fn spoil(&self, mut recorded: Recorded) -> Recorded {
+        if self.corrupt.lock().unwrap_or_else(PoisonError::into_inner).contains(&recorded.stream) {
+            recorded.rows.iter_mut().for_each(|row| row.events = "[{\"type\":\"Nonsense\"}]".into());
+        }
+        recorded
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        let away = self.away.load(Ordering::SeqCst);
+        if away { Err(StoreError::Unavailable("switched off".into())) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl Store for FaultyStore {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn shard_map(&self) -> ShardMap {
+        self.inner.shard_map()
+    }
+
+    async fn acquire(&self, node: &str, shards: &[ShardId]) -> Result<Vec<OwnedShard>, StoreError> {
+        self.check()?;
+        self.inner.acquire(node, shards).await
+    }
+
+    async fn commit(&self, batch: &[Append]) -> Result<Vec<RowOutcome>, CommitError> {
+        self.check().map_err(|error| CommitError::Unavailable(error.to_string()))?;
+        self.commits.fetch_add(1, Ordering::SeqCst);
+        self.inner.commit(batch).await
+    }
+
+    async fn load(&self, stream: StreamId) -> Result<Option<Recorded>, StoreError> {
+        self.check()?;
+        self.loads.fetch_add(1, Ordering::SeqCst);
+        Ok(self.inner.load(stream).await?.map(|recorded| self.spoil(recorded)))
+    }
+
+    async fn rows(&self, stream: StreamId, after: Seq, limit: usize) -> Result<Vec<Row>, StoreError> {
+        self.check()?;
+        self.inner.rows(stream, after, limit).await
+    }
+
+    async fn recover(&self, shards: &[ShardId]) -> Result<Vec<Recorded>, StoreError> {
+        self.check()?;
+        let recorded = self.inner.recover(shards).await?;
+        Ok(recorded.into_iter().map(|recorded| self.spoil(recorded)).collect())
+    }
+
+    async fn claim(&self, shard: ShardId, key: &str) -> Result<Option<ClaimRecord>, StoreError> {
+        self.check()?;
+        self.inner.claim(shard, key).await
+    }
+
+    async fn positions(&self, shard: ShardId, after: Position, limit: usize) -> Result<Vec<Row>, StoreError> {
+        self.check()?;
+        self.inner.positions(shard, after, limit).await
+    }
+
+    async fn setting(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.inner.setting(name).await
+    }
+
+    async fn keep_setting(&self, name: &str, value: &str) -> Result<String, StoreError> {
+        self.inner.keep_setting(name, value).await
+    }
+}
+
+/// A journal that answers before the real one does.
+pub(crate) struct FaultyJournal {
+    pub(crate) inner: Arc<dyn Journal>,
+    pub(crate) appends: AtomicU64,
+    delay_ms: AtomicU64,
+    /// How all appends are answered.
+    all: Mutex<Option<AppendError>>,
+    /// How the next append of a stream is answered.
+    next: Mutex<HashMap<StreamId, AppendError>>,
+}
+
+impl FaultyJournal {
+    pub(crate) fn over(inner: Arc<dyn Journal>) -> Self {
+        Self {
+            inner,
+            appends: AtomicU64::new(0),
+            delay_ms: AtomicU64::new(0),
+            all: Mutex::default(),
+            next: Mutex::default(),
+        }
+    }
+
+    /// Appends take this long more.
+    pub(crate) fn set_delay(&self, delay: Duration) {
+        self.delay_ms.store(u64::try_from(delay.as_millis()).expect("a short time"), Ordering::SeqCst);
+    }
+
+    /// All appends are answered so, at once, or come through again.
+    pub(crate) fn answer_all(&self, error: Option<AppendError>) {
+        *self.all.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+
+    /// The next append of a stream is answered so, once.
+    pub(crate) fn answer_next(&self, stream: StreamId, error: AppendError) {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner).insert(stream, error);
+    }
+}
+
+#[async_trait]
+impl Journal for FaultyJournal {
+    async fn append(&self, append: Append) -> Result<(), AppendError> {
+        self.appends.fetch_add(1, Ordering::SeqCst);
+        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).remove(&append.stream);
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(error) = all {
+            return Err(error);
+        }
+        let delay_ms = self.delay_ms.load(Ordering::SeqCst);
+        if delay_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+        }
+        match next {
+            Some(error) => Err(error),
+            None => self.inner.append(append).await,
+        }
+    }
+}
