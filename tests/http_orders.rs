@@ -318,6 +318,11 @@ async fn figures_and_actors_tell_what_goes_on() {
         (Some(3), Some(2))
     );
     let next = actors["next"].as_str().expect("another page");
+    let linked = server.request("GET", "/v1/actors?kind=channel&limit=2").send().await;
+    assert_eq!(
+        header(&linked.expect("an answer"), "link"),
+        format!("</v1/actors?kind=channel&limit=2&after={next}>; rel=\"next\"")
+    );
     let rest = server
         .read(&format!("/v1/actors?kind=channel&limit=2&after={next}"))
         .await;
@@ -328,4 +333,57 @@ async fn figures_and_actors_tell_what_goes_on() {
     let path = rest["actors"][0]["path"].as_str().expect("a path").to_owned();
     let actor = server.read(&format!("/v1/actors/{path}")).await;
     assert!(actor["state"]["config"].is_object(), "{actor}");
+}
+
+/// The ids on a page, and where its `Link` leads.
+async fn page(server: &Server, list: &str, path: &str) -> (Vec<String>, Option<String>) {
+    let response = server.request("GET", path).send().await.expect("an answer");
+    assert_eq!(response.status(), 200, "{path}");
+    let link = response.headers().get("link").map(|link| {
+        let link = link.to_str().expect("text").strip_prefix('<');
+        let path = link.and_then(|link| link.strip_suffix(">; rel=\"next\""));
+        path.expect("a link to the next page").to_owned()
+    });
+    let page = body(response).await;
+    assert_eq!(page["next"].is_null(), link.is_none(), "{path}: both or none");
+    let items = page[list].as_array().expect("a list").iter();
+    let ids = items.map(|item| item["id"].as_str().expect("an id").to_owned());
+    (ids.collect(), link)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_come_in_pages_that_stay_right_while_things_are_added() {
+    let server = Server::start(&[]);
+    let place = json!({"lat": 41.9, "lng": -87.6});
+    let channel = json!({
+        "name": "New kitchen", "kind": "kitchen", "serves": ["new"], "location": place,
+        "currency": "USD", "prep_ms": 600_000, "capacity_per_slot": 5,
+    });
+    let courier = json!({"location": place});
+    for (list, thing) in [("channels", channel), ("couriers", courier)] {
+        let put = async |id: &str| {
+            let request = server.request("PUT", &format!("/v1/{list}/{id}")).json(&thing);
+            assert_eq!(request.send().await.expect("an answer").status(), 201, "{id}");
+        };
+        let (before, more) = page(&server, list, &format!("/v1/{list}")).await;
+        assert!(before.len() >= 3 && before.is_sorted() && more.is_none(), "{before:?}");
+        let (mut seen, mut next) = page(&server, list, &format!("/v1/{list}?limit=2")).await;
+        assert_eq!(seen, before[..2]);
+        // One that sorts before what was seen, one that sorts behind everything.
+        put("a:first").await;
+        put("zz:last").await;
+        while let Some(path) = next {
+            let (ids, more) = page(&server, list, &path).await;
+            assert!((1..=2).contains(&ids.len()), "{ids:?}");
+            seen.extend(ids);
+            next = more;
+        }
+        assert_eq!(
+            seen,
+            [&before[..], &["zz:last".to_owned()]].concat(),
+            "each once, and nothing twice"
+        );
+        let (all, _) = page(&server, list, &format!("/v1/{list}?limit=1000")).await;
+        assert_eq!(all.len(), before.len() + 2);
+    }
 }

@@ -152,9 +152,10 @@ impl Platform {
     /// longer pass the checks that it passed the first time.
     ///
     /// # Errors
-    /// The key came with another request, or the store is away.
+    /// The key came with another request, its request is under way, or the store is away.
     pub async fn placed(&self, key: &IdempotencyKey) -> Result<Option<Placed>, CallError> {
         let (slot, claim) = scoped(key);
+        let _guard = self.guard(&claim.key)?;
         let store = &self.node.ports.store;
         let used = store.claim(self.node.map.shard_of_slot(slot), &claim.key).await.map_err(away)?;
         let Some(used) = used else { return Ok(None) };
@@ -348,7 +349,6 @@ impl Platform {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 /// Where the order of a key lives, and the key as it is kept: retries of one request meet in one place.
 fn scoped(key: &IdempotencyKey) -> (HashSlot, KeyClaim) {
     let slot = HashSlot::of(&[TENANT.as_bytes(), key.key.as_bytes()]);
@@ -356,6 +356,7 @@ fn scoped(key: &IdempotencyKey) -> (HashSlot, KeyClaim) {
     (slot, claim)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn away(error: StoreError) -> CallError {
     CallError::Unavailable(error.to_string())
 }

@@ -36,10 +36,16 @@ pub struct Choice {
 /// linear in the number of channels.
 pub fn choose(details: &Details, channels: &[Arc<Channel>], context: &Context<'_>) -> Choice {
     let mut choice = Choice::default();
-    for channel in channels.iter().filter(|channel| channel.config.serves.contains(&details.restaurant_id)) {
+    for channel in channels
+        .iter()
+        .filter(|channel| channel.config.serves.contains(&details.restaurant_id))
+    {
         match quote(details, channel, context) {
             Ok(candidate) => choice.candidates.push(candidate),
-            Err(why) => choice.infeasible.push(Infeasible { channel: channel.id.clone(), why }),
+            Err(why) => choice.infeasible.push(Infeasible {
+                channel: channel.id.clone(),
+                why,
+            }),
         }
     }
     let minute = |at: Timestamp| at.0.div_euclid(60_000);
@@ -64,9 +70,16 @@ fn quote(details: &Details, channel: &Channel, context: &Context<'_>) -> Result<
         return Err(format!("trades in {}", config.currency));
     }
     if metres > f64::from(config.radius_m) {
-        return Err(format!("delivers within {} m, and the customer is {metres:.0} m away", config.radius_m));
+        return Err(format!(
+            "delivers within {} m, and the customer is {metres:.0} m away",
+            config.radius_m
+        ));
     }
-    if let Some((item, obstacle)) = details.items.iter().find_map(|item| Some((item, obstacle(channel, item)?))) {
+    if let Some((item, obstacle)) = details
+        .items
+        .iter()
+        .find_map(|item| Some((item, obstacle(channel, item)?)))
+    {
         return Err(match obstacle {
             Obstacle::Unknown => format!("does not sell '{}'", item.sku),
             Obstacle::Price(price) => format!("sells '{}' at {price}", item.sku),
@@ -99,5 +112,7 @@ fn free_slot(channel: &Channel, earliest: Timestamp, context: &Context<'_>) -> O
     let length = context.policy.slot_ms;
     let first = slot_of(earliest, length);
     let slots = (0..=SLOTS_AHEAD_MAX).map(|n| first + length.times(n));
-    slots.map(|slot| (slot, earliest.max(slot))).find(|(slot, _)| channel.free_units(*slot) >= UNITS)
+    slots
+        .map(|slot| (slot, earliest.max(slot)))
+        .find(|(slot, _)| channel.free_units(*slot) >= UNITS)
 }

@@ -5,5 +5,8 @@
 mod choice;
 mod menu;
 
+#[cfg(test)]
+mod tests;
+
 pub use choice::{Choice, choose};
 pub use menu::check_menu;

@@ -34,8 +34,10 @@ pub(crate) fn obstacle(channel: &Channel, item: &Item) -> Option<Obstacle> {
 /// What no channel that serves the restaurant can sell: an unknown restaurant, another currency, and, item by item, what
 /// is unknown, priced differently or sold out everywhere. Empty: the order may be placed.
 pub fn check_menu(details: &Details, channels: &[Arc<Channel>]) -> Vec<FieldError> {
-    let serving: Vec<&Arc<Channel>> =
-        channels.iter().filter(|channel| channel.config.serves.contains(&details.restaurant_id)).collect();
+    let serving: Vec<&Arc<Channel>> = channels
+        .iter()
+        .filter(|channel| channel.config.serves.contains(&details.restaurant_id))
+        .collect();
     if serving.is_empty() {
         let detail = format!("no channel serves restaurant '{}'", details.restaurant_id);
         return vec![FieldError::new("/restaurant_id", detail)];
@@ -43,15 +45,24 @@ pub fn check_menu(details: &Details, channels: &[Arc<Channel>]) -> Vec<FieldErro
     let currency = details.total.currency;
     if serving.iter().all(|channel| channel.config.currency != currency) {
         let theirs = serving[0].config.currency;
-        let detail = format!("restaurant '{}' sells in {theirs}, not in {currency}", details.restaurant_id);
+        let detail = format!(
+            "restaurant '{}' sells in {theirs}, not in {currency}",
+            details.restaurant_id
+        );
         return vec![FieldError::new("/currency", detail)];
     }
+    // A channel that trades in something else cannot make the order, whatever it sells.
+    let serving: Vec<_> = serving
+        .into_iter()
+        .filter(|channel| channel.config.currency == currency)
+        .collect();
     let wrong = |(n, item): (usize, &Item)| {
         let obstacles: Option<Vec<Obstacle>> = serving.iter().map(|channel| obstacle(channel, item)).collect();
         Some(match obstacles?.into_iter().max()? {
-            Obstacle::Unknown => {
-                FieldError::new(format!("/items/{n}/sku"), format!("'{}' is on no menu of the restaurant", item.sku))
-            }
+            Obstacle::Unknown => FieldError::new(
+                format!("/items/{n}/sku"),
+                format!("'{}' is on no menu of the restaurant", item.sku),
+            ),
             Obstacle::Price(price) => FieldError::new(
                 format!("/items/{n}/unit_price_minor"),
                 format!("'{}' costs {price}, not {}", item.sku, item.unit_price_minor),

@@ -160,11 +160,14 @@ impl ChannelView {
     }
 }
 
-/// Channels, by id.
+/// A page of the channels, by id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ChannelList {
     /// The channels.
     pub channels: Vec<ChannelView>,
+    /// What to ask for with `cursor=` for the next page, if there is one; the same stands in `Link`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// A channel's capacity ledger.

@@ -72,9 +72,12 @@ impl From<&Courier> for CourierView {
     }
 }
 
-/// Couriers, by id.
+/// A page of the couriers, by id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CourierList {
     /// The couriers.
     pub couriers: Vec<CourierView>,
+    /// What to ask for with `cursor=` for the next page, if there is one; the same stands in `Link`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }

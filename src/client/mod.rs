@@ -16,7 +16,7 @@ pub use error::{ClientError, Problem};
 pub use retry::RetryPolicy;
 
 use crate::api::{
-    CancelBody, CapacityView, ChannelBody, ChannelList, ClockView, CourierBody, EventsView, MenuBody, OrderBody,
+    CancelBody, CapacityView, ChannelBody, ChannelList, ChannelView, ClockView, CourierBody, EventsView, MenuBody, OrderBody,
     OrderView,
 };
 use reqwest::{Method, Url};
@@ -25,6 +25,9 @@ use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use transport::Call;
+
+/// How many things a page of a list is to hold, the most that servers give.
+const PAGE_LIMIT: &str = "1000";
 
 /// A client of one server. Clones share connections and figures.
 #[derive(Clone, Debug)]
@@ -166,12 +169,29 @@ impl Client {
         self.put(&["v1", "couriers", id], courier).await
     }
 
-    /// All channels.
+    /// All channels, by id: reads page after page.
     ///
     /// # Errors
     /// When the server cannot be reached or its answer is not understood.
-    pub async fn channels(&self) -> Result<ChannelList, ClientError> {
-        self.read(&["v1", "channels"]).await
+    pub async fn channels(&self) -> Result<Vec<ChannelView>, ClientError> {
+        let mut channels = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let mut query = vec![("limit", PAGE_LIMIT)];
+            query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+            let call = Call {
+                query: &query,
+                ..Call::get(&["v1", "channels"])
+            };
+            let page: ChannelList = self.send(&call).await?.decode()?;
+            // A page without anything on it leads nowhere, whatever it says.
+            let next = page.next.filter(|_| !page.channels.is_empty());
+            channels.extend(page.channels);
+            match next {
+                Some(next) => cursor = Some(next),
+                None => return Ok(channels),
+            }
+        }
     }
 
     /// A channel's capacity ledger.

@@ -3,12 +3,12 @@
 
 use super::{Client, ClientError, RetryPolicy};
 use crate::api::{CancelBody, DeliveryPlace, ItemBody, OrderBody, OrderView};
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -228,6 +228,28 @@ async fn a_server_that_is_not_there_is_named() {
 async fn ids_stay_within_their_part_of_the_path() {
     let client = serve(Router::new().route("/v1/orders/{id}", get(async || Json(view(1, "PENDING", false))))).await;
     assert!(client.order("../orders?x=1#y").await.is_ok());
+}
+
+#[tokio::test]
+async fn a_list_is_read_page_by_page() {
+    async fn page(RawQuery(query): RawQuery) -> Json<Value> {
+        let channel = |id: &str| {
+            json!({
+                "id": id, "version": 1, "name": id, "kind": "kitchen", "serves": [], "currency": "USD",
+                "location": {"lat": 0.0, "lng": 0.0}, "prep_ms": 1, "capacity_per_slot": 1,
+                "availability": {"state": "ONLINE"}, "menu": [], "sold_out": [],
+            })
+        };
+        Json(match query.as_deref() {
+            Some("limit=1000") => json!({"channels": [channel("a")], "next": "x y"}),
+            Some("limit=1000&cursor=x+y") => json!({"channels": [channel("b")]}),
+            other => panic!("asked for {other:?}"),
+        })
+    }
+    let client = serve(Router::new().route("/v1/channels", get(page))).await;
+    let channels = client.channels().await.expect("both pages");
+    let ids: Vec<_> = channels.iter().map(|channel| channel.id.as_str()).collect();
+    assert_eq!(ids, ["a", "b"]);
 }
 
 /// Streams an order in three pieces and breaks off after each.

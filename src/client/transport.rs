@@ -20,6 +20,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Call<'a> {
     pub(super) method: Method,
     pub(super) path: &'a [&'a str],
+    /// Names and values.
+    pub(super) query: &'a [(&'a str, &'a str)],
     pub(super) body: Option<Vec<u8>>,
     /// The `Idempotency-Key`.
     pub(super) key: Option<&'a str>,
@@ -32,6 +34,7 @@ impl<'a> Call<'a> {
         Self {
             method,
             path,
+            query: &[],
             body: None,
             key: None,
             wait_s: None,
@@ -149,6 +152,9 @@ impl Client {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(call.path);
+        }
+        if !call.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(call.query);
         }
         let mut request = self.http.request(call.method.clone(), url);
         if let Some(key) = call.key {

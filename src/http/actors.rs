@@ -2,6 +2,7 @@
 
 use super::Gateway;
 use super::extract::QueryOf;
+use super::pages::NextLink;
 use super::problem::{AnyProblem, Kind, Problem};
 use actors::ActorView;
 use axum::Json;
@@ -38,18 +39,18 @@ pub(super) struct ActorList {
     /// One page of them: `{path, kind, status, mailbox_depth, messages_handled, restarts, age_ms, …}`.
     #[schema(value_type = Vec<Object>)]
     actors: Vec<ActorView>,
-    /// What to ask for with `after=` for the next page, if there is one.
+    /// What to ask for with `after=` for the next page, if there is one; the same stands in `Link`.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
 
-/// The actors that live at present, without their states.
+/// The actors that live at present, without their states. `Link: rel="next"` leads to the next page.
 #[utoipa::path(get, path = "/v1/actors", tag = "platform", params(Filter),
     responses((status = 200, description = "the actors", body = ActorList), AnyProblem))]
 pub(super) async fn list(
     State(gateway): State<Gateway>,
     QueryOf(filter): QueryOf<Filter>,
-) -> Result<Json<ActorList>, Problem> {
+) -> Result<(NextLink, Json<ActorList>), Problem> {
     let limit = filter.limit.unwrap_or(LIMIT_DEFAULT);
     if limit > LIMIT_MAX {
         let text = format!("limit is {limit}; at most {LIMIT_MAX} are shown at a time, and next leads on");
@@ -81,12 +82,20 @@ pub(super) async fn list(
     let is_last = page.len() <= limit;
     page.truncate(limit);
     let next = page.last().filter(|_| !is_last).map(|actor| actor.path.clone());
-    Ok(Json(ActorList {
+    let parameters = [
+        ("kind", filter.kind.as_deref()),
+        ("prefix", filter.prefix.as_deref()),
+        ("limit", Some(&*limit.to_string())),
+        ("after", next.as_deref()),
+    ];
+    let link = NextLink::when(next.is_some(), "/v1/actors", &parameters);
+    let list = ActorList {
         total,
         counts,
         actors: page,
         next,
-    }))
+    };
+    Ok((link, Json(list)))
 }
 
 /// One actor with its observable state: what it is at, what is pending, when it wakes.

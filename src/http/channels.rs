@@ -1,7 +1,8 @@
 //! `/v1/channels`: kitchens and partners, their settings, menus and capacity.
 
 use super::conditions::{IfMatch, etag, is_unchanged};
-use super::extract::{Change, Id};
+use super::extract::{Change, Id, QueryOf};
+use super::pages::{NextLink, PageQuery};
 use super::problem::{AnyProblem, Kind, Problem};
 use super::{Gateway, versioned};
 use crate::api::{AvailabilityBody, CapacityView, ChannelBody, ChannelList, ChannelView, MenuBody, SoldOutBody};
@@ -17,14 +18,20 @@ use domain::rejection::{FieldError, Rejection};
 use domain::time::Millis;
 use std::str::FromStr;
 
-/// All channels, by id.
-#[utoipa::path(get, path = "/v1/channels", tag = "channels",
-    responses((status = 200, description = "the channels", body = ChannelList), AnyProblem))]
-pub(super) async fn list(State(gateway): State<Gateway>) -> Json<ChannelList> {
-    let channels = gateway.platform().directory().channels();
-    Json(ChannelList {
-        channels: channels.iter().map(view).collect(),
-    })
+/// Channels, by id, a page at a time: `Link: rel="next"` leads to the next one.
+#[utoipa::path(get, path = "/v1/channels", tag = "channels", params(PageQuery),
+    responses((status = 200, description = "a page of the channels", body = ChannelList), AnyProblem))]
+pub(super) async fn list(
+    State(gateway): State<Gateway>,
+    QueryOf(query): QueryOf<PageQuery>,
+) -> Result<(NextLink, Json<ChannelList>), Problem> {
+    let page = query.page(gateway.platform().directory().channels(), |channel| &channel.state.id)?;
+    let link = page.link("/v1/channels");
+    let list = ChannelList {
+        channels: page.items.iter().map(view).collect(),
+        next: page.next,
+    };
+    Ok((link, Json(list)))
 }
 
 fn view(channel: &Versioned<Channel>) -> ChannelView {

@@ -2,7 +2,8 @@
 
 use super::Gateway;
 use super::conditions::IfMatch;
-use super::extract::{Change, Id};
+use super::extract::{Change, Id, QueryOf};
+use super::pages::{NextLink, PageQuery};
 use super::problem::{AnyProblem, Kind, Problem};
 use crate::api::{CourierBody, CourierList, CourierView};
 use axum::Json;
@@ -14,15 +15,23 @@ use domain::ids::{CourierId, ZoneId};
 use domain::time::Timestamp;
 use domain::zone::{Command, Courier, CourierConfig, Zone};
 
-/// All couriers, by id.
-#[utoipa::path(get, path = "/v1/couriers", tag = "couriers",
-    responses((status = 200, description = "the couriers", body = CourierList), AnyProblem))]
-pub(super) async fn list(State(gateway): State<Gateway>) -> Json<CourierList> {
+/// Couriers, by id, a page at a time: `Link: rel="next"` leads to the next one.
+#[utoipa::path(get, path = "/v1/couriers", tag = "couriers", params(PageQuery),
+    responses((status = 200, description = "a page of the couriers", body = CourierList), AnyProblem))]
+pub(super) async fn list(
+    State(gateway): State<Gateway>,
+    QueryOf(query): QueryOf<PageQuery>,
+) -> Result<(NextLink, Json<CourierList>), Problem> {
     let zones = gateway.platform().directory().zones();
-    let couriers = zones.iter().flat_map(|zone| zone.state.couriers.values());
-    let mut couriers: Vec<CourierView> = couriers.map(CourierView::from).collect();
+    let mut couriers: Vec<&Courier> = zones.iter().flat_map(|zone| zone.state.couriers.values()).collect();
     couriers.sort_by(|a, b| a.id.cmp(&b.id));
-    Json(CourierList { couriers })
+    let page = query.page(couriers, |courier| &courier.id)?;
+    let link = page.link("/v1/couriers");
+    let list = CourierList {
+        couriers: page.items.into_iter().map(CourierView::from).collect(),
+        next: page.next,
+    };
+    Ok((link, Json(list)))
 }
 
 /// A courier as it stands.

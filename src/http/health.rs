@@ -32,7 +32,7 @@ pub(super) fn describe() {
     metrics::describe_counter!("http_requests_total", "requests answered, by method, route and status");
     metrics::describe_counter!(
         "http_requests_refused_total",
-        "requests answered 503 because a bound was reached"
+        "requests answered 429 or 503 because a bound was reached, by bound"
     );
     metrics::describe_histogram!(
         "http_request_duration_seconds",

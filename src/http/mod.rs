@@ -1,8 +1,9 @@
 //! The HTTP gateway: `/v1`, health, figures, documentation and the live page.
 //!
 //! A request passes, from the outside in: [`answer`] (request id, problems, figures) → CORS → the net for panics →
-//! [`admission`] (how many at a time, how long) → its handler. Health and figures are outside of admission, so that an
-//! overloaded server can still say that it lives. Handlers translate and nothing more: what is decided is decided in
+//! [`throttle`] (how many of one client) → [`admission`] (how many at a time, how long) → its handler. The live page and
+//! the documentation are not throttled. Health and figures are outside of admission too, so that an overloaded server can
+//! still say that it lives. Handlers translate and nothing more: what is decided is decided in
 //! `domain`, what is durable is made so by `actors`. Which error becomes which status is in [`problem`].
 
 mod actors;
@@ -20,9 +21,13 @@ mod json;
 mod openapi;
 mod orders;
 mod page;
+mod pages;
 mod problem;
 mod reports;
 mod stream;
+#[cfg(test)]
+mod tests;
+mod throttle;
 
 pub use health::figures;
 
@@ -38,10 +43,12 @@ use domain::ids::Seq;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 use std::any::Any;
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
+use throttle::Throttle;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -84,6 +91,12 @@ pub struct HttpLimits {
     pub streams_max: usize,
     /// Most requests that wait for an outcome (`Prefer: wait`) at a time; more are answered without waiting.
     pub waits_max: usize,
+    /// How many requests one client may make in the period below; more are answered 429. 0: as many as it likes.
+    pub throttle_limit: u32,
+    /// In how many seconds a client gets all of them back, evenly; at most a day.
+    pub throttle_ttl_s: u64,
+    /// Most clients that are counted one by one; the others are counted together.
+    pub throttle_clients_max: usize,
     /// Longest time for requests to finish once the server stops, in milliseconds.
     pub drain_ms_max: u64,
 }
@@ -99,6 +112,9 @@ impl Default for HttpLimits {
             request_ms_max: 15_000,
             streams_max: 2_048,
             waits_max: 4_096,
+            throttle_limit: 0,
+            throttle_ttl_s: 60,
+            throttle_clients_max: 100_000,
             drain_ms_max: 10_000,
         }
     }
@@ -111,6 +127,8 @@ struct Gateway {
     /// Who may report for channels; `None`: anybody.
     keyring: Option<Keyring>,
     wall: WallClock,
+    /// How many requests each client may make; `None`: as many as it likes.
+    throttle: Option<Arc<Throttle>>,
     requests: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     waits: Arc<Semaphore>,
@@ -126,6 +144,7 @@ impl Gateway {
         let began = app.platform.clock().now().as_ms();
         let slots = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
         Self {
+            throttle: Throttle::new(&app.limits).map(Arc::new),
             requests: slots(app.limits.requests_max),
             streams: slots(app.limits.streams_max),
             waits: slots(app.limits.waits_max),
@@ -148,20 +167,46 @@ pub fn router(app: AppState) -> Router {
 }
 
 fn build(gateway: Gateway) -> Router {
-    let (admitted, mut api) = openapi::v1().split_for_parts();
-    let (unlimited, health) = openapi::health().split_for_parts();
-    api.merge(health);
-    let admitted = admitted
-        .route("/", get(page::live))
-        .merge(SwaggerUi::new("/api/docs").url("/api/docs-json", api))
-        .fallback(|| async { StatusCode::NOT_FOUND })
-        .layer(from_fn_with_state(gateway.clone(), admission::admit));
-    let guarded = admitted.merge(unlimited).layer(CatchPanicLayer::custom(panicked));
-    let guarded = match cors(gateway.app.cors_origin.as_deref()) {
-        Some(cors) => guarded.layer(cors),
-        None => guarded,
+    let (v1, mut api) = openapi::v1().split_for_parts();
+    let (health, more) = openapi::health().split_for_parts();
+    api.merge(more);
+    let routes = Routes {
+        throttled: v1,
+        admitted: Router::new()
+            .route("/", get(page::live))
+            .merge(SwaggerUi::new("/api/docs").url("/api/docs-json", api)),
+        unlimited: health,
     };
-    guarded
+    guarded(gateway, routes)
+}
+
+/// Routes, by what their requests are subject to.
+struct Routes {
+    /// To throttling and admission, as is what is not there at all.
+    throttled: Router<Gateway>,
+    /// To admission.
+    admitted: Router<Gateway>,
+    /// To neither.
+    unlimited: Router<Gateway>,
+}
+
+/// Puts what every request passes around the routes.
+fn guarded(gateway: Gateway, routes: Routes) -> Router {
+    let admission = from_fn_with_state(gateway.clone(), admission::admit);
+    let throttling = from_fn_with_state(gateway.clone(), throttle::throttle);
+    let routes = routes
+        .throttled
+        .fallback(|| async { StatusCode::NOT_FOUND })
+        .layer(admission.clone())
+        .layer(throttling)
+        .merge(routes.admitted.layer(admission))
+        .merge(routes.unlimited)
+        .layer(CatchPanicLayer::custom(panicked));
+    let routes = match cors(gateway.app.cors_origin.as_deref()) {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    };
+    routes
         .layer(from_fn_with_state(gateway.clone(), answer::finish))
         .with_state(gateway)
 }
@@ -180,8 +225,10 @@ pub async fn serve(
     let gateway = Gateway::new(app);
     let stopping = gateway.stopping.clone();
     let bounded = connection::Bounded::new(listener, &limits);
+    let throttle = gateway.throttle.clone();
     let stop = stopping.clone();
-    let serving = axum::serve(bounded, build(gateway)).with_graceful_shutdown(async move {
+    let service = build(gateway).into_make_service_with_connect_info::<connection::Peer>();
+    let serving = axum::serve(bounded, service).with_graceful_shutdown(async move {
         shutdown.await;
         stop.cancel();
     });
@@ -195,6 +242,15 @@ pub async fn serve(
             tracing::warn!(limits.drain_ms_max, "requests were still under way when the time to stop was over");
             Ok(())
         }
+        never = forgetting(throttle.as_deref()) => match never {},
+    }
+}
+
+/// Keeps forgetting clients that have not asked for a while.
+async fn forgetting(throttle: Option<&Throttle>) -> Infallible {
+    match throttle {
+        Some(throttle) => throttle.forget().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -233,7 +289,10 @@ fn cors(origins: Option<&str>) -> Option<CorsLayer> {
     };
     let exposed = [
         "etag",
+        "link",
         "location",
+        "ratelimit",
+        "ratelimit-policy",
         "retry-after",
         "preference-applied",
         "idempotent-replayed",

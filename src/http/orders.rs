@@ -5,7 +5,7 @@ use super::extract::{Change, Id};
 use super::problem::{AnyProblem, Problem};
 use super::{Gateway, versioned};
 use crate::api::{CancelBody, OrderBody, OrderView, ResolveBody, StatusView};
-use actors::{Placed, Platform, Versioned};
+use actors::{IdempotencyKey, Placed, Platform, Versioned};
 use axum::extract::State;
 use axum::http::header::{ETAG, LOCATION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -38,8 +38,10 @@ pub(super) struct Nothing {}
     responses((status = 201, description = "the order, and where it is", body = OrderView), AnyProblem))]
 pub(super) async fn submit(State(gateway): State<Gateway>, change: Change<OrderBody>) -> Result<Response, Problem> {
     let platform = gateway.platform();
-    let details = check(platform, change.body)?;
-    let Placed { mut order, replayed } = platform.place(details, change.key).await?;
+    let Placed { mut order, replayed } = match check(platform, change.body) {
+        Ok(details) => platform.place(details, change.key).await?,
+        Err(problem) => placed_before(platform, change.key.as_ref(), problem).await?,
+    };
     let mut headers = HeaderMap::new();
     if replayed {
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
@@ -71,6 +73,13 @@ fn check(platform: &Platform, body: OrderBody) -> Result<Details, Problem> {
     } else {
         Err(Problem::invalid(problems))
     }
+}
+
+/// The first answer to a request that would no longer pass, but was accepted when it came first: its article may have sold
+/// out since, its restaurant gone or its time passed. If it never was, it is refused for what is wrong with it.
+async fn placed_before(platform: &Platform, key: Option<&IdempotencyKey>, problem: Problem) -> Result<Placed, Problem> {
+    let Some(key) = key else { return Err(problem) };
+    platform.placed(key).await?.ok_or(problem)
 }
 
 /// The order once it is confirmed or over, or as it is after `wait`. `None`: as many as may wait do so already.

@@ -18,6 +18,7 @@
 //! | no JSON by its `Content-Type` | 415 | `unsupported-media-type` |
 //! | `Rejection::Invalid`, JSON of another shape | 422 | `invalid-request`, with `errors` |
 //! | `CallError::KeyReused` | 422 | `idempotency-key-reused` |
+//! | more requests of one client than it may make | 429, `Retry-After` | `too-many-requests` |
 //! | `CallError::Parked` | 500 | `parked` |
 //! | a panic | 500 | `internal` |
 //! | `CallError::Overloaded`, a limit of the gateway | 503, `Retry-After` | `overloaded` |
@@ -58,6 +59,7 @@ pub(super) enum Kind {
     UnsupportedMediaType,
     InvalidRequest,
     KeyReused,
+    TooManyRequests,
     Parked,
     Internal,
     Overloaded,
@@ -118,6 +120,7 @@ impl Kind {
                 "idempotency-key-reused",
                 "The idempotency key is used",
             ),
+            Self::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests"),
             Self::Parked => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "parked",
@@ -150,6 +153,7 @@ impl Kind {
             StatusCode::PAYLOAD_TOO_LARGE => Self::BodyTooLarge,
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType,
             StatusCode::UNPROCESSABLE_ENTITY => Self::InvalidRequest,
+            StatusCode::TOO_MANY_REQUESTS => Self::TooManyRequests,
             StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable,
             status if status.is_client_error() => Self::MalformedRequest,
             _ => Self::Internal,

@@ -9,6 +9,7 @@ use domain::saga::{Answer, Direction, Refused, Step};
 use domain::time::Millis;
 use futures::future::join_all;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 fn is_ticket_of(call: &Call, channel: &str) -> bool {
@@ -73,17 +74,28 @@ async fn an_overloaded_channel_is_passed_over() {
     let rig = Rig::with_kitchen(setup).await;
     rig.open_kitchen(2, 10).await;
     let ids = join_all((0..3).map(|_| rig.place())).await;
-    // While this is written, three more wait, and the holds find no place.
+    // While one is written three more wait, and as soon as these are taken others come: the holds find no place.
     rig.journal.set_delay(Duration::from_millis(300));
-    let id = kitchen(1);
-    let busy = |n| rig.platform.channel(Command::SetAvailability(Availability::Busy { delay_ms: Millis(n) }), &id, None);
-    let flood = async {
-        for _ in 0..20 {
-            let _ = join_all((0..8).map(busy)).await;
+    let over = AtomicBool::new(false);
+    let flood = join_all((0..50).map(|n| {
+        let (rig, over) = (&rig, &over);
+        async move {
+            while !over.load(Ordering::SeqCst) {
+                let busy = Command::SetAvailability(Availability::Busy { delay_ms: Millis(n) });
+                let _ = rig.platform.channel(busy, &kitchen(1), None).await;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
         }
+    }));
+    let held = async {
+        for id in &ids {
+            rig.until_order(*id, "held", |order| order.record(Step::Authorize, 0).is_some()).await;
+        }
+        over.store(true, Ordering::SeqCst);
         rig.journal.set_delay(Duration::ZERO);
     };
-    let ((), ()) = futures::join!(flood, rig.assert_status(&ids, OrderStatus::Delivered));
+    let _ = futures::join!(flood, held);
+    rig.assert_status(&ids, OrderStatus::Delivered).await;
     let mut makers = BTreeMap::new();
     for id in &ids {
         let order = rig.order(*id).await;
@@ -94,13 +106,24 @@ async fn an_overloaded_channel_is_passed_over() {
     rig.check(&ids).await;
 }
 
+const CAPACITY: u32 = 3;
+
+/// The most that is taken of any slot; CP-1 holds.
+fn most_taken(rig: &Rig) -> u32 {
+    let taken = [1, 2].map(|n| {
+        let channel = rig.channel(n);
+        assert_eq!(invariants::capacity(&channel, CAPACITY), []);
+        channel.ledger.slots().map(|(_, units)| units).max().unwrap_or(0)
+    });
+    taken.into_iter().max().unwrap_or(0)
+}
+
 #[tokio::test(start_paused = true)]
 async fn capacity_is_never_exceeded_and_never_leaks() {
-    const CAPACITY: u32 = 3;
     let rig = Rig::start(Setup::default()).await;
     rig.open_kitchen(1, CAPACITY).await;
     rig.open_kitchen(2, CAPACITY).await;
-    rig.hire(4).await;
+    rig.hire(20).await;
     // A tenth of the tickets hangs, a fifth is refused, by the order's id.
     rig.fakes.follow(|call| {
         let draw = call.key.order.stream().0.as_u128() % 10;
@@ -110,21 +133,22 @@ async fn capacity_is_never_exceeded_and_never_leaks() {
             _ => Say::Yes,
         }
     });
-    let ids = join_all((0..80).map(|_| rig.place())).await;
-    for (n, id) in ids.iter().enumerate() {
-        if n % 7 == 0 {
+    let (mut ids, mut most) = (Vec::new(), 0);
+    for wave in 0..20 {
+        let placed = join_all((0..4).map(|_| rig.place())).await;
+        if wave % 4 == 0 {
             // Whether it can still be cancelled is not the question here.
-            let _ = rig.cancel(*id).await;
+            let _ = rig.cancel(placed[0]).await;
+        }
+        ids.extend(placed);
+        for _ in 0..40 {
+            most = most.max(most_taken(&rig));
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
-    let mut most = 0;
     while !join_all(ids.iter().map(|id| rig.order(*id))).await.iter().all(|order| order.state.is_settled()) {
-        for n in [1, 2] {
-            let channel = rig.channel(n);
-            assert_eq!(invariants::capacity(&channel, CAPACITY), []);
-            most = most.max(channel.ledger.slots().map(|(_, units)| units).max().unwrap_or(0));
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        most = most.max(most_taken(&rig));
+        tokio::time::sleep(Duration::from_secs(10)).await;
     }
     assert_eq!(most, CAPACITY, "the limit was reached");
     rig.check(&ids).await;
@@ -132,5 +156,5 @@ async fn capacity_is_never_exceeded_and_never_leaks() {
     for id in &ids {
         *ends.entry(rig.order(*id).await.state.status).or_default() += 1;
     }
-    assert!(ends[&OrderStatus::Delivered] >= 10 && ends[&OrderStatus::Failed] >= 10, "{ends:?}");
+    assert!(ends[&OrderStatus::Delivered] >= 10 && ends[&OrderStatus::Failed] >= 1, "{ends:?}");
 }

@@ -103,8 +103,8 @@ async fn a_channel_that_is_taken_for_an_order_is_not_harmed() {
     let rig = rig.stop().await.start().await;
     assert!(rig.actors("channel").is_empty());
     let availability = channel::Command::SetAvailability(channel::Availability::Paused);
-    let (refused, taken) =
-        futures::join!(rig.cancel(stranger), rig.platform.channel(availability, &kitchen(1), None));
+    let id = kitchen(1);
+    let (refused, taken) = futures::join!(rig.cancel(stranger), rig.platform.channel(availability, &id, None));
     assert_eq!(refused.expect_err("no order"), not_found);
     taken.expect("the channel hears what it is told");
     assert_eq!(rig.cancel(stranger).await.expect_err("no order"), not_found);

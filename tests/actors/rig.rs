@@ -82,6 +82,13 @@ impl Default for Setup {
     }
 }
 
+impl Setup {
+    /// Nobody cooks, drives or decides by itself.
+    pub(crate) fn silent() -> Self {
+        Self { world: false, ..Self::default() }
+    }
+}
+
 /// A running platform and everything around it.
 pub(crate) struct Rig {
     pub(crate) platform: Platform,
@@ -205,7 +212,7 @@ impl Rig {
         let begun = Instant::now();
         while !is_so(self) {
             assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}: {:#?}", self.platform.introspect());
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 

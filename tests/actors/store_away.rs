@@ -50,7 +50,7 @@ async fn a_journal_that_refuses_at_once_is_not_asked_without_a_pause() {
 
 #[tokio::test(start_paused = true)]
 async fn a_node_that_starts_while_the_store_is_away_waits_for_it() {
-    let rig = Rig::with_kitchen(Setup::default()).await;
+    let rig = Rig::with_kitchen(Setup::silent()).await;
     rig.fakes.follow(thinking);
     let id = rig.place().await;
     rig.until_pending_ticket(id).await;
@@ -71,7 +71,7 @@ async fn a_node_that_starts_while_the_store_is_away_waits_for_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_shard_is_left_alone() {
-    let rig = Rig::with_kitchen(Setup { shards: 1, ..Setup::default() }).await;
+    let rig = Rig::with_kitchen(Setup { shards: 1, ..Setup::silent() }).await;
     rig.fakes.follow(thinking);
     let ids = join_all((0..5).map(|_| rig.place())).await;
     for id in &ids {

@@ -364,6 +364,11 @@ fn bad_places() -> Vec<Case> {
         Case::new("no availability", "PUT", "/v1/channels/downtown-kitchen/availability")
             .sends(r#"{"state":"ASLEEP"}"#)
             .is(422, INVALID, "ASLEEP"),
+        Case::new("a page of too many", "GET", "/v1/channels?limit=1001").is(400, MALFORMED, "1 to 1000"),
+        Case::new("a page of nothing", "GET", "/v1/couriers?limit=0").is(400, MALFORMED, "1 to 1000"),
+        Case::new("a page of some", "GET", "/v1/couriers?limit=some").is(400, MALFORMED, "limit"),
+        Case::new("a made-up cursor", "GET", "/v1/channels?cursor=a%20b").is(400, MALFORMED, "none of ours"),
+        Case::new("a page by number", "GET", "/v1/channels?page=2").is(400, MALFORMED, "page"),
         Case::new("unknown courier", "GET", "/v1/couriers/nobody").is(404, "not-found", "nobody"),
         Case::new("a courier of another zone", "PUT", "/v1/couriers/demo-courier-1")
             .sends(r#"{"zone":"elsewhere","location":{"lat":1,"lng":1}}"#)

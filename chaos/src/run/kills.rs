@@ -44,11 +44,11 @@ pub struct Kill {
 }
 
 /// The kills of a seed, over a day whose orders are placed at these minutes: half of them right after a placement.
-fn plan(seed: u64, count: usize, placed: &[u32], speed: u64) -> Vec<Planned> {
+fn plan(seed: u64, times: usize, placed: &[u32], pace: u64) -> Vec<Planned> {
     let mut random = StdRng::seed_from_u64(seed);
     let Some(first) = placed.first() else { return Vec::new() };
-    let wall = |minutes: u64| Duration::from_millis(minutes * 60_000 / speed.max(1));
-    let mut planned: Vec<Planned> = (0..count)
+    let wall = |minutes: u64| Duration::from_millis(minutes * 60_000 / pace.max(1));
+    let mut planned: Vec<Planned> = (0..times)
         .map(|n| {
             let minute = placed[random.random_range(0..placed.len())];
             let soon = Duration::from_millis(random.random_range(0..SOON_MS));
