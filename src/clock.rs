@@ -34,7 +34,11 @@ impl BusinessClock {
     /// The store is away, or its time line has another scale.
     pub async fn of(store: &dyn Store, scale: u64) -> Result<Self, StoreError> {
         let (wall_ms, start) = (wall_ms(), Instant::now());
-        let fresh = Anchor { wall_ms, business_ms: wall_ms, scale };
+        let fresh = Anchor {
+            wall_ms,
+            business_ms: wall_ms,
+            scale,
+        };
         let text = serde_json::to_string(&fresh).map_err(|e| StoreError::Corrupt(e.to_string()))?;
         let kept = store.keep_setting(ANCHOR, &text).await?;
         let anchor: Anchor =
@@ -47,14 +51,21 @@ impl BusinessClock {
         }
         let passed_ms = wall_ms.saturating_sub(anchor.wall_ms).max(0);
         let scaled_ms = passed_ms.saturating_mul(i64::try_from(scale).unwrap_or(i64::MAX));
-        Ok(Self { scale, start, start_business_ms: anchor.business_ms.saturating_add(scaled_ms) })
+        Ok(Self {
+            scale,
+            start,
+            start_business_ms: anchor.business_ms.saturating_add(scaled_ms),
+        })
     }
 }
 
 impl Clock for BusinessClock {
     fn now(&self) -> Timestamp {
         let business_ms = self.start.elapsed().as_micros().saturating_mul(u128::from(self.scale)) / 1_000;
-        Timestamp(self.start_business_ms.saturating_add(i64::try_from(business_ms).unwrap_or(i64::MAX)))
+        Timestamp(
+            self.start_business_ms
+                .saturating_add(i64::try_from(business_ms).unwrap_or(i64::MAX)),
+        )
     }
 
     fn scale(&self) -> u64 {

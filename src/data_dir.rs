@@ -40,9 +40,17 @@ impl DataDir {
     /// # Errors
     /// Another process has it, or it cannot be written.
     pub fn take(dir: &Path) -> Result<Self, DataDirError> {
-        let unusable = |source| DataDirError::Unusable { dir: dir.to_owned(), source };
+        let unusable = |source| DataDirError::Unusable {
+            dir: dir.to_owned(),
+            source,
+        };
         std::fs::create_dir_all(dir).map_err(unusable)?;
-        let options = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(dir.join(LOCK));
+        let options = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(dir.join(LOCK));
         let mut lock = options.map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -50,8 +58,15 @@ impl DataDir {
                 let mut holder = String::new();
                 // Its number is only told, so one that cannot be read is none.
                 let _ = lock.read_to_string(&mut holder);
-                let holder = if holder.trim().is_empty() { "of unknown number".into() } else { holder.trim().to_owned() };
-                return Err(DataDirError::InUse { dir: dir.to_owned(), holder });
+                let holder = if holder.trim().is_empty() {
+                    "of unknown number".into()
+                } else {
+                    holder.trim().to_owned()
+                };
+                return Err(DataDirError::InUse {
+                    dir: dir.to_owned(),
+                    holder,
+                });
             }
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
         }
@@ -71,7 +86,10 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let held = DataDir::take(dir.path()).expect("free");
         let error = DataDir::take(dir.path()).expect_err("held").to_string();
-        assert!(error.contains(&std::process::id().to_string()) && error.contains("--data-dir"), "{error}");
+        assert!(
+            error.contains(&std::process::id().to_string()) && error.contains("--data-dir"),
+            "{error}"
+        );
         drop(held);
         DataDir::take(dir.path()).expect("free again");
     }

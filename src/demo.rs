@@ -42,7 +42,10 @@ const SITES: [Site; 3] = [
         name: "Downtown kitchen",
         kind: ChannelKind::Kitchen,
         serves: &["demo-burgers", "demo-noodles"],
-        at: Location { lat: 41.881, lng: -87.629 },
+        at: Location {
+            lat: 41.881,
+            lng: -87.629,
+        },
         prep_min: 12,
         capacity_per_slot: 20,
         cost_minor: 450,
@@ -52,7 +55,10 @@ const SITES: [Site; 3] = [
         name: "Riverside kitchen",
         kind: ChannelKind::Kitchen,
         serves: &["demo-noodles"],
-        at: Location { lat: 41.889, lng: -87.635 },
+        at: Location {
+            lat: 41.889,
+            lng: -87.635,
+        },
         prep_min: 10,
         capacity_per_slot: 12,
         cost_minor: 480,
@@ -62,7 +68,10 @@ const SITES: [Site; 3] = [
         name: "Partner express",
         kind: ChannelKind::Partner,
         serves: &["demo-burgers"],
-        at: Location { lat: 41.894, lng: -87.624 },
+        at: Location {
+            lat: 41.894,
+            lng: -87.624,
+        },
         prep_min: 15,
         capacity_per_slot: 40,
         cost_minor: 700,
@@ -88,14 +97,18 @@ pub async fn create(platform: &Platform) -> Result<(), DemoError> {
             continue;
         }
         let config = Box::new(config(site)?);
-        platform.channel(channel::Command::Configure { id: id.clone(), config }, &id, None).await?;
+        platform
+            .channel(channel::Command::Configure { id: id.clone(), config }, &id, None)
+            .await?;
         let item = |(sku, name, price_minor, minutes): (&str, &str, i64, u64)| MenuItem {
             sku: sku.to_owned(),
             name: name.to_owned(),
             price_minor,
             prep_ms: Some(Millis::from_mins(minutes)),
         };
-        platform.channel(channel::Command::SetMenu(MENU.map(item).to_vec()), &id, None).await?;
+        platform
+            .channel(channel::Command::SetMenu(MENU.map(item).to_vec()), &id, None)
+            .await?;
     }
     let zone: ZoneId = ZONE.parse()?;
     for n in 1..=COURIERS {
@@ -103,9 +116,22 @@ pub async fn create(platform: &Platform) -> Result<(), DemoError> {
         if platform.directory().courier_zone(&id).is_some() {
             continue;
         }
-        let location = Location { lat: 41.878 + 0.003 * f64::from(n), lng: -87.629 };
-        let config = CourierConfig { zone: zone.clone(), location, on_at: None, off_at: None, metres_per_min: 320 };
-        let command = zone::Command::PutCourier { zone: zone.clone(), id, config: Box::new(config) };
+        let location = Location {
+            lat: 41.878 + 0.003 * f64::from(n),
+            lng: -87.629,
+        };
+        let config = CourierConfig {
+            zone: zone.clone(),
+            location,
+            on_at: None,
+            off_at: None,
+            metres_per_min: 320,
+        };
+        let command = zone::Command::PutCourier {
+            zone: zone.clone(),
+            id,
+            config: Box::new(config),
+        };
         platform.zone(command, &zone).await?;
     }
     Ok(())
@@ -115,7 +141,11 @@ fn config(site: &Site) -> Result<ChannelConfig, DemoError> {
     Ok(ChannelConfig {
         name: site.name.to_owned(),
         kind: site.kind,
-        serves: site.serves.iter().map(|name| name.parse::<RestaurantId>()).collect::<Result<_, _>>()?,
+        serves: site
+            .serves
+            .iter()
+            .map(|name| name.parse::<RestaurantId>())
+            .collect::<Result<_, _>>()?,
         location: site.at,
         zone: ZONE.parse()?,
         currency: "USD".parse::<Currency>()?,

@@ -79,7 +79,10 @@ pub async fn serve(
         StorePlace::Memory | StorePlace::Postgres(_) => None,
     };
     let address = (settings.http.host.as_str(), settings.http.port);
-    let listening = |source| ServeError::Listen { address: format!("{} port {}", address.0, address.1), source };
+    let listening = |source| ServeError::Listen {
+        address: format!("{} port {}", address.0, address.1),
+        source,
+    };
     // Taken before anything else is done, so that a port in use harms nobody.
     let listener = TcpListener::bind(address).await.map_err(listening)?;
     let bound = listener.local_addr().map_err(listening)?;
@@ -208,6 +211,12 @@ fn participants(settings: &ParticipantSettings) -> Result<Participants, ServeErr
     };
     let guard = settings.guard();
     // A payment provider serves everybody: its limit is not that of one kitchen.
-    let payment_guard = GuardConfig { concurrent_max: guard.concurrent_max.saturating_mul(16), ..guard };
-    Ok((Arc::new(Guarded::new(payments, payment_guard)), Arc::new(Guarded::new(kitchens, guard))))
+    let payment_guard = GuardConfig {
+        concurrent_max: guard.concurrent_max.saturating_mul(16),
+        ..guard
+    };
+    Ok((
+        Arc::new(Guarded::new(payments, payment_guard)),
+        Arc::new(Guarded::new(kitchens, guard)),
+    ))
 }

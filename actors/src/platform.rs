@@ -157,7 +157,10 @@ impl Platform {
         let (slot, claim) = scoped(key);
         let _guard = self.guard(&claim.key)?;
         let store = &self.node.ports.store;
-        let used = store.claim(self.node.map.shard_of_slot(slot), &claim.key).await.map_err(away)?;
+        let used = store
+            .claim(self.node.map.shard_of_slot(slot), &claim.key)
+            .await
+            .map_err(away)?;
         let Some(used) = used else { return Ok(None) };
         self.first_answer(used, &claim).await.map(Some)
     }
@@ -352,7 +355,10 @@ impl Platform {
 /// Where the order of a key lives, and the key as it is kept: retries of one request meet in one place.
 fn scoped(key: &IdempotencyKey) -> (HashSlot, KeyClaim) {
     let slot = HashSlot::of(&[TENANT.as_bytes(), key.key.as_bytes()]);
-    let claim = KeyClaim { key: format!("{TENANT}:{}", key.key), fingerprint: key.fingerprint.clone() };
+    let claim = KeyClaim {
+        key: format!("{TENANT}:{}", key.key),
+        fingerprint: key.fingerprint.clone(),
+    };
     (slot, claim)
 }
 

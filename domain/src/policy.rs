@@ -83,7 +83,7 @@ impl Default for Policy {
         let call = |timeout_ms, attempts_max| CallPolicy {
             timeout_ms: Millis(timeout_ms),
             attempts_max,
-            persistent_attempts_max: 30,
+            persistent_attempts_max: 200,
             backoff_ms: Millis(200),
             backoff_ms_max: Millis(10_000),
         };

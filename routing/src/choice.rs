@@ -2,7 +2,7 @@
 //! the same minute.
 
 use crate::menu::{Obstacle, obstacle};
-use domain::channel::{Availability, Channel, slot_of};
+use domain::channel::{Availability, Channel, SLOTS_AHEAD_MAX, slot_of};
 use domain::entity::Context;
 use domain::order::Details;
 use domain::saga::{Candidate, Infeasible};
@@ -14,8 +14,6 @@ use std::sync::Arc;
 const CANDIDATES_MAX: usize = 5;
 /// Most refusals kept with an order.
 const INFEASIBLE_MAX: usize = 10;
-/// How many slots after the first possible one are looked at for capacity.
-const SLOTS_AHEAD_MAX: u64 = 8;
 /// What a courier is assumed to cover, in metres a minute, until its own speed is known.
 const METRES_PER_MIN: u32 = 320;
 /// Pick-up and drop-off, each half of this.
@@ -111,7 +109,7 @@ fn quote(details: &Details, channel: &Channel, context: &Context<'_>) -> Result<
 fn free_slot(channel: &Channel, earliest: Timestamp, context: &Context<'_>) -> Option<(Timestamp, Timestamp)> {
     let length = context.policy.slot_ms;
     let first = slot_of(earliest, length);
-    let slots = (0..=SLOTS_AHEAD_MAX).map(|n| first + length.times(n));
+    let slots = (0..=u64::from(SLOTS_AHEAD_MAX)).map(|n| first + length.times(n));
     slots
         .map(|slot| (slot, earliest.max(slot)))
         .find(|(slot, _)| channel.free_units(*slot) >= UNITS)

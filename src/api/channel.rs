@@ -94,7 +94,9 @@ impl From<AvailabilityBody> for Availability {
     fn from(body: AvailabilityBody) -> Self {
         match body {
             AvailabilityBody::Online => Self::Online,
-            AvailabilityBody::Busy { delay_ms } => Self::Busy { delay_ms: Millis(delay_ms) },
+            AvailabilityBody::Busy { delay_ms } => Self::Busy {
+                delay_ms: Millis(delay_ms),
+            },
             AvailabilityBody::Paused => Self::Paused,
         }
     }

@@ -6,11 +6,13 @@ mod courier;
 mod order;
 mod report;
 
-pub use channel::{AvailabilityBody, CapacityView, ChannelBody, ChannelList, ChannelView, MenuBody, SlotView, SoldOutBody};
+pub use channel::{
+    AvailabilityBody, CapacityView, ChannelBody, ChannelList, ChannelView, MenuBody, SlotView, SoldOutBody,
+};
 pub use courier::{CourierBody, CourierList, CourierView};
 pub use order::{
-    DeliveryPlace,
-    CancelBody, EventView, EventsView, ItemBody, OrderBody, OrderView, QuoteView, ResolveBody, StatusView, StepView,
+    CancelBody, DeliveryPlace, EventView, EventsView, ItemBody, OrderBody, OrderView, QuoteView, ResolveBody,
+    StatusView, StepView,
 };
 pub use report::{CourierEvent, CourierEventKind, KitchenEvent, KitchenEventKind, Receipt};
 
@@ -29,13 +31,19 @@ pub struct Place {
 
 impl From<domain::geo::Location> for Place {
     fn from(at: domain::geo::Location) -> Self {
-        Self { lat: at.lat, lng: at.lng }
+        Self {
+            lat: at.lat,
+            lng: at.lng,
+        }
     }
 }
 
 impl From<Place> for domain::geo::Location {
     fn from(at: Place) -> Self {
-        Self { lat: at.lat, lng: at.lng }
+        Self {
+            lat: at.lat,
+            lng: at.lng,
+        }
     }
 }
 

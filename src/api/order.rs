@@ -82,7 +82,11 @@ impl From<OrderBody> for Draft {
             restaurant_id: body.restaurant_id,
             items: body.items.into_iter().map(item).collect(),
             currency: body.currency,
-            delivery_location: DeliveryLocation { lat: place.lat, lng: place.lng, address: place.address },
+            delivery_location: DeliveryLocation {
+                lat: place.lat,
+                lng: place.lng,
+                address: place.address,
+            },
             requested_for: body.requested_for,
             payment_token: body.payment_token,
             notes: body.notes,
@@ -253,7 +257,9 @@ impl OrderView {
             status: order.status.to_string(),
             settled: order.is_settled(),
             stuck: order.is_stuck(),
-            unwinding: ending.filter(|_| !order.status.is_terminal()).map(|(ending, _)| ending.to_owned()),
+            unwinding: ending
+                .filter(|_| !order.status.is_terminal())
+                .map(|(ending, _)| ending.to_owned()),
             failure_code: ending.map(|(_, code)| code.to_owned()),
             failure_reason: order.unwinding.as_ref().map(|unwinding| unwinding.reason.clone()),
             customer_id: details.customer_id.to_string(),
@@ -271,7 +277,11 @@ impl OrderView {
             channel_id: chosen.map(|candidate| candidate.channel.to_string()),
             quote: chosen.map(QuoteView::from),
             alternates: others.map(|(_, candidate)| QuoteView::from(candidate)).collect(),
-            infeasible: order.infeasible.iter().map(|no| format!("{}: {}", no.channel, no.why)).collect(),
+            infeasible: order
+                .infeasible
+                .iter()
+                .map(|no| format!("{}: {}", no.channel, no.why))
+                .collect(),
             courier_id: order.courier.as_ref().map(ToString::to_string),
             placed_at: order.placed_at.0,
             confirmed_at: times.confirmed_at.map(|at| at.0),

@@ -34,10 +34,17 @@ impl ServeArgs {
         };
         serve(&loaded.settings, shutdown, |address, platform| {
             let recovered = platform.recovery().map_or_else(String::new, |recovery| {
-                format!("{} orders in flight move again after {} ms\n", recovery.orders_live, recovery.elapsed_ms)
+                format!(
+                    "{} orders in flight move again after {} ms\n",
+                    recovery.orders_live, recovery.elapsed_ms
+                )
             });
             let scale = loaded.settings.time.scale;
-            let pace = if scale == 1 { String::new() } else { format!("business time runs {scale} times as fast\n") };
+            let pace = if scale == 1 {
+                String::new()
+            } else {
+                format!("business time runs {scale} times as fast\n")
+            };
             // Nobody may be reading standard output; that is no reason not to serve.
             let _ = answer(&format!("{recovered}{pace}listening on http://{address}\n"));
         })

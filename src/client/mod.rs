@@ -16,8 +16,8 @@ pub use error::{ClientError, Problem};
 pub use retry::RetryPolicy;
 
 use crate::api::{
-    CancelBody, CapacityView, ChannelBody, ChannelList, ChannelView, ClockView, CourierBody, EventsView, MenuBody, OrderBody,
-    OrderView,
+    CancelBody, CapacityView, ChannelBody, ChannelList, ChannelView, ClockView, CourierBody, EventsView, MenuBody,
+    OrderBody, OrderView,
 };
 use reqwest::{Method, Url};
 use serde::Serialize;

@@ -43,7 +43,12 @@ impl World {
     /// A world that waits for its platform.
     pub fn new(roles: Roles, clock: Arc<dyn Clock>) -> Arc<Self> {
         let (platform, _) = watch::channel(None);
-        Arc::new(Self { roles, clock, platform, scheduled: Arc::default() })
+        Arc::new(Self {
+            roles,
+            clock,
+            platform,
+            scheduled: Arc::default(),
+        })
     }
 
     /// The platform to report to.
@@ -65,11 +70,17 @@ impl OrderObserver for World {
         if before.is_some_and(|before| before.same_as(&due)) {
             return;
         }
-        let (platform, scheduled, clock) = (self.platform.subscribe(), Arc::clone(&self.scheduled), Arc::clone(&self.clock));
+        let (platform, scheduled, clock) = (
+            self.platform.subscribe(),
+            Arc::clone(&self.scheduled),
+            Arc::clone(&self.clock),
+        );
         let (order, roles) = (Arc::clone(order), self.roles);
         tokio::spawn(async move {
             let Some(platform) = joined(platform).await else { return };
-            let Some(due) = next(&order, roles, clock.now(), speed(&platform, &order)) else { return };
+            let Some(due) = next(&order, roles, clock.now(), speed(&platform, &order)) else {
+                return;
+            };
             let wait_ms = due.at.ms_since(clock.now()).div_ceil(clock.scale().max(1));
             tokio::time::sleep(Duration::from_millis(wait_ms)).await;
             if scheduled.get(&id).is_some_and(|current| current.same_as(&due)) {
@@ -81,15 +92,25 @@ impl OrderObserver for World {
 
 /// The platform, once there is one.
 async fn joined(mut platform: watch::Receiver<Option<Platform>>) -> Option<Platform> {
-    platform.wait_for(Option::is_some).await.ok().and_then(|platform| platform.clone())
+    platform
+        .wait_for(Option::is_some)
+        .await
+        .ok()
+        .and_then(|platform| platform.clone())
 }
 
 /// How fast the order's courier is, in metres a minute.
 fn speed(platform: &Platform, order: &Order) -> u32 {
-    let found = order.candidate().zip(order.courier.as_ref()).and_then(|(candidate, courier)| {
-        let zone = platform.directory().zone(&candidate.zone)?;
-        zone.state.couriers.get(courier).map(|courier| courier.config.metres_per_min)
-    });
+    let found = order
+        .candidate()
+        .zip(order.courier.as_ref())
+        .and_then(|(candidate, courier)| {
+            let zone = platform.directory().zone(&candidate.zone)?;
+            zone.state
+                .couriers
+                .get(courier)
+                .map(|courier| courier.config.metres_per_min)
+        });
     found.unwrap_or(METRES_PER_MIN)
 }
 

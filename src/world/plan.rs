@@ -37,8 +37,18 @@ pub(super) fn next(order: &Order, roles: Roles, now: Timestamp, metres_per_min: 
         return None;
     }
     let kitchen = if roles.kitchens { kitchen(order, now) } else { None };
-    let (at, report) = kitchen.or_else(|| if roles.couriers { courier(order, now, metres_per_min) } else { None })?;
-    Some(Due { at, report, round: order.round })
+    let (at, report) = kitchen.or_else(|| {
+        if roles.couriers {
+            courier(order, now, metres_per_min)
+        } else {
+            None
+        }
+    })?;
+    Some(Due {
+        at,
+        report,
+        round: order.round,
+    })
 }
 
 fn kitchen(order: &Order, now: Timestamp) -> Option<(Timestamp, Report)> {
@@ -64,8 +74,15 @@ fn courier(order: &Order, now: Timestamp, metres_per_min: u32) -> Option<(Timest
         }
         (OrderStatus::PickedUp, _) => (order.milestones.picked_up_at? + STOP_MS, CourierReport::InTransit),
         (OrderStatus::InTransit, _) => {
-            let way_ms = travel_ms(candidate.pickup, order.details.delivery_location.place(), metres_per_min);
-            (order.milestones.picked_up_at? + STOP_MS + way_ms + STOP_MS, CourierReport::Delivered)
+            let way_ms = travel_ms(
+                candidate.pickup,
+                order.details.delivery_location.place(),
+                metres_per_min,
+            );
+            (
+                order.milestones.picked_up_at? + STOP_MS + way_ms + STOP_MS,
+                CourierReport::Delivered,
+            )
         }
         _ => return None,
     };

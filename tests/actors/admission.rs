@@ -15,7 +15,10 @@ fn busy(n: u64) -> Command {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_shard_says_so_at_once_and_recovers() {
-    let mut setup = Setup { shards: 1, ..Setup::default() };
+    let mut setup = Setup {
+        shards: 1,
+        ..Setup::default()
+    };
     setup.options.shard_commands_max = 4;
     let rig = Rig::with_kitchen(setup).await;
     rig.journal.set_delay(Duration::from_secs(1));
@@ -24,14 +27,21 @@ async fn a_full_shard_says_so_at_once_and_recovers() {
         let answer = rig.platform.place(crate::rig::details(), None).await;
         (answer, begun.elapsed())
     });
-    let (taken, refused): (Vec<_>, Vec<_>) = join_all(calls).await.into_iter().partition(|(answer, _)| answer.is_ok());
+    let (taken, refused): (Vec<_>, Vec<_>) = join_all(calls)
+        .await
+        .into_iter()
+        .partition(|(answer, _)| answer.is_ok());
     assert_eq!((taken.len(), refused.len()), (4, 6));
     for (answer, after) in refused {
         assert!(matches!(answer, Err(CallError::Overloaded { what }) if what == "shard 0"));
         assert_eq!(after, Duration::ZERO);
     }
     rig.journal.set_delay(Duration::ZERO);
-    let mut ids: Vec<_> = taken.into_iter().filter_map(|(answer, _)| answer.ok()).map(|p| p.order.state.id).collect();
+    let mut ids: Vec<_> = taken
+        .into_iter()
+        .filter_map(|(answer, _)| answer.ok())
+        .map(|p| p.order.state.id)
+        .collect();
     ids.push(rig.place().await);
     rig.assert_status(&ids, OrderStatus::Delivered).await;
     rig.check(&ids).await;
@@ -48,12 +58,22 @@ async fn a_hot_channel_is_bounded_and_writes_few_rows() {
     let answers = join_all((0..400).map(|n| rig.platform.channel(busy(n), &id, None))).await;
     let taken = answers.iter().filter(|answer| answer.is_ok()).count();
     let overloaded = |answer: &&Result<_, CallError>| matches!(answer, Err(CallError::Overloaded { .. }));
-    assert_eq!(taken + answers.iter().filter(overloaded).count(), 400, "each is answered");
+    assert_eq!(
+        taken + answers.iter().filter(overloaded).count(),
+        400,
+        "each is answered"
+    );
     assert!((100..400).contains(&taken), "{taken} taken");
     let rows = rig.row_count(kitchen(1).stream()).await - before;
     assert!(rows <= 8, "{taken} commands in {rows} rows");
-    rig.platform.channel(busy(1_000), &id, None).await.expect("it has recovered");
-    rig.until("nothing waits", |rig| rig.actors("channel").iter().all(|view| view.mailbox_depth == 0)).await;
+    rig.platform
+        .channel(busy(1_000), &id, None)
+        .await
+        .expect("it has recovered");
+    rig.until("nothing waits", |rig| {
+        rig.actors("channel").iter().all(|view| view.mailbox_depth == 0)
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -63,7 +83,10 @@ async fn more_commands_than_a_turn_takes_are_all_answered_even_if_nothing_change
     let id = kitchen(1);
     // The first is being written while the others gather, and they say nothing new.
     let answers = join_all((0..900).map(|_| rig.platform.channel(busy(7), &id, None))).await;
-    let changed = answers.iter().filter(|answer| answer.as_ref().is_ok_and(|applied| applied.changed)).count();
+    let changed = answers
+        .iter()
+        .filter(|answer| answer.as_ref().is_ok_and(|applied| applied.changed))
+        .count();
     assert!(answers.iter().all(Result::is_ok));
     assert_eq!(changed, 1);
 }

@@ -25,16 +25,26 @@ async fn failed_for_want_of_a_channel(rig: &Rig, id: domain::ids::OrderId) {
 
 #[tokio::test(start_paused = true)]
 async fn the_alternate_is_asked_when_a_partner_is_down_or_refuses() {
-    let no = [Answer::Failed("connection refused".into()), Answer::Refused(Refused::new("busy", "no time"))];
+    let no = [
+        Answer::Failed("connection refused".into()),
+        Answer::Refused(Refused::new("busy", "no time")),
+    ];
     for answer in no {
         let rig = Rig::with_kitchen(Setup::default()).await;
         rig.open_kitchen(2, 10).await;
         rig.fakes.follow(move |call| {
-            if is_ticket_of(call, "kitchen-1") { Say::No(answer.clone()) } else { Say::Yes }
+            if is_ticket_of(call, "kitchen-1") {
+                Say::No(answer.clone())
+            } else {
+                Say::Yes
+            }
         });
         let id = rig.place().await;
         rig.assert_status(&[id], OrderStatus::Delivered).await;
-        assert_eq!(rig.order(id).await.state.candidate().map(|c| c.channel.clone()), Some(kitchen(2)));
+        assert_eq!(
+            rig.order(id).await.state.candidate().map(|c| c.channel.clone()),
+            Some(kitchen(2))
+        );
         rig.check(&[id]).await;
     }
 }
@@ -45,14 +55,25 @@ async fn without_an_alternate_the_order_fails_and_everything_is_undone() {
     rig.open_kitchen(2, 10).await;
     rig.fakes.follow(|call| {
         let place = call.key.step == Step::PlaceTicket && call.key.direction == Direction::Forward;
-        if place { Say::No(Answer::Failed("down".into())) } else { Say::Yes }
+        if place {
+            Say::No(Answer::Failed("down".into()))
+        } else {
+            Say::Yes
+        }
     });
     let id = rig.place().await;
     failed_for_want_of_a_channel(&rig, id).await;
     rig.check(&[id]).await;
-    let voided = rig.fakes.deeds().into_iter().filter(|(key, _)| key.step == Step::Authorize);
+    let voided = rig
+        .fakes
+        .deeds()
+        .into_iter()
+        .filter(|(key, _)| key.step == Step::Authorize);
     assert!(voided.into_iter().all(|(_, deed)| deed.done == 1 && deed.undone == 1));
-    assert_eq!(rig.channel(1).ledger.slots().count() + rig.channel(2).ledger.slots().count(), 0);
+    assert_eq!(
+        rig.channel(1).ledger.slots().count() + rig.channel(2).ledger.slots().count(),
+        0
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -61,7 +82,10 @@ async fn a_restaurant_that_nobody_serves_or_that_takes_no_orders_fails_its_order
     let nobody = rig.place().await;
     failed_for_want_of_a_channel(&rig, nobody).await;
     rig.open_kitchen(1, 10).await;
-    rig.platform.channel(Command::SetAvailability(Availability::Paused), &kitchen(1), None).await.expect("paused");
+    rig.platform
+        .channel(Command::SetAvailability(Availability::Paused), &kitchen(1), None)
+        .await
+        .expect("paused");
     let paused = rig.place().await;
     failed_for_want_of_a_channel(&rig, paused).await;
     rig.check(&[nobody, paused]).await;
@@ -69,11 +93,13 @@ async fn a_restaurant_that_nobody_serves_or_that_takes_no_orders_fails_its_order
 
 #[tokio::test(start_paused = true)]
 async fn an_overloaded_channel_is_passed_over() {
-    let mut setup = Setup { shards: 1, ..Setup::default() };
+    let mut setup = Setup {
+        shards: 1,
+        ..Setup::default()
+    };
     setup.options.mailbox_max = 3;
     let rig = Rig::with_kitchen(setup).await;
     rig.open_kitchen(2, 10).await;
-    let ids = join_all((0..3).map(|_| rig.place())).await;
     // While one is written three more wait, and as soon as these are taken others come: the holds find no place.
     rig.journal.set_delay(Duration::from_millis(300));
     let over = AtomicBool::new(false);
@@ -88,13 +114,18 @@ async fn an_overloaded_channel_is_passed_over() {
         }
     }));
     let held = async {
+        // The orders' own rows take as long: their holds come in the middle of the channel's turns.
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        let ids = join_all((0..3).map(|_| rig.place())).await;
         for id in &ids {
-            rig.until_order(*id, "held", |order| order.record(Step::Authorize, 0).is_some()).await;
+            rig.until_order(*id, "held", |order| order.record(Step::Authorize, 0).is_some())
+                .await;
         }
         over.store(true, Ordering::SeqCst);
         rig.journal.set_delay(Duration::ZERO);
+        ids
     };
-    let _ = futures::join!(flood, held);
+    let (_, ids) = futures::join!(flood, held);
     rig.assert_status(&ids, OrderStatus::Delivered).await;
     let mut makers = BTreeMap::new();
     for id in &ids {
@@ -146,7 +177,11 @@ async fn capacity_is_never_exceeded_and_never_leaks() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
-    while !join_all(ids.iter().map(|id| rig.order(*id))).await.iter().all(|order| order.state.is_settled()) {
+    while !join_all(ids.iter().map(|id| rig.order(*id)))
+        .await
+        .iter()
+        .all(|order| order.state.is_settled())
+    {
         most = most.max(most_taken(&rig));
         tokio::time::sleep(Duration::from_secs(10)).await;
     }
@@ -156,5 +191,8 @@ async fn capacity_is_never_exceeded_and_never_leaks() {
     for id in &ids {
         *ends.entry(rig.order(*id).await.state.status).or_default() += 1;
     }
-    assert!(ends[&OrderStatus::Delivered] >= 10 && ends[&OrderStatus::Failed] >= 1, "{ends:?}");
+    assert!(
+        ends[&OrderStatus::Delivered] >= 10 && ends[&OrderStatus::Failed] >= 1,
+        "{ends:?}"
+    );
 }

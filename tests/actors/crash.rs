@@ -15,7 +15,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 fn one_shard() -> Setup {
-    Setup { shards: 1, ..Setup::default() }
+    Setup {
+        shards: 1,
+        ..Setup::default()
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -34,7 +37,12 @@ async fn an_order_that_cannot_be_read_is_parked_and_harms_nobody() {
     let parked = |rig: &Rig| rig.actor(id).is_some_and(|view| view.status == "parked");
     rig.until("it is parked", parked).await;
     let view = rig.actor(id).expect("it is seen");
-    assert!(view.trouble.as_deref().is_some_and(|trouble| trouble.contains("corrupt")), "{view:?}");
+    assert!(
+        view.trouble
+            .as_deref()
+            .is_some_and(|trouble| trouble.contains("corrupt")),
+        "{view:?}"
+    );
     assert_eq!((view.restarts, view.mailbox_depth), (restarts_max, 0));
     assert!(matches!(rig.cancel(id).await, Err(CallError::Parked(why)) if why.contains("corrupt")));
 
@@ -63,7 +71,10 @@ struct Panicker {
 impl OrderObserver for Panicker {
     fn observe(&self, id: OrderId, seq: Seq, _order: &Arc<Order>) {
         let panics = seq == self.at && {
-            let mut seen = self.seen.lock().expect("not poisoned: the guard is dropped before the panic");
+            let mut seen = self
+                .seen
+                .lock()
+                .expect("not poisoned: the guard is dropped before the panic");
             let times = seen.entry(id).or_default();
             *times += 1;
             *times <= self.panics
@@ -75,22 +86,36 @@ impl OrderObserver for Panicker {
 #[tokio::test(start_paused = true)]
 async fn a_panic_at_any_version_is_survived() {
     for at in 1..=12 {
-        let panicker = Arc::new(Panicker { at: Seq(at), seen: Mutex::default(), panics: 2 });
+        let panicker = Arc::new(Panicker {
+            at: Seq(at),
+            seen: Mutex::default(),
+            panics: 2,
+        });
         let observers = vec![Arc::clone(&panicker) as Arc<dyn OrderObserver>];
-        let rig = Rig::with_kitchen(Setup { observers, ..Setup::default() }).await;
+        let rig = Rig::with_kitchen(Setup {
+            observers,
+            ..Setup::default()
+        })
+        .await;
         let placed = rig.platform.place(crate::rig::details(), None).await;
         let id = match placed {
             Ok(placed) => placed.order.state.id,
             // It is durable, but the answer was lost with the crash: that is all that can be said.
             Err(CallError::TimedOut) if at == 1 => {
                 let path = rig.actors("order").first().expect("it is there").path.clone();
-                path.rsplit("order-").next().and_then(|id| id.parse().ok()).expect("an order's path")
+                path.rsplit("order-")
+                    .next()
+                    .and_then(|id| id.parse().ok())
+                    .expect("an order's path")
             }
             Err(error) => panic!("version {at}: {error}"),
         };
         rig.assert_status(&[id], OrderStatus::Delivered).await;
         let seen = panicker.seen.lock().expect("not poisoned").get(&id).copied();
-        assert!(seen.is_some_and(|times| times > 2), "version {at} was seen {seen:?} times");
+        assert!(
+            seen.is_some_and(|times| times > 2),
+            "version {at} was seen {seen:?} times"
+        );
         rig.check(&[id]).await;
     }
 }
@@ -102,7 +127,8 @@ async fn a_row_that_somebody_else_wrote_or_that_is_refused_starts_the_order_over
         rig.fakes.follow(thinking);
         let id = rig.place().await;
         rig.until_pending_ticket(id).await;
-        rig.journal.answer_next(id.stream(), AppendError::Refused(refusal.clone()));
+        rig.journal
+            .answer_next(id.stream(), AppendError::Refused(refusal.clone()));
         let error = rig.cancel(id).await.expect_err("it was not written");
         assert_eq!(error, CallError::Unavailable(refusal.to_string()));
         rig.cancel(id).await.expect("it was read again");
@@ -115,6 +141,7 @@ async fn a_row_that_somebody_else_wrote_or_that_is_refused_starts_the_order_over
 async fn an_actor_that_crashes_while_it_is_to_go_comes_back() {
     let mut setup = Setup::silent();
     setup.options.idle_after = Duration::from_millis(100);
+    setup.options.restart_window = Duration::from_secs(2);
     setup.policy.ticket_acceptance_ms = Millis::from_mins(24 * 60);
     setup.policy.hold_ttl_ms = Millis::from_mins(25 * 60);
     let rig = Rig::with_kitchen(setup).await;
@@ -122,25 +149,47 @@ async fn an_actor_that_crashes_while_it_is_to_go_comes_back() {
     let id = rig.place().await;
     rig.until_pending_ticket(id).await;
     // The append takes longer than the shard's patience with an idle actor. Told to go, the actor says that it is busy, and
-    // crashes before the shard has heard it: for some of these lengths both happen in the same millisecond.
-    for delay_ms in 100..=160 {
+    // crashes before the shard has heard it: for some of these lengths both happen in the same moment.
+    for n in 0..300 {
+        let delay_ms = 100 + n % 51;
+        rig.journal.yields.store(n / 51, Ordering::SeqCst);
         rig.journal.set_delay(Duration::from_millis(delay_ms));
-        rig.journal.answer_next(id.stream(), AppendError::Refused(Refusal::DuplicateSeq));
-        let ready_at = Timestamp(2_000_000_000_000 + i64::try_from(delay_ms).expect("small"));
-        let report = Report::Kitchen(kitchen(1), KitchenReport::Accepted { ready_at: Some(ready_at) });
-        let refused = rig.tell(id, Command::Report(report.clone())).await.expect_err("it was not written");
-        assert_eq!(refused, CallError::Unavailable(Refusal::DuplicateSeq.to_string()), "{delay_ms}");
+        rig.journal
+            .answer_next(id.stream(), AppendError::Refused(Refusal::DuplicateSeq));
+        let ready_at = Timestamp(2_000_000_000_000 + i64::try_from(n).expect("small"));
+        let report = Report::Kitchen(
+            kitchen(1),
+            KitchenReport::Accepted {
+                ready_at: Some(ready_at),
+            },
+        );
+        let refused = rig
+            .tell(id, Command::Report(report.clone()))
+            .await
+            .expect_err("it was not written");
+        assert_eq!(
+            refused,
+            CallError::Unavailable(Refusal::DuplicateSeq.to_string()),
+            "{delay_ms}"
+        );
         let view = rig.actor(id).expect("it restarts");
         rig.journal.set_delay(Duration::ZERO);
-        let order = rig.tell(id, Command::Report(report)).await.unwrap_or_else(|e| panic!("{delay_ms}: {e}: {view:?}"));
+        let order = rig
+            .tell(id, Command::Report(report))
+            .await
+            .unwrap_or_else(|e| panic!("{delay_ms}: {e}: {view:?}"));
         assert_eq!(order.state.ready_at, Some(ready_at));
-        tokio::time::sleep(Duration::from_secs(61)).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_shard_that_panics_is_started_again_with_everything_in_it() {
-    let rig = Rig::with_kitchen(Setup { shards: 1, ..Setup::silent() }).await;
+    let rig = Rig::with_kitchen(Setup {
+        shards: 1,
+        ..Setup::silent()
+    })
+    .await;
     rig.fakes.follow(thinking);
     let ids = join_all((0..5).map(|_| rig.place())).await;
     for id in &ids {
@@ -150,12 +199,17 @@ async fn a_shard_that_panics_is_started_again_with_everything_in_it() {
     assert!(cells >= 5);
     // Nobody looks at the clock until the shard does, when the tickets' time is over.
     rig.clock.bomb.store(true, Ordering::SeqCst);
-    rig.until("it went off", |rig| !rig.clock.bomb.load(Ordering::SeqCst)).await;
-    rig.until("nothing is left of the actors that died with it", |rig| rig.platform.introspect().is_empty()).await;
+    rig.until("it went off", |rig| !rig.clock.bomb.load(Ordering::SeqCst))
+        .await;
+    rig.until("nothing is left of the actors that died with it", |rig| {
+        rig.platform.introspect().is_empty()
+    })
+    .await;
     rig.assert_status(&ids, OrderStatus::Failed).await;
     rig.check(&ids).await;
     rig.fakes.follow(|_| Say::Yes);
     let id = rig.place().await;
-    rig.until_order(id, "confirmed", |order| order.status == OrderStatus::Confirmed).await;
+    rig.until_order(id, "confirmed", |order| order.status == OrderStatus::Confirmed)
+        .await;
     assert_eq!(rig.fakes.calls_of(id, Step::PlaceTicket).len(), 1);
 }

@@ -47,7 +47,10 @@ pub(crate) struct Fakes {
 
 impl Default for Fakes {
     fn default() -> Self {
-        Self { script: Mutex::new(Box::new(|_| Say::Yes)), books: Mutex::default() }
+        Self {
+            script: Mutex::new(Box::new(|_| Say::Yes)),
+            books: Mutex::default(),
+        }
     }
 }
 
@@ -104,7 +107,15 @@ impl Fakes {
             TicketAction::Place => Receipt::Accepted { ready_at: None },
             TicketAction::Cancel => Receipt::Empty,
         };
-        self.ask(Call { key: request.key, channel: Some(request.channel.to_string()), offered }, yes).await
+        self.ask(
+            Call {
+                key: request.key,
+                channel: Some(request.channel.to_string()),
+                offered,
+            },
+            yes,
+        )
+        .await
     }
 }
 
@@ -115,7 +126,15 @@ impl Payments for Fakes {
             PaymentAction::Authorize => Receipt::Authorized { until: None },
             PaymentAction::Void | PaymentAction::Capture | PaymentAction::Refund => Receipt::Empty,
         };
-        self.ask(Call { key: request.key, channel: None, offered: false }, yes).await
+        self.ask(
+            Call {
+                key: request.key,
+                channel: None,
+                offered: false,
+            },
+            yes,
+        )
+        .await
     }
 }
 

@@ -13,12 +13,21 @@ async fn an_order_shows_what_it_is_at() {
     let order = rig.until_pending_ticket(id).await;
     let view = rig.actor(id).expect("it is seen");
     assert!(view.path.starts_with("node/shard-"), "{}", view.path);
-    assert_eq!((view.status.as_str(), view.mailbox_depth, view.restarts), ("running", 0, 0));
-    assert_eq!((view.version, view.summary.as_deref()), (Some(order.seq.0), Some("PENDING")));
+    assert_eq!(
+        (view.status.as_str(), view.mailbox_depth, view.restarts),
+        ("running", 0, 0)
+    );
+    assert_eq!(
+        (view.version, view.summary.as_deref()),
+        (Some(order.seq.0), Some("PENDING"))
+    );
     // Placed, and the answers of the router, the channel, the payment and the kitchen.
     assert!(view.messages_handled >= 5, "{view:?}");
     let record = order.state.record(Step::PlaceTicket, 0).expect("it is asked");
-    assert_eq!(view.next_timer, record.deadline().and_then(|at| u64::try_from(at.0).ok()));
+    assert_eq!(
+        view.next_timer,
+        record.deadline().and_then(|at| u64::try_from(at.0).ok())
+    );
     tokio::time::sleep(Duration::from_secs(2)).await;
     let whole = rig.platform.introspect_at(&view.path).expect("it is seen");
     assert!(whole.age_ms >= 2_000);
@@ -39,15 +48,28 @@ async fn reading_waits_for_nobody_and_shows_no_payment_token() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         // None of this is a future: it cannot wait.
         let views = rig.platform.introspect();
-        let states: Vec<_> = views.iter().filter_map(|view| rig.platform.introspect_at(&view.path)).collect();
+        let states: Vec<_> = views
+            .iter()
+            .filter_map(|view| rig.platform.introspect_at(&view.path))
+            .collect();
         (views, states)
     });
     cancelled.expect("it took its time");
     let (views, states) = seen;
-    let order = states.iter().find(|view| view.kind == "order").expect("the order is seen");
-    assert_eq!(order.state.as_ref().expect("shown")["order"]["status"], "PENDING", "what is durable, not what may be");
+    let order = states
+        .iter()
+        .find(|view| view.kind == "order")
+        .expect("the order is seen");
+    assert_eq!(
+        order.state.as_ref().expect("shown")["order"]["status"],
+        "PENDING",
+        "what is durable, not what may be"
+    );
     let text = serde_json::to_string(&(views, states)).expect("JSON");
-    assert!(text.contains("customer-1") && !text.contains("tok-secret"), "the token is nobody's business");
+    assert!(
+        text.contains("customer-1") && !text.contains("tok-secret"),
+        "the token is nobody's business"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -58,7 +80,11 @@ async fn pending_effects_are_shown() {
     let asked = |rig: &Rig| !rig.fakes.calls_of(id, Step::Authorize).is_empty();
     rig.until("the payment is asked for", asked).await;
     let view = rig.actor(id).expect("it is seen");
-    let state = rig.platform.introspect_at(&view.path).and_then(|view| view.state).expect("shown");
+    let state = rig
+        .platform
+        .introspect_at(&view.path)
+        .and_then(|view| view.state)
+        .expect("shown");
     assert_eq!(state["step"], "authorize");
     assert_eq!(state["pending_effects"][0]["key"], format!("{id}:authorize:0:do"));
     assert_eq!(state["pending_effects"][0]["attempt"], 1);
@@ -72,9 +98,14 @@ async fn watchers_that_nobody_holds_do_not_pile_up() {
     let mut watched = rig.platform.subscribe(id);
     for n in 0..10_000 {
         use domain::ids::{HashSlot, OrderId};
-        drop(rig.platform.subscribe(OrderId::mint(domain::time::Timestamp(1), HashSlot::of(&[b"w"]), n)));
+        drop(
+            rig.platform
+                .subscribe(OrderId::mint(domain::time::Timestamp(1), HashSlot::of(&[b"w"]), n)),
+        );
     }
     rig.cancel(id).await.expect("it can be cancelled");
-    let heard = watched.wait_for(|order| order.as_ref().is_some_and(|order| order.state.unwinding.is_some())).await;
+    let heard = watched
+        .wait_for(|order| order.as_ref().is_some_and(|order| order.state.unwinding.is_some()))
+        .await;
     assert!(heard.is_ok(), "who is held is kept");
 }

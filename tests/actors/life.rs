@@ -14,8 +14,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 fn passivating_soon() -> Setup {
-    let options = ActorOptions { idle_after: Duration::from_millis(100), ..ActorOptions::default() };
-    Setup { options, ..Setup::default() }
+    let options = ActorOptions {
+        idle_after: Duration::from_millis(100),
+        ..ActorOptions::default()
+    };
+    Setup {
+        options,
+        ..Setup::default()
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -24,8 +30,13 @@ async fn orders_live_and_leave_nothing_behind() {
     let ids = join_all((0..10).map(|_| rig.place())).await;
     rig.assert_status(&ids, OrderStatus::Delivered).await;
     rig.check(&ids).await;
-    rig.until("settled orders have no actor", |rig| rig.actors("order").is_empty()).await;
-    assert_eq!(rig.order(ids[0]).await.state.status, OrderStatus::Delivered, "read from the store");
+    rig.until("settled orders have no actor", |rig| rig.actors("order").is_empty())
+        .await;
+    assert_eq!(
+        rig.order(ids[0]).await.state.status,
+        OrderStatus::Delivered,
+        "read from the store"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -36,7 +47,8 @@ async fn a_stranger_leaves_no_actor() {
         let refused = rig.cancel(nobody).await.expect_err("there is no such order");
         assert_eq!(refused, CallError::Rejected(Rejection::NotFound("order")));
     }
-    rig.until("nothing is left of it", |rig| rig.actors("order").is_empty()).await;
+    rig.until("nothing is left of it", |rig| rig.actors("order").is_empty())
+        .await;
     assert_eq!(rig.row_count(nobody.stream()).await, 0);
 }
 
@@ -69,8 +81,16 @@ async fn nothing_is_lost_while_actors_come_and_go() {
         tokio::spawn(async move {
             for n in 0..12_i64 {
                 let ready_at = Timestamp(2_000_000_000_000 + n);
-                let report = Report::Kitchen(kitchen(1), KitchenReport::Accepted { ready_at: Some(ready_at) });
-                let order = rig.tell(id, Command::Report(report)).await.expect("every command is answered");
+                let report = Report::Kitchen(
+                    kitchen(1),
+                    KitchenReport::Accepted {
+                        ready_at: Some(ready_at),
+                    },
+                );
+                let order = rig
+                    .tell(id, Command::Report(report))
+                    .await
+                    .expect("every command is answered");
                 assert_eq!(order.state.ready_at, Some(ready_at), "and heard");
                 tokio::time::sleep(pause).await;
             }
@@ -92,13 +112,26 @@ async fn a_channel_that_is_taken_for_an_order_is_not_harmed() {
         round: 0,
         direction: Direction::Forward,
     };
-    let stranger: OrderId = kitchen(1).stream().to_string().parse().expect("a channel's stream reads as an order id");
+    let stranger: OrderId = kitchen(1)
+        .stream()
+        .to_string()
+        .parse()
+        .expect("a channel's stream reads as an order id");
     let not_found = CallError::Rejected(Rejection::NotFound("order"));
     // Once while the channel has an actor.
     assert_eq!(rig.cancel(stranger).await.expect_err("no order"), not_found);
     let until = domain::ports::Clock::now(&*rig.clock) + Millis::from_mins(3);
-    let request = CapacityRequest::Hold { key: hold, slot: until, units: 1, expires_at: until };
-    rig.platform.channel(channel::Command::Capacity(request), &kitchen(1), None).await.expect("there is room");
+    let request = CapacityRequest::Hold {
+        key: hold,
+        slot: until,
+        slots_ahead_max: 0,
+        units: 1,
+        expires_at: until,
+    };
+    rig.platform
+        .channel(channel::Command::Capacity(request), &kitchen(1), None)
+        .await
+        .expect("there is room");
     // And once while it has none, but a timer.
     let rig = rig.stop().await.start().await;
     assert!(rig.actors("channel").is_empty());
@@ -113,9 +146,13 @@ async fn a_channel_that_is_taken_for_an_order_is_not_harmed() {
     let rig = rig.stop().await.start().await;
     assert_eq!(rig.cancel(stranger).await.expect_err("no order"), not_found);
     let lapsed = |rig: &Rig| {
-        rig.channel(1).ledger.claim(&hold).is_some_and(|claim| matches!(claim.state, ClaimState::Lapsed { .. }))
+        rig.channel(1)
+            .ledger
+            .claim(&hold)
+            .is_some_and(|claim| matches!(claim.state, ClaimState::Lapsed { .. }))
     };
-    rig.until("the hold lapses although nobody speaks to the channel", lapsed).await;
+    rig.until("the hold lapses although nobody speaks to the channel", lapsed)
+        .await;
     let late_ms = domain::ports::Clock::now(&*rig.clock).ms_since(until);
     assert!(late_ms < 100, "{late_ms} ms late");
 }

@@ -13,7 +13,11 @@ const ORDERS: usize = 10_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_orders_in_flight_move_again_after_a_restart() {
-    let mut setup = Setup { shards: 64, world: false, ..Setup::default() };
+    let mut setup = Setup {
+        shards: 64,
+        world: false,
+        ..Setup::default()
+    };
     setup.policy.ticket_acceptance_ms = Millis::from_mins(60);
     setup.policy.hold_ttl_ms = Millis::from_mins(120);
     setup.options.mailbox_max = 100_000;
@@ -21,20 +25,33 @@ async fn ten_thousand_orders_in_flight_move_again_after_a_restart() {
     rig.open_kitchen(1, 100_000).await;
     rig.fakes.follow(thinking);
     let begun = Instant::now();
-    let ids: Vec<_> = futures::stream::iter(0..ORDERS).map(|_| rig.place()).buffer_unordered(256).collect().await;
+    let ids: Vec<_> = futures::stream::iter(0..ORDERS)
+        .map(|_| rig.place())
+        .buffer_unordered(256)
+        .collect()
+        .await;
     let pending = |order: &Order| {
-        order.record(Step::PlaceTicket, 0).is_some_and(|record| matches!(record.forward, Forward::Pending { .. }))
+        order
+            .record(Step::PlaceTicket, 0)
+            .is_some_and(|record| matches!(record.forward, Forward::Pending { .. }))
     };
     for id in &ids {
         while !pending(&rig.order(*id).await.state) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-    println!("{ORDERS} orders from acceptance to a ticket with the kitchen in {:?}", begun.elapsed());
+    println!(
+        "{ORDERS} orders from acceptance to a ticket with the kitchen in {:?}",
+        begun.elapsed()
+    );
     let stopped = rig.stop().await;
     let begun = Instant::now();
     let rig = stopped.start().await;
-    println!("started again after {:?}: {:?}", begun.elapsed(), rig.platform.recovery());
+    println!(
+        "started again after {:?}: {:?}",
+        begun.elapsed(),
+        rig.platform.recovery()
+    );
     let recovery = rig.platform.recovery().expect("it serves");
     assert_eq!((recovery.orders_live, recovery.effects_resumed), (ORDERS, 0));
     assert!(recovery.timers_armed >= ORDERS);

@@ -25,7 +25,7 @@ use uoop::world::{Roles, World};
 /// When the tests begin.
 const T0: i64 = 1_800_000_000_000;
 /// How long, of time that stands still, anything that must happen may take. It only bounds how long a failure takes.
-const PATIENCE: Duration = Duration::from_secs(8 * 3_600);
+const PATIENCE: Duration = Duration::from_hours(8);
 
 /// The tokio clock as business time.
 pub(crate) struct TestClock {
@@ -37,7 +37,10 @@ pub(crate) struct TestClock {
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        assert!(!self.bomb.swap(false, Ordering::SeqCst), "the clock was told to explode");
+        assert!(
+            !self.bomb.swap(false, Ordering::SeqCst),
+            "the clock was told to explode"
+        );
         self.reads.fetch_add(1, Ordering::SeqCst);
         Timestamp(T0 + i64::try_from(self.start.elapsed().as_millis()).expect("a short test"))
     }
@@ -53,7 +56,10 @@ struct Numbers(AtomicU64);
 
 impl IdSource for Numbers {
     fn random(&self) -> u64 {
-        let mut z = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::SeqCst).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self
+            .0
+            .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::SeqCst)
+            .wrapping_add(0x9e37_79b9_7f4a_7c15);
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
@@ -85,7 +91,10 @@ impl Default for Setup {
 impl Setup {
     /// Nobody cooks, drives or decides by itself.
     pub(crate) fn silent() -> Self {
-        Self { world: false, ..Self::default() }
+        Self {
+            world: false,
+            ..Self::default()
+        }
     }
 }
 
@@ -104,7 +113,11 @@ pub(crate) struct Rig {
 impl Rig {
     /// A platform on an empty store.
     pub(crate) async fn start(setup: Setup) -> Self {
-        let clock = TestClock { start: Instant::now(), bomb: AtomicBool::new(false), reads: AtomicU64::new(0) };
+        let clock = TestClock {
+            start: Instant::now(),
+            bomb: AtomicBool::new(false),
+            reads: AtomicU64::new(0),
+        };
         let store = Arc::new(FaultyStore::new(setup.shards));
         Self::on(store, Arc::new(clock), Arc::default(), Arc::default(), setup).await
     }
@@ -129,7 +142,13 @@ impl Rig {
         let owned = store.acquire("test", &shards).await.expect("the store is there");
         let handle = GroupJournal::start(&dynamic, &owned, "test", &JournalOptions::default());
         let journal = Arc::new(FaultyJournal::over(handle.journal()));
-        let world = World::new(Roles { kitchens: setup.world, couriers: setup.world }, Arc::clone(&clock) as _);
+        let world = World::new(
+            Roles {
+                kitchens: setup.world,
+                couriers: setup.world,
+            },
+            Arc::clone(&clock) as _,
+        );
         let mut observers = setup.observers.clone();
         observers.push(Arc::clone(&world) as _);
         let ports = Ports {
@@ -144,8 +163,18 @@ impl Rig {
         };
         let platform = Platform::start(ports, setup.options.clone()).await.expect("it starts");
         world.join(platform.clone());
-        let rig = Self { platform, store, journal, fakes, clock, ids, setup, handle };
-        rig.until("it serves", |rig| rig.platform.readiness() == Readiness::Ready).await;
+        let rig = Self {
+            platform,
+            store,
+            journal,
+            fakes,
+            clock,
+            ids,
+            setup,
+            handle,
+        };
+        rig.until("it serves", |rig| rig.platform.readiness() == Readiness::Ready)
+            .await;
         rig
     }
 
@@ -153,13 +182,25 @@ impl Rig {
     pub(crate) async fn stop(self) -> Stopped {
         self.platform.stop().await;
         self.handle.close().await;
-        Stopped { store: self.store, clock: self.clock, ids: self.ids, fakes: self.fakes, setup: self.setup }
+        Stopped {
+            store: self.store,
+            clock: self.clock,
+            ids: self.ids,
+            fakes: self.fakes,
+            setup: self.setup,
+        }
     }
 
     /// A kitchen that can make everything of `restaurant-1`; the lower the number, the cheaper.
     pub(crate) async fn open_kitchen(&self, n: u16, capacity_per_slot: u32) {
-        let command = channel::Command::Configure { id: kitchen(n), config: Box::new(kitchen_config(n, capacity_per_slot)) };
-        self.platform.channel(command, &kitchen(n), None).await.expect("the kitchen is valid");
+        let command = channel::Command::Configure {
+            id: kitchen(n),
+            config: Box::new(kitchen_config(n, capacity_per_slot)),
+        };
+        self.platform
+            .channel(command, &kitchen(n), None)
+            .await
+            .expect("the kitchen is valid");
     }
 
     pub(crate) async fn hire(&self, couriers: u32) {
@@ -172,21 +213,43 @@ impl Rig {
                 off_at: None,
                 metres_per_min: 320,
             };
-            let command = zone::Command::PutCourier { zone: centre(), id, config: Box::new(config) };
-            self.platform.zone(command, &centre()).await.expect("the courier is valid");
+            let command = zone::Command::PutCourier {
+                zone: centre(),
+                id,
+                config: Box::new(config),
+            };
+            self.platform
+                .zone(command, &centre())
+                .await
+                .expect("the courier is valid");
         }
     }
 
     pub(crate) async fn place(&self) -> OrderId {
-        self.platform.place(details(), None).await.expect("the order is taken").order.state.id
+        self.platform
+            .place(details(), None)
+            .await
+            .expect("the order is taken")
+            .order
+            .state
+            .id
     }
 
     pub(crate) async fn tell(&self, id: OrderId, command: Command) -> Result<Versioned<Order>, CallError> {
-        self.platform.command(id, command, CommandOptions::default()).await.map(|applied| applied.entity)
+        self.platform
+            .command(id, command, CommandOptions::default())
+            .await
+            .map(|applied| applied.entity)
     }
 
     pub(crate) async fn cancel(&self, id: OrderId) -> Result<Versioned<Order>, CallError> {
-        self.tell(id, Command::Cancel { reason: "changed my mind".into() }).await
+        self.tell(
+            id,
+            Command::Cancel {
+                reason: "changed my mind".into(),
+            },
+        )
+        .await
     }
 
     pub(crate) async fn order(&self, id: OrderId) -> Versioned<Order> {
@@ -194,30 +257,49 @@ impl Rig {
     }
 
     pub(crate) fn channel(&self, n: u16) -> Arc<Channel> {
-        self.platform.directory().channel(&kitchen(n)).expect("the kitchen is known").state
+        self.platform
+            .directory()
+            .channel(&kitchen(n))
+            .expect("the kitchen is known")
+            .state
     }
 
     /// The actors of a kind.
     pub(crate) fn actors(&self, kind: &str) -> Vec<ActorView> {
-        self.platform.introspect().into_iter().filter(|view| view.kind == kind).collect()
+        self.platform
+            .introspect()
+            .into_iter()
+            .filter(|view| view.kind == kind)
+            .collect()
     }
 
     /// An order's actor, if it has one.
     pub(crate) fn actor(&self, id: OrderId) -> Option<ActorView> {
-        self.actors("order").into_iter().find(|view| view.path.ends_with(&format!("order-{id}")))
+        self.actors("order")
+            .into_iter()
+            .find(|view| view.path.ends_with(&format!("order-{id}")))
     }
 
     /// Waits for something.
     pub(crate) async fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
         let begun = Instant::now();
         while !is_so(self) {
-            assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}: {:#?}", self.platform.introspect());
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "waited in vain until {what}: {:#?}",
+                self.platform.introspect()
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
     /// Waits for an order to be as wanted.
-    pub(crate) async fn until_order(&self, id: OrderId, what: &str, is_so: impl Fn(&Order) -> bool) -> Versioned<Order> {
+    pub(crate) async fn until_order(
+        &self,
+        id: OrderId,
+        what: &str,
+        is_so: impl Fn(&Order) -> bool,
+    ) -> Versioned<Order> {
         let mut changes = self.platform.subscribe(id);
         let begun = Instant::now();
         loop {
@@ -225,7 +307,11 @@ impl Rig {
             if is_so(&order.state) {
                 return order;
             }
-            assert!(begun.elapsed() < PATIENCE, "waited in vain until the order is {what}: {:#?}", order.state);
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "waited in vain until the order is {what}: {:#?}",
+                order.state
+            );
             // The time-out is for what changed between the look and the subscription.
             let _ = tokio::time::timeout(Duration::from_secs(1), changes.changed()).await;
         }
@@ -238,14 +324,21 @@ impl Rig {
     pub(crate) async fn until_pending_ticket(&self, id: OrderId) -> Versioned<Order> {
         use domain::saga::Forward;
         let thinking = |order: &Order| {
-            order.record(Step::PlaceTicket, order.round).is_some_and(|r| matches!(r.forward, Forward::Pending { .. }))
+            order
+                .record(Step::PlaceTicket, order.round)
+                .is_some_and(|r| matches!(r.forward, Forward::Pending { .. }))
         };
-        self.until_order(id, "with a kitchen that thinks about it", thinking).await
+        self.until_order(id, "with a kitchen that thinks about it", thinking)
+            .await
     }
 
     /// The rows of a stream.
     pub(crate) async fn row_count(&self, stream: StreamId) -> usize {
-        self.platform.rows(stream, Seq(0), 100_000).await.expect("the store is there").len()
+        self.platform
+            .rows(stream, Seq(0), 100_000)
+            .await
+            .expect("the store is there")
+            .len()
     }
 
     /// Settled orders agree with their own books, with those of the participants, with their logs, and with the channels.
@@ -260,7 +353,11 @@ impl Rig {
                 let deeds = deeds.iter().filter(of).map(|(key, deed)| (*key, *deed)).collect();
                 found.extend(invariants::agrees(&order.state, step, &deeds));
             }
-            let rows = self.platform.rows(id.stream(), Seq(0), 10_000).await.expect("the store is there");
+            let rows = self
+                .platform
+                .rows(id.stream(), Seq(0), 10_000)
+                .await
+                .expect("the store is there");
             let seqs: Vec<Seq> = rows.iter().map(|row| row.seq).collect();
             assert_eq!(seqs.last(), Some(&order.seq));
             found.extend(invariants::gapless(*id, &seqs));
@@ -272,7 +369,10 @@ impl Rig {
         let settled: BTreeSet<OrderId> = ids.iter().copied().collect();
         for channel in self.platform.directory().channels() {
             assert_eq!(invariants::nothing_reserved(&channel.state, &settled), []);
-            assert_eq!(invariants::capacity(&channel.state, channel.state.config.capacity_per_slot), []);
+            assert_eq!(
+                invariants::capacity(&channel.state, channel.state.config.capacity_per_slot),
+                []
+            );
         }
     }
 
@@ -327,9 +427,21 @@ pub(crate) fn details() -> Details {
     Details {
         customer_id: "customer-1".parse().expect("a name"),
         restaurant_id: "restaurant-1".parse().expect("a name"),
-        items: vec![Item { sku: "soup".into(), name: "Soup".into(), quantity: 5, unit_price_minor: 500 }],
-        total: Money { minor: 2_500, currency: "USD".parse().expect("a currency") },
-        delivery_location: DeliveryLocation { lat: 41.02, lng: -87.0, address: "1 Main Street".into() },
+        items: vec![Item {
+            sku: "soup".into(),
+            name: "Soup".into(),
+            quantity: 5,
+            unit_price_minor: 500,
+        }],
+        total: Money {
+            minor: 2_500,
+            currency: "USD".parse().expect("a currency"),
+        },
+        delivery_location: DeliveryLocation {
+            lat: 41.02,
+            lng: -87.0,
+            address: "1 Main Street".into(),
+        },
         requested_for: None,
         payment_token: "tok-secret".into(),
         notes: None,

@@ -43,15 +43,27 @@ impl FaultyStore {
     }
 
     fn spoil(&self, mut recorded: Recorded) -> Recorded {
-        if self.corrupt.lock().unwrap_or_else(PoisonError::into_inner).contains(&recorded.stream) {
-            recorded.rows.iter_mut().for_each(|row| row.events = "[{\"type\":\"Nonsense\"}]".into());
+        if self
+            .corrupt
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&recorded.stream)
+        {
+            recorded
+                .rows
+                .iter_mut()
+                .for_each(|row| row.events = "[{\"type\":\"Nonsense\"}]".into());
         }
         recorded
     }
 
     fn check(&self) -> Result<(), StoreError> {
         let away = self.away.load(Ordering::SeqCst);
-        if away { Err(StoreError::Unavailable("switched off".into())) } else { Ok(()) }
+        if away {
+            Err(StoreError::Unavailable("switched off".into()))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -71,7 +83,8 @@ impl Store for FaultyStore {
     }
 
     async fn commit(&self, batch: &[Append]) -> Result<Vec<RowOutcome>, CommitError> {
-        self.check().map_err(|error| CommitError::Unavailable(error.to_string()))?;
+        self.check()
+            .map_err(|error| CommitError::Unavailable(error.to_string()))?;
         self.commits.fetch_add(1, Ordering::SeqCst);
         self.inner.commit(batch).await
     }
@@ -117,6 +130,8 @@ pub(crate) struct FaultyJournal {
     pub(crate) inner: Arc<dyn Journal>,
     pub(crate) appends: AtomicU64,
     delay_ms: AtomicU64,
+    /// How many others get a turn between the delay and the answer.
+    pub(crate) yields: AtomicU64,
     /// How all appends are answered.
     all: Mutex<Option<AppendError>>,
     /// How the next append of a stream is answered.
@@ -129,6 +144,7 @@ impl FaultyJournal {
             inner,
             appends: AtomicU64::new(0),
             delay_ms: AtomicU64::new(0),
+            yields: AtomicU64::new(0),
             all: Mutex::default(),
             next: Mutex::default(),
         }
@@ -136,7 +152,10 @@ impl FaultyJournal {
 
     /// Appends take this long more.
     pub(crate) fn set_delay(&self, delay: Duration) {
-        self.delay_ms.store(u64::try_from(delay.as_millis()).expect("a short time"), Ordering::SeqCst);
+        self.delay_ms.store(
+            u64::try_from(delay.as_millis()).expect("a short time"),
+            Ordering::SeqCst,
+        );
     }
 
     /// All appends are answered so, at once, or come through again.
@@ -146,7 +165,10 @@ impl FaultyJournal {
 
     /// The next append of a stream is answered so, once.
     pub(crate) fn answer_next(&self, stream: StreamId, error: AppendError) {
-        self.next.lock().unwrap_or_else(PoisonError::into_inner).insert(stream, error);
+        self.next
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(stream, error);
     }
 }
 
@@ -154,7 +176,11 @@ impl FaultyJournal {
 impl Journal for FaultyJournal {
     async fn append(&self, append: Append) -> Result<(), AppendError> {
         self.appends.fetch_add(1, Ordering::SeqCst);
-        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).remove(&append.stream);
+        let next = self
+            .next
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&append.stream);
         let all = self.all.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(error) = all {
             return Err(error);
@@ -162,6 +188,9 @@ impl Journal for FaultyJournal {
         let delay_ms = self.delay_ms.load(Ordering::SeqCst);
         if delay_ms > 0 {
             tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+        }
+        for _ in 0..self.yields.load(Ordering::SeqCst) {
+            tokio::task::yield_now().await;
         }
         match next {
             Some(error) => Err(error),

@@ -15,7 +15,11 @@ use std::time::Duration;
 
 /// When the first event of a kind was decided.
 async fn time_of(rig: &Rig, id: OrderId, is_it: impl Fn(&Event) -> bool) -> Timestamp {
-    let rows = rig.platform.rows(id.stream(), Seq(0), 1_000).await.expect("the store is there");
+    let rows = rig
+        .platform
+        .rows(id.stream(), Seq(0), 1_000)
+        .await
+        .expect("the store is there");
     let found = rows.iter().find(|row| {
         let events: Vec<Event> = serde_json::from_str(&row.events).expect("events");
         events.iter().any(&is_it)
@@ -24,7 +28,10 @@ async fn time_of(rig: &Rig, id: OrderId, is_it: impl Fn(&Event) -> bool) -> Time
 }
 
 fn passivating_soon(setup: Setup) -> Setup {
-    let options = ActorOptions { idle_after: Duration::from_millis(100), ..setup.options };
+    let options = ActorOptions {
+        idle_after: Duration::from_millis(100),
+        ..setup.options
+    };
     Setup { options, ..setup }
 }
 
@@ -40,11 +47,24 @@ async fn a_kitchen_that_does_not_decide_is_given_up_in_time() {
         rig.fakes.follow(thinking);
         let id = rig.place().await;
         let order = rig.until_pending_ticket(id).await;
-        let due = order.state.record(Step::PlaceTicket, 0).and_then(domain::saga::Record::deadline).expect("a deadline");
+        let due = order
+            .state
+            .record(Step::PlaceTicket, 0)
+            .and_then(domain::saga::Record::deadline)
+            .expect("a deadline");
         rig.until("it is passivated", |rig| rig.actor(id).is_none()).await;
         let rig = if restart { rig.stop().await.start().await } else { rig };
         rig.assert_status(&[id], OrderStatus::Failed).await;
-        let at = time_of(&rig, id, |event| matches!(event, Event::StepUnknown { step: Step::PlaceTicket, .. })).await;
+        let at = time_of(&rig, id, |event| {
+            matches!(
+                event,
+                Event::StepUnknown {
+                    step: Step::PlaceTicket,
+                    ..
+                }
+            )
+        })
+        .await;
         assert!(late_ms(at, due) <= 20, "{} ms late", late_ms(at, due));
         rig.check(&[id]).await;
     }
@@ -55,12 +75,23 @@ async fn a_courier_is_asked_for_at_its_time() {
     for restart in [false, true] {
         let rig = Rig::with_kitchen(passivating_soon(Setup::default())).await;
         let id = rig.place().await;
-        let order = rig.until_order(id, "confirmed", |order| order.milestones.confirmed_at.is_some()).await;
+        let order = rig
+            .until_order(id, "confirmed", |order| order.milestones.confirmed_at.is_some())
+            .await;
         let due = order.state.ready_at.expect("an estimate") - Setup::default().policy.dispatch_lead_ms;
         assert!(due > rig.clock.now(), "there is something to wait for");
         let rig = if restart { rig.stop().await.start().await } else { rig };
         rig.assert_status(&[id], OrderStatus::Delivered).await;
-        let at = time_of(&rig, id, |event| matches!(event, Event::StepStarted { step: Step::Dispatch, .. })).await;
+        let at = time_of(&rig, id, |event| {
+            matches!(
+                event,
+                Event::StepStarted {
+                    step: Step::Dispatch,
+                    ..
+                }
+            )
+        })
+        .await;
         assert!(late_ms(at, due) <= 20, "{} ms late", late_ms(at, due));
     }
 }
@@ -72,7 +103,7 @@ async fn a_timer_that_passed_while_the_platform_was_down_fires_at_the_start() {
     let id = rig.place().await;
     rig.until_pending_ticket(id).await;
     let stopped = rig.stop().await;
-    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    tokio::time::sleep(Duration::from_hours(1)).await;
     let rig = stopped.start().await;
     let begun = rig.clock.now();
     rig.assert_status(&[id], OrderStatus::Failed).await;
@@ -85,13 +116,19 @@ async fn commands_that_change_nothing_do_not_put_a_timer_off() {
     rig.fakes.follow(thinking);
     let id = rig.place().await;
     let order = rig.until_pending_ticket(id).await;
-    let due = order.state.record(Step::PlaceTicket, 0).and_then(domain::saga::Record::deadline).expect("a deadline");
+    let due = order
+        .state
+        .record(Step::PlaceTicket, 0)
+        .and_then(domain::saga::Record::deadline)
+        .expect("a deadline");
     while !rig.order(id).await.state.is_settled() {
         let late = late_ms(rig.clock.now().max(due), due);
         assert!(late < 1_000, "the timer is {late} ms late");
         // Refused, each time.
         let report = Report::Kitchen(kitchen(9), KitchenReport::Preparing);
-        rig.tell(id, Command::Report(report)).await.expect_err("it is not with that kitchen");
+        rig.tell(id, Command::Report(report))
+            .await
+            .expect_err("it is not with that kitchen");
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
 }
@@ -100,7 +137,11 @@ async fn commands_that_change_nothing_do_not_put_a_timer_off() {
 #[tokio::test(start_paused = true)]
 async fn a_shard_has_one_alarm_however_often_it_is_moved() {
     const CHANNELS: u16 = 100;
-    let rig = Rig::start(Setup { shards: 1, ..Setup::default() }).await;
+    let rig = Rig::start(Setup {
+        shards: 1,
+        ..Setup::default()
+    })
+    .await;
     let now = rig.clock.now();
     let key = |n: u16| EffectKey {
         order: OrderId::mint(Timestamp(1), HashSlot::of(&[b"somebody"]), u64::from(n)),
@@ -111,18 +152,33 @@ async fn a_shard_has_one_alarm_however_often_it_is_moved() {
     for n in 0..CHANNELS {
         rig.open_kitchen(n, 10).await;
         let expires_at = now + Millis::from_secs(1_000 - 5 * u64::from(n));
-        let request = CapacityRequest::Hold { key: key(n), slot: expires_at, units: 1, expires_at };
-        rig.platform.channel(channel::Command::Capacity(request), &kitchen(n), None).await.expect("there is room");
+        let request = CapacityRequest::Hold {
+            key: key(n),
+            slot: expires_at,
+            slots_ahead_max: 0,
+            units: 1,
+            expires_at,
+        };
+        rig.platform
+            .channel(channel::Command::Capacity(request), &kitchen(n), None)
+            .await
+            .expect("there is room");
     }
     let before = rig.clock.reads.load(Ordering::SeqCst);
     let lapsed = |rig: &Rig, n| {
-        rig.channel(n).ledger.claim(&key(n)).is_none_or(|claim| matches!(claim.state, ClaimState::Lapsed { .. }))
+        rig.channel(n)
+            .ledger
+            .claim(&key(n))
+            .is_none_or(|claim| matches!(claim.state, ClaimState::Lapsed { .. }))
     };
     tokio::time::sleep(Duration::from_secs(1_001)).await;
     assert!((0..CHANNELS).all(|n| lapsed(&rig, n)), "all have lapsed");
     let reads = rig.clock.reads.load(Ordering::SeqCst) - before;
     // A tick, a turn, a new timer for each; were every alarm kept that was ever set, each of them would tick each time.
-    assert!(reads <= 15 * u64::from(CHANNELS), "{reads} looks at the clock for {CHANNELS} timers");
+    assert!(
+        reads <= 15 * u64::from(CHANNELS),
+        "{reads} looks at the clock for {CHANNELS} timers"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -130,9 +186,19 @@ async fn a_restart_begins_exactly_what_was_pending_again() {
     let rig = Rig::with_kitchen(Setup::default()).await;
     let ids = join_all((0..5).map(|_| rig.place())).await;
     rig.assert_status(&ids, OrderStatus::Delivered).await;
-    rig.fakes.follow(|call| if call.key.step == Step::PlaceTicket { Say::Hang } else { Say::Yes });
+    rig.fakes.follow(|call| {
+        if call.key.step == Step::PlaceTicket {
+            Say::Hang
+        } else {
+            Say::Yes
+        }
+    });
     let hanging = join_all((0..7).map(|_| rig.place())).await;
-    let asked = |rig: &Rig| hanging.iter().all(|id| !rig.fakes.calls_of(*id, Step::PlaceTicket).is_empty());
+    let asked = |rig: &Rig| {
+        hanging
+            .iter()
+            .all(|id| !rig.fakes.calls_of(*id, Step::PlaceTicket).is_empty())
+    };
     rig.until("all kitchens are asked", asked).await;
     let stopped = rig.stop().await;
     stopped.fakes.follow(|_| Say::Yes);
@@ -147,11 +213,16 @@ async fn a_restart_begins_exactly_what_was_pending_again() {
     rig.until("all are asked again", begun).await;
     let again = &rig.fakes.calls()[before.len()..before.len() + 7];
     for id in &hanging {
-        let first = before.iter().find(|call| call.key.order == *id && call.key.step == Step::PlaceTicket);
+        let first = before
+            .iter()
+            .find(|call| call.key.order == *id && call.key.step == Step::PlaceTicket);
         let second: Vec<_> = again.iter().filter(|call| call.key.order == *id).collect();
         assert_eq!(second.len(), 1, "{id}");
         assert_eq!(Some(second[0].key), first.map(|call| call.key), "under the same key");
-        assert!(first.is_some_and(|call| call.offered) && !second[0].offered, "but not as something new");
+        assert!(
+            first.is_some_and(|call| call.offered) && !second[0].offered,
+            "but not as something new"
+        );
     }
     rig.assert_status(&hanging, OrderStatus::Delivered).await;
     rig.check(&hanging).await;

@@ -213,9 +213,20 @@ fn capacity(channel: &Channel, request: CapacityRequest, context: &Context<'_>) 
         CapacityRequest::Hold {
             key,
             slot,
+            slots_ahead_max,
             units,
             expires_at,
-        } => hold(channel, key, slot, units, expires_at, context),
+        } => hold(
+            channel,
+            Wanted {
+                key,
+                slot,
+                slots_ahead_max,
+                units,
+                expires_at,
+            },
+            context,
+        ),
         CapacityRequest::Confirm { key } => match claim(&key) {
             Some(held) if matches!(held.state, ClaimState::Held { .. }) => change(
                 key,
@@ -271,22 +282,37 @@ fn refuse(code: &str, detail: &str) -> (Vec<Event>, Answer) {
     (Vec::new(), Answer::Refused(Refused::new(code, detail)))
 }
 
-fn hold(
-    channel: &Channel,
+/// A hold that is asked for.
+#[derive(Clone, Copy)]
+struct Wanted {
     key: EffectKey,
     slot: Timestamp,
+    slots_ahead_max: u32,
     units: u32,
     expires_at: Timestamp,
-    context: &Context<'_>,
-) -> (Vec<Event>, Answer) {
-    match channel.ledger.claim(&key).map(|claim| claim.state) {
-        Some(ClaimState::Held { .. } | ClaimState::Reserved | ClaimState::Closed { .. }) => {
-            return (Vec::new(), done());
+}
+
+fn hold(channel: &Channel, wanted: Wanted, context: &Context<'_>) -> (Vec<Event>, Answer) {
+    let Wanted {
+        key, units, expires_at, ..
+    } = wanted;
+    let slot_ms = context.policy.slot_ms;
+    let first = wanted.slot.max(slot_of(context.now, slot_ms));
+    let held = |slot| {
+        if slot > first {
+            Answer::Done(Receipt::Held { slot })
+        } else {
+            done()
         }
-        Some(ClaimState::Released { .. }) => {
+    };
+    match channel.ledger.claim(&key).map(|claim| (claim.state, claim.slot)) {
+        Some((ClaimState::Held { .. } | ClaimState::Reserved | ClaimState::Closed { .. }, slot)) => {
+            return (Vec::new(), held(slot));
+        }
+        Some((ClaimState::Released { .. }, _)) => {
             return refuse("released", "the hold was released before it was asked for");
         }
-        Some(ClaimState::Lapsed { .. }) | None => {}
+        Some((ClaimState::Lapsed { .. }, _)) | None => {}
     }
     if channel.availability == Availability::Paused {
         return refuse("paused", "the channel takes no orders at present");
@@ -294,16 +320,16 @@ fn hold(
     if expires_at <= context.now {
         return refuse("late", "the hold would have lapsed before it was made");
     }
-    let slot = slot.max(slot_of(context.now, context.policy.slot_ms));
-    if channel.free_units(slot) < units {
+    let mut slots = (0..=u64::from(wanted.slots_ahead_max)).map(|n| first + slot_ms.times(n));
+    let Some(slot) = slots.find(|slot| channel.free_units(*slot) >= units) else {
         return refuse("full", "the slot has no capacity left");
-    }
+    };
     let claim = Claim {
         slot,
         units,
         state: ClaimState::Held { until: expires_at },
     };
-    (vec![Event::ClaimChanged { key, claim }], done())
+    (vec![Event::ClaimChanged { key, claim }], held(slot))
 }
 
 /// What changes by itself: holds lapse, and what is over is forgotten after a while.

@@ -15,6 +15,9 @@ use crate::time::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
+/// How many slots after the wanted one are looked at for capacity.
+pub const SLOTS_AHEAD_MAX: u32 = 8;
+
 /// Everything known of one channel. Folded from its events alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Channel {

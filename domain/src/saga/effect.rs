@@ -130,6 +130,8 @@ pub enum CapacityRequest {
         key: EffectKey,
         /// When the slot starts.
         slot: Timestamp,
+        /// How many slots later will do as well if this one is full.
+        slots_ahead_max: u32,
         /// How many units.
         units: u32,
         /// When the hold lapses by itself.
@@ -306,6 +308,11 @@ pub enum Receipt {
         /// The others, and why not.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         infeasible: Vec<Infeasible>,
+    },
+    /// Capacity is held, in a later slot than asked for.
+    Held {
+        /// When that slot starts; the food is not ready before.
+        slot: Timestamp,
     },
     /// The money is set aside.
     Authorized {

@@ -241,6 +241,7 @@ fn received(order: &mut Order, receipt: &Receipt, at: Timestamp) {
             order.candidates.clone_from(candidates);
             order.infeasible.clone_from(infeasible);
         }
+        Receipt::Held { slot } => order.ready_at = order.ready_at.max(Some(*slot)),
         Receipt::Authorized { until } => order.authorized_until = *until,
         Receipt::Accepted { ready_at } => order.ready_at = ready_at.or(order.ready_at),
         Receipt::Assigned { courier, pickup_at } => {

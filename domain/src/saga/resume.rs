@@ -7,6 +7,7 @@ use super::effect::{
     TicketAction, TicketRequest,
 };
 use super::ledger::{Attempt, Record};
+use crate::channel::SLOTS_AHEAD_MAX;
 use crate::order::{CourierStage, Order};
 use crate::policy::Policy;
 use crate::time::{Millis, Timestamp};
@@ -117,9 +118,12 @@ fn forward(order: &Order, record: &Record, key: EffectKey, attempt: Attempt, pol
         Step::HoldCapacity => {
             let candidate = candidate?;
             let expires_at = attempt.start_at + policy.hold_ttl_ms;
+            // An alternate in time is better than the same channel later; the last one may be later.
+            let last = order.candidate_of(record.candidate + 1).is_none();
             let request = CapacityRequest::Hold {
                 key,
                 slot: candidate.slot,
+                slots_ahead_max: if last { SLOTS_AHEAD_MAX } else { 0 },
                 units: candidate.units,
                 expires_at,
             };
@@ -139,7 +143,11 @@ fn forward(order: &Order, record: &Record, key: EffectKey, attempt: Attempt, pol
             order: order.id,
             channel: candidate?.channel.clone(),
             action: TicketAction::Place,
-            ticket: Some(ticket(order, candidate?.prep_ms, candidate?.ready_at)),
+            ticket: Some(ticket(
+                order,
+                candidate?.prep_ms,
+                order.ready_at.unwrap_or(candidate?.ready_at),
+            )),
         }),
         Step::Dispatch => {
             let candidate = candidate?;

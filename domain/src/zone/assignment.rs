@@ -25,13 +25,27 @@ pub(super) struct Assignment {
 pub(super) fn assign(zone: &Zone, now: Timestamp) -> Vec<Assignment> {
     let free: Vec<&Courier> = zone.couriers.values().filter(|courier| courier.is_free(now)).collect();
     let waiting = zone.jobs.iter().filter(|(_, entry)| entry.state == JobState::Queued);
-    let mut pairs: Vec<Pair<'_>> =
-        waiting.flat_map(|(key, entry)| free.iter().map(move |courier| Pair::of(*key, entry, courier, now))).collect();
+    let mut pairs: Vec<Pair<'_>> = waiting
+        .flat_map(|(key, entry)| free.iter().map(move |courier| Pair::of(*key, entry, courier, now)))
+        .collect();
     pairs.sort_by(|a, b| a.rank().cmp(&b.rank()));
     let mut chosen: Vec<Assignment> = Vec::new();
-    for Pair { key, courier, pickup_at, .. } in pairs {
-        if chosen.iter().all(|taken| taken.key != key && taken.courier != courier.id) {
-            chosen.push(Assignment { key, courier: courier.id.clone(), pickup_at });
+    for Pair {
+        key,
+        courier,
+        pickup_at,
+        ..
+    } in pairs
+    {
+        if chosen
+            .iter()
+            .all(|taken| taken.key != key && taken.courier != courier.id)
+        {
+            chosen.push(Assignment {
+                key,
+                courier: courier.id.clone(),
+                pickup_at,
+            });
         }
     }
     chosen
@@ -53,7 +67,13 @@ impl<'a> Pair<'a> {
         let pickup_at = now + courier.travel_ms(entry.job.pickup);
         let ms = |length: u64| i64::try_from(length).unwrap_or(i64::MAX / 4);
         let cost_ms = ms(pickup_at.max(ready_at).ms_since(now)) - ms(now.ms_since(ready_at)) / WAITING_SHARE;
-        Self { cost_ms, ready_at, key, courier, pickup_at }
+        Self {
+            cost_ms,
+            ready_at,
+            key,
+            courier,
+            pickup_at,
+        }
     }
 
     /// Cheapest first, then what is ready first; the rest only makes the order complete.

@@ -443,8 +443,17 @@ impl Turn<'_> {
 
     /// Gives waiting jobs to free couriers.
     fn assign_free(&mut self) -> Result<(), Rejection> {
-        for Assignment { key, courier, pickup_at } in assign(&self.zone, self.context.now) {
-            self.emit(Event::JobAssigned { key, courier, pickup_at })?;
+        for Assignment {
+            key,
+            courier,
+            pickup_at,
+        } in assign(&self.zone, self.context.now)
+        {
+            self.emit(Event::JobAssigned {
+                key,
+                courier,
+                pickup_at,
+            })?;
         }
         Ok(())
     }

@@ -91,7 +91,7 @@ impl Writer {
             self.figures.commit_seconds.record(begun.elapsed());
             match result {
                 Ok(outcomes) => self.settle(part, &outcomes),
-                Err(CommitError::Refused(refusal)) => parts.extend(self.isolate(part, refusal)),
+                Err(CommitError::Refused(refusal)) => parts.extend(self.isolate(part, refusal).await),
                 Err(CommitError::Unavailable(problem)) => {
                     self.figures.unavailable.increment(1);
                     tracing::warn!(%problem, rows = part.len(), "the store cannot commit");
@@ -156,15 +156,51 @@ impl Writer {
         }
     }
 
-    /// A refused row that is alone is answered; one in company is looked for by halves, the first of which comes next.
-    fn isolate(&self, batch: Batch, refusal: Refusal) -> Vec<Batch> {
-        if batch.len() > 1 {
-            let (first, second) = batch.halves();
-            return vec![second, first];
+    /// A refused row that is alone is answered. In company, rows whose idempotency key is used are looked up and taken
+    /// out, since clients that retry send many of them; anything else is looked for by halves, the first of which comes
+    /// next.
+    async fn isolate(&self, batch: Batch, refusal: Refusal) -> Vec<Batch> {
+        if batch.len() == 1 {
+            self.refuse(batch, refusal);
+            return Vec::new();
         }
-        self.figures.refused.increment(1);
+        let whole = batch.len();
+        let batch = match refusal {
+            Refusal::DuplicateKey => self.without_used_keys(batch).await,
+            _ => batch,
+        };
+        if batch.len() < whole {
+            return vec![batch];
+        }
+        let (first, second) = batch.halves();
+        vec![second, first]
+    }
+
+    /// Answers the rows whose key the store has already, and returns the others. A store that cannot be read finds none.
+    async fn without_used_keys(&self, batch: Batch) -> Batch {
+        let mut used: HashSet<(ShardId, String)> = HashSet::new();
+        for append in &batch.appends {
+            let Some(claim) = &append.claim else { continue };
+            if let Ok(Some(_)) = self.store.claim(append.shard, &claim.key).await {
+                used.insert((append.shard, claim.key.clone()));
+            }
+        }
+        let is_used = |append: &Append| {
+            append
+                .claim
+                .as_ref()
+                .is_some_and(|claim| used.contains(&(append.shard, claim.key.clone())))
+        };
+        let (refused, others) = batch.split(is_used);
+        self.refuse(refused, Refusal::DuplicateKey);
+        others
+    }
+
+    fn refuse(&self, batch: Batch, refusal: Refusal) {
+        self.figures
+            .refused
+            .increment(u64::try_from(batch.len()).unwrap_or(u64::MAX));
         batch.answer(&Err(AppendError::Refused(refusal)));
-        Vec::new()
     }
 
     /// Finds out what became of a batch whose answer was lost, and answers what was committed. Returns the rows that

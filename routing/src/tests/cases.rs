@@ -151,6 +151,7 @@ fn a_full_slot_moves_the_promise_and_a_full_evening_refuses() {
             let request = CapacityRequest::Hold {
                 key: key(n),
                 slot,
+                slots_ahead_max: 0,
                 units: 1,
                 expires_at: slot + Millis::from_mins(600),
             };

@@ -18,6 +18,7 @@ fn hold(n: u64, units: u32, now: Timestamp) -> CapacityRequest {
     CapacityRequest::Hold {
         key: hold_key(n),
         slot,
+        slots_ahead_max: 0,
         units,
         expires_at: now + Policy::default().hold_ttl_ms,
     }
@@ -161,6 +162,37 @@ fn a_paused_channel_keeps_what_it_promised_and_promises_nothing_new() {
         .tell(Command::SetAvailability(busy), T0, &Policy::default())
         .expect("it is busy");
     assert_eq!(ask(&mut channel, hold(2, 1, T0), T0), (DONE, 1), "busy is not closed");
+}
+
+#[test]
+fn a_full_slot_gives_way_to_a_later_one_as_far_as_it_may() {
+    let mut channel = kitchen(0, 1);
+    let ahead = |n: u64| match hold(n, 1, T0) {
+        CapacityRequest::Hold {
+            key,
+            slot,
+            units,
+            expires_at,
+            ..
+        } => CapacityRequest::Hold {
+            key,
+            slot,
+            slots_ahead_max: 2,
+            units,
+            expires_at,
+        },
+        other => other,
+    };
+    let (first, length) = (slot_of(T0, Policy::default().slot_ms), Policy::default().slot_ms);
+    assert_eq!(ask(&mut channel, ahead(1), T0), (DONE, 1), "as it was asked for");
+    for n in [2, 3] {
+        let later = Answer::Done(Receipt::Held {
+            slot: first + length.times(n - 1),
+        });
+        assert_eq!(ask(&mut channel, ahead(n), T0), (later.clone(), 1));
+        assert_eq!(ask(&mut channel, ahead(n), T0), (later, 0), "asked again");
+    }
+    refused(&ask(&mut channel, ahead(4), T0).0, "full");
 }
 
 #[test]
