@@ -1,11 +1,13 @@
 //! The supervision tree as data. The same types serve introspection, tests and the web page; reading blocks no actor.
 
 use crate::cell::{Cell, Latest};
-use crate::node::Node;
+use crate::node::{Node, Readiness};
 use domain::entity::Entity;
 use domain::ports::StreamKind;
+use domain::shard::ShardId;
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 /// An actor as it can be observed from outside.
@@ -15,7 +17,7 @@ pub struct ActorView {
     pub path: String,
     /// `node`, `shard`, `order`, `channel` or `zone`.
     pub kind: String,
-    /// `starting`, `running`, `passivating`, `restarting` or `parked`.
+    /// `starting`, `running`, `passivating`, `restarting` or `parked`; a node's may be `draining` or `unavailable`.
     pub status: String,
     /// Why it crashed last, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,8 +54,14 @@ fn name(cell: &Cell) -> (&'static str, String) {
     }
 }
 
-pub(crate) fn view(cell: &Cell) -> ActorView {
+/// Where an entity's actor is in the tree.
+pub(crate) fn path(cell: &Cell) -> String {
     let (kind, name) = name(cell);
+    format!("node/shard-{:03}/{kind}-{name}", cell.shard.0)
+}
+
+pub(crate) fn view(cell: &Cell) -> ActorView {
+    let (kind, _) = name(cell);
     let wake_at = cell.wake_at.load(Ordering::Relaxed);
     let (version, summary) = match cell.latest.load().as_deref() {
         Some(Latest::Order(order)) => (Some(order.seq.0), Some(order.state.status.to_string())),
@@ -65,7 +73,7 @@ pub(crate) fn view(cell: &Cell) -> ActorView {
         None => (None, None),
     };
     ActorView {
-        path: format!("node/shard-{:03}/{kind}-{name}", cell.shard.0),
+        path: path(cell),
         kind: kind.to_owned(),
         status: cell.status().as_str().to_owned(),
         trouble: cell.trouble(),
@@ -77,6 +85,59 @@ pub(crate) fn view(cell: &Cell) -> ActorView {
         summary,
         next_timer: (wake_at > 0).then_some(wake_at),
         state: None,
+    }
+}
+
+/// The node, and its shards: the trunk of the tree. `children`: how many actors each shard has.
+pub(crate) fn trunk(node: &Node, children: &HashMap<ShardId, usize>) -> Vec<ActorView> {
+    let root = ActorView {
+        path: "node".to_owned(),
+        kind: "node".to_owned(),
+        status: status_of(&node.readiness.load()).to_owned(),
+        trouble: None,
+        mailbox_depth: 0,
+        messages_handled: 0,
+        restarts: 0,
+        age_ms: u64::try_from(node.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        version: None,
+        summary: Some(format!("{} shards", node.map.len())),
+        next_timer: None,
+        state: None,
+    };
+    let shard = |shard: ShardId| {
+        let pulse = &node.slot(shard).pulse;
+        let next_timer = pulse.next_timer.load(Ordering::Relaxed);
+        let actors = children.get(&shard).copied().unwrap_or(0);
+        ActorView {
+            path: format!("node/shard-{:03}", shard.0),
+            kind: "shard".to_owned(),
+            status: if node.slot(shard).actor.load().is_some() {
+                "running"
+            } else {
+                "starting"
+            }
+            .to_owned(),
+            mailbox_depth: pulse.depth.load(Ordering::Relaxed),
+            messages_handled: pulse.handled.load(Ordering::Relaxed),
+            restarts: pulse.restarts.load(Ordering::Relaxed),
+            summary: Some(format!(
+                "{actors} actors, {} timers",
+                pulse.timers.load(Ordering::Relaxed)
+            )),
+            next_timer: (next_timer > 0).then_some(next_timer),
+            ..root.clone()
+        }
+    };
+    let shards: Vec<ActorView> = node.map.all().map(shard).collect();
+    std::iter::once(root).chain(shards).collect()
+}
+
+const fn status_of(readiness: &Readiness) -> &'static str {
+    match readiness {
+        Readiness::Recovering => "starting",
+        Readiness::Ready => "running",
+        Readiness::Draining => "draining",
+        Readiness::Unavailable { .. } => "unavailable",
     }
 }
 

@@ -15,10 +15,11 @@ use domain::shard::{ShardId, ShardMap};
 use domain::time::Timestamp;
 use ractor::ActorRef;
 use serde::Serialize;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 
 /// Watchers below this number are never looked through for those that nobody holds any more.
 const WATCHERS_MIN: usize = 64;
@@ -59,6 +60,29 @@ pub(crate) struct ShardSlot {
     pub(crate) admission: Arc<Semaphore>,
     /// Appends of its streams that are under way.
     appends: AtomicUsize,
+    pub(crate) pulse: Pulse,
+}
+
+/// A shard's vital signs.
+pub(crate) struct Pulse {
+    /// Commands that wait for the shard to pass them on.
+    pub(crate) depth: AtomicU64,
+    /// Commands passed on.
+    pub(crate) handled: AtomicU64,
+    pub(crate) restarts: AtomicU32,
+    /// Timers that are set.
+    pub(crate) timers: AtomicUsize,
+    /// When the first of them is due, in business time; 0: none is set.
+    pub(crate) next_timer: AtomicU64,
+}
+
+impl Pulse {
+    /// A command has left the shard's mailbox. A shard that is started anew counts from zero, whatever was on its way.
+    pub(crate) fn passed_on(&self) {
+        let _ = self
+            .depth
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |depth| depth.checked_sub(1));
+    }
 }
 
 /// An append under way; it is over when this is dropped.
@@ -71,6 +95,7 @@ impl Drop for UnderWay {
 }
 
 pub(crate) struct Node {
+    pub(crate) started: Instant,
     pub(crate) ports: Ports,
     pub(crate) options: ActorOptions,
     pub(crate) map: ShardMap,
@@ -92,9 +117,17 @@ impl Node {
         let slot = |_| ShardSlot {
             actor: ArcSwapOption::empty(),
             admission: Arc::new(Semaphore::new(options.shard_commands_max)),
+            pulse: Pulse {
+                depth: AtomicU64::new(0),
+                handled: AtomicU64::new(0),
+                restarts: AtomicU32::new(0),
+                timers: AtomicUsize::new(0),
+                next_timer: AtomicU64::new(0),
+            },
             appends: AtomicUsize::new(0),
         };
         Self {
+            started: Instant::now(),
             map,
             shards: map.all().map(slot).collect(),
             directory: Directory::default(),
@@ -154,7 +187,9 @@ impl Node {
             envelope,
             fresh,
         };
-        let rejected = match &*self.slot(shard).actor.load() {
+        let slot = self.slot(shard);
+        slot.pulse.depth.fetch_add(1, Ordering::Relaxed);
+        let rejected = match &*slot.actor.load() {
             Some(actor) => match actor.cast(message) {
                 Err(ractor::MessagingErr::SendErr(message)) => Some(message),
                 _ => None,
@@ -162,6 +197,7 @@ impl Node {
             None => Some(message),
         };
         if let Some(ShardMessage::Deliver { envelope, .. }) = rejected {
+            slot.pulse.passed_on();
             envelope.refuse(CallError::Unavailable(format!("shard {shard} is starting")));
         }
     }

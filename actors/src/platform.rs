@@ -19,6 +19,7 @@ use domain::rejection::Rejection;
 use domain::saga;
 use domain::zone::{self, Zone};
 use ractor::{Actor, ActorRef};
+use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::{oneshot, watch};
 
@@ -324,31 +325,29 @@ impl Platform {
         }
     }
 
-    /// Every actor, by its path.
+    /// The supervision tree: the node, its shards, and every actor that lives, by path.
     pub fn introspect(&self) -> Vec<ActorView> {
-        let mut views: Vec<ActorView> = self
-            .node
-            .registry
-            .all()
-            .iter()
-            .map(|cell| introspect::view(cell))
-            .collect();
+        let cells = self.node.registry.all();
+        let mut children = HashMap::new();
+        for cell in &cells {
+            *children.entry(cell.shard).or_insert(0) += 1;
+        }
+        let mut views = introspect::trunk(&self.node, &children);
+        views.extend(cells.iter().map(|cell| introspect::view(cell)));
         views.sort_by(|a, b| a.path.cmp(&b.path));
         views
     }
 
     /// One actor with its observable state.
     pub fn introspect_at(&self, path: &str) -> Option<ActorView> {
-        let cell = self
-            .node
-            .registry
-            .all()
-            .into_iter()
-            .find(|cell| introspect::view(cell).path == path)?;
-        Some(ActorView {
-            state: introspect::state(&self.node, &cell),
-            ..introspect::view(&cell)
-        })
+        let cells = self.node.registry.all();
+        match cells.iter().find(|cell| introspect::path(cell) == path) {
+            Some(cell) => Some(ActorView {
+                state: introspect::state(&self.node, cell),
+                ..introspect::view(cell)
+            }),
+            None => self.introspect().into_iter().find(|view| view.path == path),
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -105,6 +106,10 @@ impl Actor for RegionActor {
             metrics::counter!("uoop_shard_crashes_total").increment(1);
             // Its children died with it.
             state.node.registry.clear(shard);
+            let pulse = &state.node.slot(shard).pulse;
+            pulse.restarts.fetch_add(1, Ordering::Relaxed);
+            // What waited in its mailbox is gone with it.
+            pulse.depth.store(0, Ordering::Relaxed);
             let pause = state.crashes.entry(shard).or_default().add(&state.node.options);
             myself.send_after(pause, move || RegionMessage::Restart(shard));
         }

@@ -6,7 +6,7 @@ use crate::entity::{EntityActor, EntityArgs, EntityMessage};
 use crate::error::CallError;
 use crate::hosted::Hosted;
 use crate::life::{Child, Crashes, Inbox, Life};
-use crate::node::Node;
+use crate::node::{Node, Pulse};
 use crate::wheel::Wheel;
 use domain::channel::Channel;
 use domain::ids::StreamId;
@@ -123,7 +123,11 @@ impl Actor for ShardActor {
                 stream,
                 envelope,
                 fresh,
-            } => state.deliver(&myself, stream, envelope, fresh),
+            } => {
+                state.pulse().passed_on();
+                state.pulse().handled.fetch_add(1, Ordering::Relaxed);
+                state.deliver(&myself, stream, envelope, fresh);
+            }
             ShardMessage::Scheduled { kind, stream, wake_at } => state.schedule(&myself, kind, stream, wake_at),
             ShardMessage::Tick { at } => state.tick(&myself, at),
             ShardMessage::Sweep => state.sweep(),
@@ -132,6 +136,7 @@ impl Actor for ShardActor {
             ShardMessage::StillBusy { stream } => state.still_busy(&myself, stream),
             ShardMessage::Fenced => state.fence(),
         }
+        state.show_timers();
         Ok(())
     }
 
@@ -163,6 +168,16 @@ impl Actor for ShardActor {
 }
 
 impl ShardState {
+    fn pulse(&self) -> &Pulse {
+        &self.node.slot(self.shard).pulse
+    }
+
+    fn show_timers(&mut self) {
+        let next = self.wheel.next().map_or(0, |at| u64::try_from(at.0).unwrap_or(0));
+        self.pulse().timers.store(self.wheel.len(), Ordering::Relaxed);
+        self.pulse().next_timer.store(next, Ordering::Relaxed);
+    }
+
     fn sweep_every(&self) -> Duration {
         (self.node.options.idle_after / 2).max(Duration::from_millis(50))
     }

@@ -32,6 +32,11 @@ impl Wheel {
         }
     }
 
+    /// How many timers are set.
+    pub(crate) fn len(&self) -> usize {
+        self.due.len()
+    }
+
     /// When the first timer is due.
     pub(crate) fn next(&mut self) -> Option<Timestamp> {
         while let Some(Reverse((at, stream))) = self.queue.peek().copied() {

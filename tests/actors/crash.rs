@@ -195,14 +195,14 @@ async fn a_shard_that_panics_is_started_again_with_everything_in_it() {
     for id in &ids {
         rig.until_pending_ticket(*id).await;
     }
-    let cells = rig.platform.introspect().len();
+    let cells = rig.entities().len();
     assert!(cells >= 5);
     // Nobody looks at the clock until the shard does, when the tickets' time is over.
     rig.clock.bomb.store(true, Ordering::SeqCst);
     rig.until("it went off", |rig| !rig.clock.bomb.load(Ordering::SeqCst))
         .await;
     rig.until("nothing is left of the actors that died with it", |rig| {
-        rig.platform.introspect().is_empty()
+        rig.entities().is_empty()
     })
     .await;
     rig.assert_status(&ids, OrderStatus::Failed).await;

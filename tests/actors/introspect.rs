@@ -109,3 +109,25 @@ async fn watchers_that_nobody_holds_do_not_pile_up() {
         .await;
     assert!(heard.is_ok(), "who is held is kept");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_tree_has_its_trunk() {
+    let rig = Rig::with_kitchen(Setup::default()).await;
+    rig.fakes.follow(thinking);
+    let id = rig.place().await;
+    rig.until_pending_ticket(id).await;
+    let views = rig.platform.introspect();
+    assert_eq!((views[0].path.as_str(), views[0].status.as_str()), ("node", "running"));
+    let order = rig.actor(id).expect("it is seen");
+    let (shard, _) = order.path.rsplit_once('/').expect("it is below its shard");
+    let shard = rig.platform.introspect_at(shard).expect("its shard is seen");
+    assert_eq!(
+        (shard.kind.as_str(), shard.mailbox_depth, shard.restarts),
+        ("shard", 0, 0)
+    );
+    assert!(shard.messages_handled >= 5, "{shard:?}");
+    assert!(
+        shard.next_timer.is_some_and(|at| Some(at) <= order.next_timer),
+        "{shard:?} {order:?}"
+    );
+}

@@ -264,6 +264,13 @@ impl Rig {
             .state
     }
 
+    /// The actors of orders, channels and zones: the tree without its trunk.
+    pub(crate) fn entities(&self) -> Vec<ActorView> {
+        let mut views = self.platform.introspect();
+        views.retain(|view| !matches!(view.kind.as_str(), "node" | "shard"));
+        views
+    }
+
     /// The actors of a kind.
     pub(crate) fn actors(&self, kind: &str) -> Vec<ActorView> {
         self.platform

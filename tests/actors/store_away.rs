@@ -104,7 +104,7 @@ async fn a_lost_shard_is_left_alone() {
     for answer in join_all(calls).await {
         assert_eq!(answer.expect_err("the shard is lost"), CallError::Fenced);
     }
-    rig.until("the actors have stopped", |rig| rig.platform.introspect().is_empty())
+    rig.until("the actors have stopped", |rig| rig.entities().is_empty())
         .await;
     let count = |rig: &Rig| {
         (
@@ -117,5 +117,5 @@ async fn a_lost_shard_is_left_alone() {
     // Their timers would have fired by now, again and again.
     tokio::time::sleep(Duration::from_mins(10)).await;
     assert_eq!(count(&rig), before, "nothing is tried any more");
-    assert!(rig.platform.introspect().is_empty());
+    assert!(rig.entities().is_empty());
 }
