@@ -1,5 +1,6 @@
 # A small image of the one binary. Build: docker build -t uoop .
-# Run: docker run -p 8080:8080 -v uoop-data:/data uoop
+# Run: docker run -p 8080:8080 -v uoop-data:/data -e UOOP_PARTICIPANTS__PAYMENTS_URL=https://… \
+#        -e UOOP_PARTICIPANTS__KITCHENS_URL=https://… uoop
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /build
