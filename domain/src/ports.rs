@@ -245,6 +245,18 @@ pub trait Store: Send + Sync + 'static {
     /// The store is away or corrupt.
     async fn positions(&self, shard: ShardId, after: Position, limit: usize) -> Result<Vec<Row>, StoreError>;
 
+    /// How far a follower of the position lines has come; shards where it has not begun are left out.
+    ///
+    /// # Errors
+    /// The store is away.
+    async fn cursors(&self, follower: &str) -> Result<Vec<(ShardId, Position)>, StoreError>;
+
+    /// Keeps how far a follower has come. A cursor never moves backward. Idempotent.
+    ///
+    /// # Errors
+    /// The store is away.
+    async fn advance(&self, follower: &str, to: &[(ShardId, Position)]) -> Result<(), StoreError>;
+
     /// A setting kept with the data (such as the anchor of scaled time); `None` when it was never set.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod batch;
 mod figures;
 mod writer;
 
+use crate::tail::Tail;
 use async_trait::async_trait;
 use domain::ports::{Append, AppendError, Journal, Store};
 use domain::shard::{OwnedShard, ShardId};
@@ -32,6 +33,8 @@ pub struct JournalOptions {
     pub queue_rows_max: usize,
     /// The longest pause between attempts while the store is away.
     pub backoff_max: Duration,
+    /// About how many bytes of committed rows are kept in memory for followers.
+    pub tail_bytes_max: usize,
 }
 
 impl Default for JournalOptions {
@@ -41,6 +44,7 @@ impl Default for JournalOptions {
             batch_rows_max: 1_024,
             queue_rows_max: 8_192,
             backoff_max: Duration::from_secs(1),
+            tail_bytes_max: 64 << 20,
         }
     }
 }
@@ -53,6 +57,7 @@ pub struct GroupJournal {
     queues: Vec<mpsc::Sender<Pending>>,
     owned: Arc<Ownership>,
     figures: Figures,
+    tail: Arc<Tail>,
 }
 
 /// Runs the writers: tells which shards were lost, and ends the journal.
@@ -112,6 +117,7 @@ impl GroupJournal {
         }
         let ownership = Arc::new(ownership);
         let figures = Figures::new();
+        let tail = Arc::new(Tail::new(store, owned, options.tail_bytes_max));
         let mut queues = Vec::new();
         let mut tasks = Vec::new();
         for number in 0..writers {
@@ -133,6 +139,7 @@ impl GroupJournal {
                     .collect(),
                 ownership: ownership.clone(),
                 figures: figures.clone(),
+                tail: tail.clone(),
                 options: options.clone(),
             };
             tasks.push(tokio::spawn(writer.run(queue_rx, closing_rx.clone())));
@@ -142,6 +149,7 @@ impl GroupJournal {
             queues,
             owned: ownership,
             figures,
+            tail,
         });
         JournalHandle {
             journal,
@@ -185,6 +193,11 @@ impl JournalHandle {
     /// The journal, to append to.
     pub fn journal(&self) -> Arc<GroupJournal> {
         self.journal.clone()
+    }
+
+    /// What was committed last, to follow.
+    pub fn tail(&self) -> Arc<Tail> {
+        self.journal.tail.clone()
     }
 
     /// The next shard that was found fenced; each is reported once. `None` when the journal has ended. Cancel safe.

@@ -4,17 +4,21 @@
 //! what they mean is decided in `domain`, which also defines the traits implemented here ([`domain::ports::Store`] and
 //! [`domain::ports::Journal`]). All stores are held to one contract suite, `tests/contract/`.
 
+mod follower;
 mod journal;
 mod memory;
 mod postgres;
 mod record;
 mod sqlite;
+mod tail;
 
+pub use follower::Follower;
 pub use journal::{GroupJournal, JournalHandle, JournalOptions};
 pub use memory::MemoryStore;
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use record::KEY_BYTES_MAX;
 pub use sqlite::{SqliteOptions, SqliteStore};
+pub use tail::{Tail, TailRow};
 
 use domain::ports::{Store, StoreError};
 use domain::shard::ShardMap;

@@ -20,6 +20,7 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct Contents {
     settings: HashMap<String, String>,
+    cursors: BTreeMap<(String, ShardId), Position>,
     epochs: HashMap<ShardId, u64>,
     rows: BTreeMap<(StreamId, Seq), Row>,
     positions: BTreeMap<(ShardId, Position), (StreamId, Seq)>,
@@ -242,6 +243,21 @@ impl Store for MemoryStore {
         let line = (shard, Position(after.0.saturating_add(1)))..=(shard, Position(u64::MAX));
         let keys = contents.positions.range(line).take(limit).map(|(_, key)| key);
         Ok(keys.filter_map(|key| contents.rows.get(key)).cloned().collect())
+    }
+
+    async fn cursors(&self, follower: &str) -> Result<Vec<(ShardId, Position)>, StoreError> {
+        let contents = self.contents();
+        let own = contents.cursors.iter().filter(|((name, _), _)| name == follower);
+        Ok(own.map(|((_, shard), position)| (*shard, *position)).collect())
+    }
+
+    async fn advance(&self, follower: &str, to: &[(ShardId, Position)]) -> Result<(), StoreError> {
+        let mut contents = self.contents();
+        for (shard, position) in to {
+            let cursor = contents.cursors.entry((follower.to_owned(), *shard)).or_default();
+            *cursor = (*cursor).max(*position);
+        }
+        Ok(())
     }
 
     async fn setting(&self, name: &str) -> Result<Option<String>, StoreError> {

@@ -269,6 +269,26 @@ impl Store for PostgresStore {
         record::rows(self.pieces(query.bind(record::limit(limit))).await?)
     }
 
+    async fn cursors(&self, follower: &str) -> Result<Vec<(ShardId, Position)>, StoreError> {
+        let query = sqlx::query_as("SELECT shard, position FROM cursors WHERE follower = $1 ORDER BY shard");
+        let found: Vec<(i16, i64)> = self.read(query.bind(follower).fetch_all(&self.readers)).await?;
+        let cursor =
+            |(shard, position): (i16, i64)| Ok((ShardId(shard.unsigned_abs()), Position(record::unsigned(position)?)));
+        found.into_iter().map(cursor).collect()
+    }
+
+    async fn advance(&self, follower: &str, to: &[(ShardId, Position)]) -> Result<(), StoreError> {
+        let advance = "
+            INSERT INTO cursors (follower, shard, position)
+            SELECT $1, * FROM UNNEST($2::smallint[], $3::bigint[]) AS t (shard, position) ORDER BY shard
+            ON CONFLICT (follower, shard) DO UPDATE SET position = excluded.position
+            WHERE cursors.position < excluded.position";
+        let shards: Vec<i16> = to.iter().map(|(shard, _)| shard_code(*shard)).collect();
+        let positions: Vec<i64> = to.iter().map(|(_, position)| record::bound(position.0)).collect();
+        let query = sqlx::query(advance).bind(follower).bind(shards).bind(positions);
+        self.read(query.execute(&self.readers)).await.map(|_| ())
+    }
+
     async fn setting(&self, name: &str) -> Result<Option<String>, StoreError> {
         let query = sqlx::query_scalar("SELECT value FROM settings WHERE name = $1").bind(name);
         self.read(query.fetch_optional(&self.readers)).await

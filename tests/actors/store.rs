@@ -116,6 +116,14 @@ impl Store for FaultyStore {
         self.inner.positions(shard, after, limit).await
     }
 
+    async fn cursors(&self, follower: &str) -> Result<Vec<(ShardId, Position)>, StoreError> {
+        self.inner.cursors(follower).await
+    }
+
+    async fn advance(&self, follower: &str, to: &[(ShardId, Position)]) -> Result<(), StoreError> {
+        self.inner.advance(follower, to).await
+    }
+
     async fn setting(&self, name: &str) -> Result<Option<String>, StoreError> {
         self.inner.setting(name).await
     }

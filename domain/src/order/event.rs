@@ -2,7 +2,7 @@
 
 use super::Details;
 use super::status::FailureCode;
-use crate::ids::{CourierId, OrderId};
+use crate::ids::{ChannelId, CourierId, OrderId};
 use crate::saga::{Receipt, Refused, Step};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -162,7 +162,14 @@ pub enum Event {
         note: String,
     },
     /// A kitchen or partner makes the order and has reserved capacity for it.
-    OrderConfirmed,
+    OrderConfirmed {
+        /// Who makes it; absent in rows of earlier versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        channel: Option<ChannelId>,
+        /// When the food is expected to be ready, as far as is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ready_at: Option<Timestamp>,
+    },
     /// The kitchen reported how far it is.
     KitchenReported {
         /// How far.
@@ -239,7 +246,7 @@ impl Event {
             Self::UndoDone { .. } => "UndoDone",
             Self::UndoStuck { .. } => "UndoStuck",
             Self::Resolved { .. } => "Resolved",
-            Self::OrderConfirmed => "OrderConfirmed",
+            Self::OrderConfirmed { .. } => "OrderConfirmed",
             Self::KitchenReported { .. } => "KitchenReported",
             Self::ReadyEstimated { .. } => "ReadyEstimated",
             Self::TicketDropped { .. } => "TicketDropped",

@@ -2,10 +2,12 @@
 
 mod details;
 mod event;
+mod public;
 mod status;
 
 pub use details::{DeliveryLocation, Details, Draft, DraftItem, Item, limits};
 pub use event::{CourierStage, Ending, Event, KitchenStage};
+pub use public::{PublicEvent, public_events};
 pub use status::{FailureCode, OrderStatus};
 
 use crate::ids::{CourierId, OrderId};

@@ -111,7 +111,7 @@ fn apply(order: &mut Order, event: &Event, at: Timestamp) -> Result<()> {
             Ok(())
         }
         Event::UnwindingStarted { ending, reason } => unwind(order, ending, reason, at),
-        Event::OrderConfirmed => become_(order, OrderStatus::Confirmed, at),
+        Event::OrderConfirmed { .. } => become_(order, OrderStatus::Confirmed, at),
         Event::OrderPreparing => become_(order, OrderStatus::Preparing, at),
         Event::OrderReady => become_(order, OrderStatus::ReadyForPickup, at),
         Event::OrderPickedUp => become_(order, OrderStatus::PickedUp, at),

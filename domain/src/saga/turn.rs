@@ -99,7 +99,10 @@ impl<'a> Turn<'a> {
                 .record(Step::ConfirmCapacity, self.order.round)
                 .is_some_and(Record::is_done);
             let event = match self.order.status {
-                OrderStatus::Pending if confirmed => Event::OrderConfirmed,
+                OrderStatus::Pending if confirmed => Event::OrderConfirmed {
+                    channel: self.order.candidate().map(|candidate| candidate.channel.clone()),
+                    ready_at: self.order.ready_at,
+                },
                 OrderStatus::Confirmed if self.order.kitchen >= KitchenStage::Preparing => Event::OrderPreparing,
                 OrderStatus::Preparing if self.order.kitchen >= KitchenStage::Ready => Event::OrderReady,
                 OrderStatus::ReadyForPickup if self.order.carriage >= CourierStage::PickedUp => Event::OrderPickedUp,

@@ -4,6 +4,7 @@ use super::batch::{Backoff, Batch};
 use super::figures::Figures;
 use super::{JournalOptions, Ownership, Pending};
 use crate::record::shards_of;
+use crate::tail::Tail;
 use domain::ids::{Epoch, Position};
 use domain::ports::{Append, AppendError, CommitError, Refusal, Row, RowOutcome, Store};
 use domain::shard::{OwnedShard, ShardId};
@@ -28,6 +29,7 @@ pub(super) struct Writer {
     pub(super) lines: HashMap<ShardId, Line>,
     pub(super) ownership: Arc<Ownership>,
     pub(super) figures: Figures,
+    pub(super) tail: Arc<Tail>,
     pub(super) options: JournalOptions,
 }
 
@@ -36,6 +38,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         if std::thread::panicking() {
             for shard in self.lines.keys() {
+                self.tail.lose(*shard);
                 self.ownership.lose(*shard);
             }
         }
@@ -138,14 +141,15 @@ impl Writer {
     /// Answers a batch that the store has taken.
     fn settle(&mut self, batch: Batch, outcomes: &[RowOutcome]) {
         assert_eq!(batch.len(), outcomes.len(), "a store must say what became of each row");
+        let mut committed = Vec::with_capacity(batch.len());
         for (row, outcome) in batch.into_rows().zip(outcomes) {
             match outcome {
                 RowOutcome::Committed => {
                     if let Some(line) = self.lines.get_mut(&row.append.shard) {
                         line.end = row.append.position;
                     }
-                    self.figures.committed.increment(1);
                     let _ = row.reply_tx.send(Ok(()));
+                    committed.push(row.append);
                 }
                 RowOutcome::Fenced => {
                     self.lose(row.append.shard);
@@ -154,6 +158,8 @@ impl Writer {
                 }
             }
         }
+        self.figures.committed.increment(count(committed.len()));
+        self.tail.push(committed);
     }
 
     /// A refused row that is alone is answered. In company, rows whose idempotency key is used are looked up and taken
@@ -197,9 +203,7 @@ impl Writer {
     }
 
     fn refuse(&self, batch: Batch, refusal: Refusal) {
-        self.figures
-            .refused
-            .increment(u64::try_from(batch.len()).unwrap_or(u64::MAX));
+        self.figures.refused.increment(count(batch.len()));
         batch.answer(&Err(AppendError::Refused(refusal)));
     }
 
@@ -224,10 +228,12 @@ impl Writer {
             self.renew(line, attempts);
         }
         let (done, lost) = batch.split(|append| committed.contains(&(append.shard, append.position)));
-        self.figures
-            .committed
-            .increment(u64::try_from(done.len()).unwrap_or(u64::MAX));
-        done.answer(&Ok(()));
+        self.figures.committed.increment(count(done.len()));
+        let committed = done.into_rows().map(|row| {
+            let _ = row.reply_tx.send(Ok(()));
+            row.append
+        });
+        self.tail.push(committed);
         lost
     }
 
@@ -279,8 +285,13 @@ impl Writer {
 
     fn lose(&mut self, shard: ShardId) {
         self.lines.remove(&shard);
+        self.tail.lose(shard);
         self.ownership.lose(shard);
     }
+}
+
+fn count(rows: usize) -> u64 {
+    u64::try_from(rows).unwrap_or(u64::MAX)
 }
 
 fn is_row_of(row: &Row, append: &Append) -> bool {

@@ -2,3 +2,4 @@
 
 mod draft;
 mod format;
+mod public;
