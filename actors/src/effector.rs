@@ -33,15 +33,8 @@ pub(crate) fn begin(node: &Arc<Node>, effect: Effect, resumed: bool) {
             Err(_) => Answer::Failed(format!("no answer within {wall_ms} ms")),
         };
         count(&effect, &answer);
-        let key = effect.key;
-        let command = Command::Answer {
-            step: key.step,
-            round: key.round,
-            direction: key.direction,
-            attempt: effect.attempt,
-            answer,
-        };
-        insist(&node, key.order, command).await;
+        let command = effect.answered(answer);
+        insist(&node, effect.key.order, command).await;
     });
 }
 
@@ -65,7 +58,11 @@ async fn perform(node: &Arc<Node>, effect: &Effect, resumed: bool) -> Answer {
     // Only of what was never asked before can it be said, without asking, that it did not happen.
     let first = effect.attempt == 1 && !resumed;
     match &effect.action {
-        Action::Route => route(node, effect.key.order).await,
+        // Settled within the turn (see `Hosted::settle`), unless a version before this one began it.
+        Action::Route => match current(node, effect.key.order).await {
+            Ok(order) => route(node, &order),
+            Err(error) => Answer::Failed(error),
+        },
         Action::Payment(request) => node.ports.payments.request(request).await,
         Action::Ticket(request) if first => node.ports.kitchens.offer(request).await,
         Action::Ticket(request) => node.ports.kitchens.request(request).await,
@@ -120,11 +117,8 @@ async fn ask<E: Hosted>(node: &Arc<Node>, stream: StreamId, command: E::Command)
     }
 }
 
-async fn route(node: &Arc<Node>, id: OrderId) -> Answer {
-    let order = match current(node, id).await {
-        Ok(order) => order,
-        Err(error) => return Answer::Failed(error),
-    };
+/// Chooses the channels that can make an order. Asks nobody.
+pub(crate) fn route(node: &Node, order: &Order) -> Answer {
     let details = &order.details;
     let channels: Vec<_> = node
         .directory
@@ -147,8 +141,8 @@ async fn route(node: &Arc<Node>, id: OrderId) -> Answer {
         return Answer::Refused(Refused::new("no_channel", detail));
     }
     Answer::Done(Receipt::Routed {
-        candidates: choice.candidates,
-        infeasible: choice.infeasible,
+        candidates: choice.candidates.into(),
+        infeasible: choice.infeasible.into(),
     })
 }
 

@@ -169,7 +169,7 @@ impl<E: Hosted> EntityState<E> {
                 break;
             };
             taken += 1;
-            turn.decide(self.committed.as_ref(), ask, &context);
+            turn.decide(&node, self.committed.as_ref(), ask, &context);
         }
         self.args.cell.took(taken as u64);
         let (events, claim, woken) = (std::mem::take(&mut turn.events), turn.claim.take(), turn.woken);
@@ -194,7 +194,7 @@ impl<E: Hosted> EntityState<E> {
 
     /// A snapshot at the ends, and often enough between that loading stays short.
     fn stores_snapshot(&self, seq: Seq, next: &E) -> bool {
-        seq == Seq(1) || !next.is_live() || seq.0 >= self.snapshot_seq.0 + E::SNAPSHOT_ROWS
+        seq == Seq(1) || !next.is_live() || seq.0 >= self.snapshot_seq.0 + next.snapshot_rows()
     }
 
     fn append(

@@ -7,18 +7,25 @@ use crate::node::Node;
 use domain::channel::Channel;
 use domain::entity::Entity;
 use domain::order::{Order, OrderStatus};
+use domain::saga::Action;
 use domain::zone::Zone;
 use std::sync::Arc;
 
 /// An entity that an actor can host.
 pub(crate) trait Hosted: Entity {
-    /// Rows after which a new snapshot is stored.
-    const SNAPSHOT_ROWS: u64;
+    /// Rows after which a new snapshot is stored: about as many as are as long as the snapshot itself, so that snapshots
+    /// at most double what is written, and loading reads at most twice what it must.
+    fn snapshot_rows(&self) -> u64;
 
     fn latest(state: Versioned<Self>) -> Latest;
 
     /// Makes a committed state known. `before`: the one it replaces; `None` after a load.
     fn publish(node: &Node, before: Option<&Self>, state: &Versioned<Self>);
+
+    /// The answer to an effect that this node settles by itself, in the turn that wants it; `None` for all others.
+    fn settle(_node: &Node, _state: &Self, _effect: &Self::Effect) -> Option<Self::Command> {
+        None
+    }
 
     /// Begins effects whose justification is durable. `resumed`: they may have been begun before.
     fn perform(node: &Arc<Node>, effects: Vec<Self::Effect>, resumed: bool);
@@ -27,7 +34,9 @@ pub(crate) trait Hosted: Entity {
 }
 
 impl Hosted for Order {
-    const SNAPSHOT_ROWS: u64 = 32;
+    fn snapshot_rows(&self) -> u64 {
+        32
+    }
 
     fn latest(state: Versioned<Self>) -> Latest {
         Latest::Order(state)
@@ -41,6 +50,10 @@ impl Hosted for Order {
             observer.observe(order.state.id, order.seq, &order.state);
         }
         count(node, before, &order.state);
+    }
+
+    fn settle(node: &Node, order: &Self, effect: &Self::Effect) -> Option<Self::Command> {
+        matches!(effect.action, Action::Route).then(|| effect.answered(effector::route(node, order)))
     }
 
     fn perform(node: &Arc<Node>, effects: Vec<Self::Effect>, resumed: bool) {
@@ -83,7 +96,9 @@ fn count(node: &Node, before: Option<&Order>, order: &Order) {
 }
 
 impl Hosted for Channel {
-    const SNAPSHOT_ROWS: u64 = 64;
+    fn snapshot_rows(&self) -> u64 {
+        64.max(u64::try_from(self.ledger.len()).unwrap_or(u64::MAX))
+    }
 
     fn latest(state: Versioned<Self>) -> Latest {
         Latest::Channel(state)
@@ -104,7 +119,9 @@ impl Hosted for Channel {
 }
 
 impl Hosted for Zone {
-    const SNAPSHOT_ROWS: u64 = 64;
+    fn snapshot_rows(&self) -> u64 {
+        64.max(u64::try_from(self.jobs.len() + self.couriers.len()).unwrap_or(u64::MAX))
+    }
 
     fn latest(state: Versioned<Self>) -> Latest {
         Latest::Zone(state)

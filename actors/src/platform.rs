@@ -123,7 +123,7 @@ impl Platform {
         let _guard = scoped.as_ref().map(|claim| self.guard(&claim.key)).transpose()?;
         let command = saga::Command::Place {
             id,
-            details: Box::new(details),
+            details: Arc::new(details),
         };
         match self
             .ask::<Order>(id.stream(), command, None, scoped.clone(), true)

@@ -3,6 +3,7 @@
 use crate::ask::{Applied, Ask, Versioned};
 use crate::error::CallError;
 use crate::hosted::Hosted;
+use crate::node::Node;
 use domain::entity::{Context, Decision, Entity, fold};
 use domain::ids::Seq;
 use domain::ports::KeyClaim;
@@ -61,7 +62,7 @@ impl<E: Hosted> Gathered<E> {
     }
 
     /// Decides on a command, on top of those before it. What rests on durable state alone is answered at once.
-    pub(crate) fn decide(&mut self, committed: Option<&Versioned<E>>, ask: Ask<E>, context: &Context<'_>) {
+    pub(crate) fn decide(&mut self, node: &Node, committed: Option<&Versioned<E>>, ask: Ask<E>, context: &Context<'_>) {
         let Ask {
             command,
             if_match,
@@ -81,7 +82,7 @@ impl<E: Hosted> Gathered<E> {
             })
         } else {
             let state = self.working.as_ref().or(committed.map(|versioned| &*versioned.state));
-            decide(state, command, context)
+            decide(node, state, command, context)
         };
         if matches!(decided, Err(Rejection::Stale)) {
             metrics::counter!("uoop_stale_answers_total").increment(1);
@@ -144,13 +145,30 @@ pub(crate) fn answer<E: Hosted>(
 
 type Decided<E> = Result<(Decision<E>, Option<E>), Rejection>;
 
-/// A decision with the state that follows from it, if it changes anything.
-fn decide<E: Hosted>(state: Option<&E>, command: E::Command, context: &Context<'_>) -> Decided<E> {
-    let decision = E::decide(state, command, context)?;
+/// A decision with the state that follows from it, if it changes anything. What the node can settle by itself, without
+/// asking anybody, is part of it: that costs no row and no wait.
+fn decide<E: Hosted>(node: &Node, state: Option<&E>, command: E::Command, context: &Context<'_>) -> Decided<E> {
+    let mut decision = E::decide(state, command, context)?;
     if decision.events.is_empty() {
         return Ok((decision, None));
     }
-    let next = fold(state.cloned(), &decision.events, context.now)
-        .map_err(|illegal| Rejection::NotAllowed(format!("internal contradiction: {illegal}")))?;
+    let mut next = follow(state.cloned(), &decision, context)?;
+    let mut settled = 0;
+    while let Some(effect) = decision.effects.get(settled) {
+        let Some(command) = next.as_ref().and_then(|next| E::settle(node, next, effect)) else {
+            settled += 1;
+            continue;
+        };
+        let further = E::decide(next.as_ref(), command, context)?;
+        next = follow(next, &further, context)?;
+        decision.effects.remove(settled);
+        decision.events.extend(further.events);
+        decision.effects.extend(further.effects);
+    }
     Ok((decision, next))
+}
+
+fn follow<E: Hosted>(state: Option<E>, decision: &Decision<E>, context: &Context<'_>) -> Result<Option<E>, Rejection> {
+    fold(state, &decision.events, context.now)
+        .map_err(|illegal| Rejection::NotAllowed(format!("internal contradiction: {illegal}")))
 }

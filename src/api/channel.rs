@@ -154,9 +154,9 @@ impl ChannelView {
         Self {
             id: channel.id.to_string(),
             version: version.0,
-            config: ChannelBody::from(&channel.config),
+            config: ChannelBody::from(&*channel.config),
             availability: channel.availability.into(),
-            menu: channel.menu.clone(),
+            menu: channel.menu.to_vec(),
             sold_out: channel.sold_out.iter().cloned().collect(),
         }
     }

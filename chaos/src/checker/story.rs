@@ -45,7 +45,7 @@ impl Story {
         let details = draft(n).check(BEGIN).expect("a fine draft");
         story.tell(Command::Place {
             id,
-            details: Box::new(details),
+            details: details.into(),
         });
         story
     }

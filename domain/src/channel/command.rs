@@ -11,6 +11,7 @@ use crate::saga::{Answer, CapacityRequest, EffectKey, Receipt, Refused};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Most articles of a menu, or of a list of what is sold out.
 const MENU_ITEMS_MAX: usize = 2_000;
@@ -94,14 +95,14 @@ impl Entity for Channel {
             }
             (Some(channel), Command::SetMenu(menu)) => {
                 check_menu(&menu)?;
-                (one(channel.menu != menu, || Event::MenuChanged { menu }), done())
+                (one(*channel.menu != *menu, || Event::MenuChanged { menu }), done())
             }
             (Some(channel), Command::SetSoldOut(sold_out)) => {
                 if sold_out.len() > MENU_ITEMS_MAX {
                     return Err(invalid("/sold_out", format!("has more than {MENU_ITEMS_MAX} articles")));
                 }
                 (
-                    one(channel.sold_out != sold_out, || Event::SoldOutChanged { sold_out }),
+                    one(*channel.sold_out != sold_out, || Event::SoldOutChanged { sold_out }),
                     done(),
                 )
             }
@@ -119,10 +120,10 @@ impl Entity for Channel {
         let mut channel = match (state, event) {
             (None, Event::ChannelConfigured { id, config }) => Self {
                 id: id.clone(),
-                config: (**config).clone(),
+                config: Arc::new((**config).clone()),
                 availability: Availability::default(),
-                menu: Vec::new(),
-                sold_out: BTreeSet::new(),
+                menu: Arc::default(),
+                sold_out: Arc::default(),
                 ledger: Ledger::default(),
             },
             (None, _) => {
@@ -134,10 +135,10 @@ impl Entity for Channel {
             (Some(channel), _) => channel,
         };
         match event {
-            Event::ChannelConfigured { config, .. } => channel.config = (**config).clone(),
+            Event::ChannelConfigured { config, .. } => channel.config = Arc::new((**config).clone()),
             Event::AvailabilityChanged { availability } => channel.availability = *availability,
-            Event::MenuChanged { menu } => channel.menu.clone_from(menu),
-            Event::SoldOutChanged { sold_out } => channel.sold_out.clone_from(sold_out),
+            Event::MenuChanged { menu } => channel.menu = menu.as_slice().into(),
+            Event::SoldOutChanged { sold_out } => channel.sold_out = Arc::new(sold_out.clone()),
             Event::ClaimChanged { key, claim } => channel.ledger.put(*key, *claim),
             Event::ClaimForgotten { key } => channel.ledger.forget(key),
         }
@@ -178,7 +179,7 @@ fn configure(state: Option<&Channel>, id: ChannelId, config: Box<ChannelConfig>)
     if !problems.is_empty() {
         return Err(Rejection::Invalid(problems));
     }
-    let changed = state.is_none_or(|channel| channel.config != *config);
+    let changed = state.is_none_or(|channel| *channel.config != *config);
     Ok(one(changed, || Event::ChannelConfigured { id, config }))
 }
 

@@ -2,8 +2,8 @@
 
 use crate::saga::EffectKey;
 use crate::time::Timestamp;
+use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// What a claim on capacity is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,11 +61,37 @@ pub struct Claim {
     pub state: ClaimState,
 }
 
-/// All claims of a channel, by the key of their hold.
+/// All claims of a channel, by the key of their hold. A copy shares what it has in common with the original, so that the
+/// channel's state can be taken, changed and thrown away at the cost of the change, however many claims there are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Kept", into = "Kept")]
 pub struct Ledger {
-    claims: BTreeMap<EffectKey, Claim>,
-    used: BTreeMap<Timestamp, u32>,
+    claims: RedBlackTreeMapSync<EffectKey, Claim>,
+    used: RedBlackTreeMapSync<Timestamp, u32>,
+    /// The claims that change by themselves, by when.
+    due: RedBlackTreeSetSync<(Timestamp, EffectKey)>,
+}
+
+/// A ledger as it is stored: the rest follows from the claims.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    claims: RedBlackTreeMapSync<EffectKey, Claim>,
+}
+
+impl From<Ledger> for Kept {
+    fn from(ledger: Ledger) -> Self {
+        Self { claims: ledger.claims }
+    }
+}
+
+impl From<Kept> for Ledger {
+    fn from(kept: Kept) -> Self {
+        let mut ledger = Self::default();
+        for (key, claim) in &kept.claims {
+            ledger.put(*key, *claim);
+        }
+        ledger
+    }
 }
 
 impl Ledger {
@@ -89,41 +115,58 @@ impl Ledger {
         self.claims.iter()
     }
 
+    /// How many claims there are.
+    pub fn len(&self) -> usize {
+        self.claims.size()
+    }
+
+    /// Whether there is no claim.
+    pub fn is_empty(&self) -> bool {
+        self.claims.is_empty()
+    }
+
     /// The claims that change by themselves at or before `now`.
     pub fn due(&self, now: Timestamp) -> impl Iterator<Item = (&EffectKey, &Claim)> {
-        self.claims
-            .iter()
-            .filter(move |(_, claim)| claim.state.until().is_some_and(|until| until <= now))
+        let due = self.due.iter().take_while(move |(until, _)| *until <= now);
+        due.filter_map(|(_, key)| Some((key, self.claims.get(key)?)))
     }
 
     /// When the first claim changes by itself.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.claims.values().filter_map(|claim| claim.state.until()).min()
+        self.due.first().map(|(until, _)| *until)
     }
 
     /// Makes a key's claim this one.
     pub fn put(&mut self, key: EffectKey, claim: Claim) {
         self.take_back(&key);
         if claim.state.takes() {
-            *self.used.entry(claim.slot).or_default() += claim.units;
+            self.used.insert_mut(claim.slot, self.used(claim.slot) + claim.units);
         }
-        self.claims.insert(key, claim);
+        if let Some(until) = claim.state.until() {
+            self.due.insert_mut((until, key));
+        }
+        self.claims.insert_mut(key, claim);
     }
 
     /// Forgets a key.
     pub fn forget(&mut self, key: &EffectKey) {
         self.take_back(key);
-        self.claims.remove(key);
+        self.claims.remove_mut(key);
     }
 
     fn take_back(&mut self, key: &EffectKey) {
-        if let Some(before) = self.claims.get(key)
-            && before.state.takes()
-            && let Some(used) = self.used.get_mut(&before.slot)
-        {
-            *used = used.saturating_sub(before.units);
-            if *used == 0 {
-                self.used.remove(&before.slot);
+        let Some(before) = self.claims.get(key).copied() else {
+            return;
+        };
+        if let Some(until) = before.state.until() {
+            self.due.remove_mut(&(until, *key));
+        }
+        if before.state.takes() {
+            match self.used(before.slot).saturating_sub(before.units) {
+                0 => {
+                    self.used.remove_mut(&before.slot);
+                }
+                left => self.used.insert_mut(before.slot, left),
             }
         }
     }

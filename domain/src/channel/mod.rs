@@ -14,27 +14,32 @@ use crate::ids::ChannelId;
 use crate::time::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// How many slots after the wanted one are looked at for capacity.
 pub const SLOTS_AHEAD_MAX: u32 = 8;
 
-/// Everything known of one channel. Folded from its events alone.
+/// Everything known of one channel. Folded from its events alone. What seldom changes is shared: a copy costs little.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Channel {
     /// Its id.
     pub id: ChannelId,
     /// What its operator set.
-    pub config: ChannelConfig,
+    pub config: Arc<ChannelConfig>,
     /// Whether it takes orders.
     pub availability: Availability,
     /// Its articles and prices; empty: nothing is checked against it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub menu: Vec<MenuItem>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub menu: Arc<[MenuItem]>,
     /// What it has run out of.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub sold_out: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub sold_out: Arc<BTreeSet<String>>,
     /// Who holds how much of its capacity.
     pub ledger: Ledger,
+}
+
+fn is_empty(skus: &Arc<BTreeSet<String>>) -> bool {
+    skus.is_empty()
 }
 
 impl Channel {

@@ -6,6 +6,7 @@ use crate::ids::{ChannelId, CourierId, OrderId};
 use crate::saga::{Receipt, Refused, Step};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// How an order that does not end well ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +55,7 @@ pub enum Event {
         /// Its id.
         id: OrderId,
         /// What was ordered.
-        details: Box<Details>,
+        details: Arc<Details>,
         /// The version of the saga's definition.
         saga_version: u16,
     },

@@ -14,6 +14,7 @@ use crate::ids::{CourierId, OrderId};
 use crate::saga::{Candidate, Infeasible, Record, Step};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// When an order reached each state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,13 +53,13 @@ pub struct Unwinding {
     pub since: Timestamp,
 }
 
-/// Everything known of one order. Folded from its events alone.
+/// Everything known of one order. Folded from its events alone. What never changes is shared: a copy costs little.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Order {
     /// Its id.
     pub id: OrderId,
     /// What was ordered.
-    pub details: Details,
+    pub details: Arc<Details>,
     /// The version of the saga's definition it follows to its end.
     pub saga_version: u16,
     /// How far it is.
@@ -66,10 +67,10 @@ pub struct Order {
     /// When it was accepted.
     pub placed_at: Timestamp,
     /// The channels that can make it, best first, as routing found them.
-    pub candidates: Vec<Candidate>,
+    pub candidates: Arc<[Candidate]>,
     /// The channels that cannot, and why.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub infeasible: Vec<Infeasible>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub infeasible: Arc<[Infeasible]>,
     /// Which candidate makes it, or is being asked.
     pub round: u32,
     /// Every effect ever begun, in the order in which they began.

@@ -10,6 +10,7 @@ use crate::ids::OrderId;
 use crate::order::{Details, Ending, Event, Order, OrderStatus};
 use crate::rejection::Rejection;
 use crate::time::Timestamp;
+use std::sync::Arc;
 
 /// What an order can be told.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,7 +20,7 @@ pub enum Command {
         /// Under which id.
         id: OrderId,
         /// What was ordered.
-        details: Box<Details>,
+        details: Arc<Details>,
     },
     /// A participant answered an attempt.
     Answer {
@@ -89,7 +90,7 @@ pub fn decide(state: Option<&Order>, command: Command, context: &Context<'_>) ->
     turn.finish()
 }
 
-fn place<'a>(id: OrderId, details: Box<Details>, context: &'a Context<'a>) -> Result<Turn<'a>, Rejection> {
+fn place<'a>(id: OrderId, details: Arc<Details>, context: &'a Context<'a>) -> Result<Turn<'a>, Rejection> {
     Turn::beginning(
         Event::OrderPlaced {
             details,

@@ -1,6 +1,6 @@
 //! Effects: what a saga asks of others, as data, and what they answer.
 
-use super::Step;
+use super::{Command, Step};
 use crate::geo::Location;
 use crate::ids::{ChannelId, CourierId, OrderId, ZoneId};
 use crate::money::Money;
@@ -9,6 +9,7 @@ use crate::time::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Whether a step is done or undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -104,6 +105,19 @@ pub struct Effect {
     pub timeout_ms: Millis,
     /// What.
     pub action: Action,
+}
+
+impl Effect {
+    /// The command that brings the order the participant's answer.
+    pub fn answered(&self, answer: Answer) -> Command {
+        Command::Answer {
+            step: self.key.step,
+            round: self.key.round,
+            direction: self.key.direction,
+            attempt: self.attempt,
+            answer,
+        }
+    }
 }
 
 /// What is asked, and of whom.
@@ -304,10 +318,10 @@ pub enum Receipt {
     /// The channels that can make the order, best first, and those that cannot.
     Routed {
         /// Best first; not empty.
-        candidates: Vec<Candidate>,
+        candidates: Arc<[Candidate]>,
         /// The others, and why not.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        infeasible: Vec<Infeasible>,
+        #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+        infeasible: Arc<[Infeasible]>,
     },
     /// Capacity is held, in a later slot than asked for.
     Held {

@@ -6,6 +6,7 @@ use super::{Receipt, Step};
 use crate::entity::IllegalEvent;
 use crate::order::{CourierStage, Ending, Event, KitchenStage, Milestones, Order, OrderStatus, Unwinding};
 use crate::time::Timestamp;
+use std::sync::Arc;
 
 type Result<T> = std::result::Result<T, String>;
 
@@ -14,10 +15,7 @@ type Result<T> = std::result::Result<T, String>;
 /// # Errors
 /// The event cannot follow this state.
 pub fn evolve(state: Option<Order>, event: &Event, at: Timestamp) -> std::result::Result<Order, IllegalEvent> {
-    let illegal = |why: String| IllegalEvent {
-        event: event.name().to_owned(),
-        why,
-    };
+    let illegal = |why: String| illegal(event, why);
     match (state, event) {
         (
             None,
@@ -34,12 +32,12 @@ pub fn evolve(state: Option<Order>, event: &Event, at: Timestamp) -> std::result
             }
             Ok(Order {
                 id: *id,
-                details: (**details).clone(),
+                details: Arc::clone(details),
                 saga_version: *saga_version,
                 status: OrderStatus::Pending,
                 placed_at: at,
-                candidates: Vec::new(),
-                infeasible: Vec::new(),
+                candidates: Arc::default(),
+                infeasible: Arc::default(),
                 round: 0,
                 ledger: Vec::new(),
                 unwinding: None,
@@ -54,16 +52,31 @@ pub fn evolve(state: Option<Order>, event: &Event, at: Timestamp) -> std::result
             })
         }
         (None, _) => Err(illegal("the order is not placed yet".into())),
-        (Some(_), Event::OrderPlaced { .. }) => Err(illegal("the order is placed already".into())),
         (Some(mut order), event) => {
-            // A delivered order may look settled for a moment, until its last steps begin.
-            let last_step = order.status == OrderStatus::Delivered && matches!(event, Event::StepStarted { .. });
-            if order.is_settled() && !last_step {
-                return Err(illegal(format!("the order is {} and settled", order.status)));
-            }
-            apply(&mut order, event, at).map_err(illegal)?;
+            evolve_in_place(&mut order, event, at)?;
             Ok(order)
         }
+    }
+}
+
+/// [`evolve`] without a copy; after an error the order is half changed and of no use.
+pub(super) fn evolve_in_place(
+    order: &mut Order,
+    event: &Event,
+    at: Timestamp,
+) -> std::result::Result<(), IllegalEvent> {
+    // A delivered order may look settled for a moment, until its last steps begin.
+    let last_step = order.status == OrderStatus::Delivered && matches!(event, Event::StepStarted { .. });
+    if order.is_settled() && !last_step {
+        return Err(illegal(event, format!("the order is {} and settled", order.status)));
+    }
+    apply(order, event, at).map_err(|why| illegal(event, why))
+}
+
+fn illegal(event: &Event, why: String) -> IllegalEvent {
+    IllegalEvent {
+        event: event.name().to_owned(),
+        why,
     }
 }
 

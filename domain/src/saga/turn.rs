@@ -1,7 +1,7 @@
 //! A turn of the saga: events are emitted onto a working copy, so every later thought sees what was just decided.
 
 use super::definition::{Exhausted, StepDefinition, definition};
-use super::evolve::evolve;
+use super::evolve::{evolve, evolve_in_place};
 use super::ledger::{Attempt, Forward};
 use super::resume::effect;
 use super::{Answer, Direction, Effect, Record, Step};
@@ -40,7 +40,7 @@ impl<'a> Turn<'a> {
 
     /// Records that something happened.
     pub(super) fn emit(&mut self, event: Event) -> Result<(), Rejection> {
-        self.order = evolve(Some(self.order.clone()), &event, self.context.now).map_err(|e| bug(&e))?;
+        evolve_in_place(&mut self.order, &event, self.context.now).map_err(|e| bug(&e))?;
         self.events.push(event);
         Ok(())
     }

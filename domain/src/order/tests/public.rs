@@ -21,7 +21,7 @@ fn row(kind: StreamKind, events: &[Event]) -> Row {
 fn placed() -> Event {
     Event::OrderPlaced {
         id: order_id(1),
-        details: Box::new(details()),
+        details: details().into(),
         saga_version: 1,
     }
 }

@@ -38,7 +38,7 @@ fn an_order_must_exist_and_exists_once() {
     let script = Script::placed(Policy::default());
     let place = Command::Place {
         id: order_id(1),
-        details: Box::new(details()),
+        details: details().into(),
     };
     let mut order = script.order;
     assert_eq!(

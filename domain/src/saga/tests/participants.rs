@@ -286,10 +286,11 @@ fn route(mood: Mood) -> Answer {
     if mood == Mood::Unwilling {
         return Answer::Refused(Refused::new("no_channel", "nobody is open"));
     }
-    let infeasible = vec![Infeasible {
+    let infeasible = [Infeasible {
         channel: channel_id(KITCHENS),
         why: "closed".into(),
-    }];
+    }]
+    .into();
     Answer::Done(Receipt::Routed {
         candidates: (0..KITCHENS).map(candidate).collect(),
         infeasible,

@@ -116,7 +116,7 @@ pub(super) fn silence() -> Answer {
 pub(super) fn routed(candidates: usize) -> Answer {
     Answer::Done(Receipt::Routed {
         candidates: (0..candidates).map(candidate).collect(),
-        infeasible: Vec::new(),
+        infeasible: [].into(),
     })
 }
 
@@ -156,7 +156,7 @@ impl Script {
         };
         let place = Command::Place {
             id: order_id(1),
-            details: Box::new(details()),
+            details: details().into(),
         };
         script.told(place).expect(["OrderPlaced", "do route 0"])
     }

@@ -61,12 +61,11 @@ impl Order {
         match self.participants.ask(effect, Mood::Willing, now, &policy).0 {
             // Of the kitchens that can make it, only the first is in this world.
             Answer::Done(Receipt::Routed {
-                mut candidates,
+                candidates, infeasible, ..
+            }) => Answer::Done(Receipt::Routed {
+                candidates: candidates[..1].into(),
                 infeasible,
-            }) => {
-                candidates.truncate(1);
-                Answer::Done(Receipt::Routed { candidates, infeasible })
-            }
+            }),
             answer => answer,
         }
     }

@@ -67,7 +67,7 @@ impl World {
         world
             .tell(Command::Place {
                 id: order_id(1),
-                details: Box::new(details()),
+                details: details().into(),
             })
             .expect("the first");
         world
