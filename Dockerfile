@@ -2,6 +2,7 @@
 # Run: docker run -p 8080:8080 -v uoop-data:/data -e UOOP_PARTICIPANTS__PAYMENTS_URL=https://… \
 #        -e UOOP_PARTICIPANTS__KITCHENS_URL=https://… uoop
 
+# This image has what the C libraries are built with (librdkafka: gcc, g++, make); of a slim one, install those first.
 FROM rust:1.95-bookworm AS build
 WORKDIR /build
 COPY . .
