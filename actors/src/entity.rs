@@ -62,6 +62,8 @@ pub(crate) struct EntityState<E: Hosted> {
     committed: Option<Versioned<E>>,
     snapshot_seq: Seq,
     queue: VecDeque<Ask<E>>,
+    /// A turn that is not written yet, because the next one will write it too: see [`Hosted::may_wait`].
+    waiting: Option<Gathered<E>>,
     in_flight: Option<InFlight<E>>,
     /// The store could not take the last turn: the next one waits for [`EntityMessage::Again`].
     paused: bool,
@@ -80,6 +82,7 @@ impl<E: Hosted> Actor for EntityActor<E> {
             committed: None,
             snapshot_seq: Seq(0),
             queue: VecDeque::new(),
+            waiting: None,
             in_flight: None,
             paused: false,
             fenced: false,
@@ -162,7 +165,7 @@ impl<E: Hosted> EntityState<E> {
     fn turn(&mut self, myself: &ActorRef<EntityMessage<E>>) -> Result<(), ActorProcessingErr> {
         let node = Arc::clone(&self.args.node);
         let context = node.context();
-        let mut turn = Gathered::new();
+        let mut turn = self.waiting.take().unwrap_or_else(Gathered::new);
         let mut taken = 0;
         while taken < TURN_COMMANDS_MAX {
             let Some(ask) = self.queue.pop_front_if(|ask| !turn.excludes(ask)) else {
@@ -172,6 +175,11 @@ impl<E: Hosted> EntityState<E> {
             turn.decide(&node, self.committed.as_ref(), ask, &context);
         }
         self.args.cell.took(taken as u64);
+        // Nothing was taken when what waits must be written before the next command.
+        if taken > 0 && turn.may_wait() {
+            self.waiting = Some(turn);
+            return Ok(());
+        }
         let (events, claim, woken) = (std::mem::take(&mut turn.events), turn.claim.take(), turn.woken);
         let Some(turn) = turn.into_flight() else {
             // Nothing changed, so the timer stands as it stood, unless it was just used up.
@@ -305,6 +313,9 @@ impl<E: Hosted> EntityState<E> {
 
     /// Answers everything that waits with an error.
     fn refuse_all(&mut self, error: &CallError) {
+        if let Some(turn) = self.waiting.take().and_then(Gathered::into_flight) {
+            turn.fail(error);
+        }
         self.args.cell.took(self.queue.len() as u64);
         for ask in self.queue.drain(..) {
             Ask::answer(ask.reply, Err(error.clone()));
@@ -352,14 +363,14 @@ impl<E: Hosted> EntityState<E> {
             .committed
             .as_ref()
             .is_none_or(|versioned| !versioned.state.is_live());
-        if needless && self.in_flight.is_none() && self.queue.is_empty() {
+        if needless && self.in_flight.is_none() && self.waiting.is_none() && self.queue.is_empty() {
             let _ = self.args.shard.cast(ShardMessage::Idle { stream: self.stream() });
         }
     }
 
     /// Only the shard sends here, and it holds everything back from the moment it sent this.
     fn passivate(&mut self, myself: &ActorRef<EntityMessage<E>>) -> Result<(), ActorProcessingErr> {
-        if self.in_flight.is_some() || !self.queue.is_empty() {
+        if self.in_flight.is_some() || self.waiting.is_some() || !self.queue.is_empty() {
             self.args
                 .shard
                 .cast(ShardMessage::StillBusy { stream: self.stream() })?;

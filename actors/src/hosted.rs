@@ -6,8 +6,8 @@ use crate::effector;
 use crate::node::Node;
 use domain::channel::Channel;
 use domain::entity::Entity;
-use domain::order::{Order, OrderStatus};
-use domain::saga::Action;
+use domain::order::{Event, Order, OrderStatus};
+use domain::saga::{Action, Direction, Record};
 use domain::zone::Zone;
 use std::sync::Arc;
 
@@ -25,6 +25,12 @@ pub(crate) trait Hosted: Entity {
     /// The answer to an effect that this node settles by itself, in the turn that wants it; `None` for all others.
     fn settle(_node: &Node, _state: &Self, _effect: &Self::Effect) -> Option<Self::Command> {
         None
+    }
+
+    /// Whether events that begin nothing may be written together with what comes next. After a crash they have not
+    /// happened: whatever brought them must come again by itself, and soon enough.
+    fn may_wait(_events: &[Self::Event], _next: &Self) -> bool {
+        false
     }
 
     /// Begins effects whose justification is durable. `resumed`: they may have been begun before.
@@ -54,6 +60,14 @@ impl Hosted for Order {
 
     fn settle(node: &Node, order: &Self, effect: &Self::Effect) -> Option<Self::Command> {
         matches!(effect.action, Action::Route).then(|| effect.answered(effector::route(node, order)))
+    }
+
+    /// The answer to one effect while that to another is still to come: whoever answered is asked again under the same
+    /// key if it is forgotten, and the other's deadline ends the wait.
+    fn may_wait(events: &[Self::Event], order: &Self) -> bool {
+        let answers = events.iter().all(|event| matches!(event, Event::StepDone { .. }));
+        let awaited = |record: &Record| record.attempt(Direction::Forward).is_some();
+        answers && order.unwinding.is_none() && order.ledger.iter().any(awaited)
     }
 
     fn perform(node: &Arc<Node>, effects: Vec<Self::Effect>, resumed: bool) {

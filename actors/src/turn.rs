@@ -61,6 +61,17 @@ impl<E: Hosted> Gathered<E> {
         self.claim.is_some() || (ask.claim.is_some() && !self.events.is_empty())
     }
 
+    /// Whether nobody is harmed when this is written with the next turn only: it begins nothing, nobody outside waits for
+    /// it, and the next turn is certain to come soon.
+    pub(crate) fn may_wait(&self) -> bool {
+        let next = self.working.as_ref();
+        self.effects.is_empty()
+            && self.permits.is_empty()
+            && self.claim.is_none()
+            && !self.woken
+            && next.is_some_and(|next| E::may_wait(&self.events, next))
+    }
+
     /// Decides on a command, on top of those before it. What rests on durable state alone is answered at once.
     pub(crate) fn decide(&mut self, node: &Node, committed: Option<&Versioned<E>>, ask: Ask<E>, context: &Context<'_>) {
         let Ask {

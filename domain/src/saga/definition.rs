@@ -101,12 +101,13 @@ pub struct StepDefinition {
 }
 
 /// The version new orders follow.
-pub const CURRENT_VERSION: u16 = 1;
+pub const CURRENT_VERSION: u16 = 2;
 
 /// The definition of a version; `None` when this program does not know it.
 pub const fn definition(version: u16) -> Option<&'static [StepDefinition; 9]> {
     match version {
         1 => Some(&VERSION_1),
+        2 => Some(&VERSION_2),
         _ => None,
     }
 }
@@ -118,22 +119,54 @@ impl StepDefinition {
     }
 }
 
+const fn row(
+    step: Step,
+    participant: Participant,
+    compensation: Option<&'static str>,
+    persistent: bool,
+    exhausted: Exhausted,
+    ready: fn(&Order, &Context<'_>) -> Option<u32>,
+) -> StepDefinition {
+    StepDefinition {
+        step,
+        participant,
+        compensation,
+        persistent,
+        exhausted,
+        ready,
+    }
+}
+
+/// Capacity is held while the money is set aside, and reserved while the kitchen decides: what does not need each other
+/// is asked for together, which saves commits and waits.
 #[rustfmt::skip]
-static VERSION_1: [StepDefinition; 9] = {
+static VERSION_2: [StepDefinition; 9] = {
     use Exhausted::{GivenUp, Stuck};
     use Participant::{Channel, Kitchen, Payments, Router, Zone};
-    const fn row(
-        step: Step, participant: Participant, compensation: Option<&'static str>, persistent: bool, exhausted: Exhausted,
-        ready: fn(&Order, &Context<'_>) -> Option<u32>,
-    ) -> StepDefinition {
-        StepDefinition { step, participant, compensation, persistent, exhausted, ready }
-    }
     [   //  step                    by        compensation            persistent exhausted begins when
         row(Step::Route,            Router,   None,                   false,     GivenUp,  route),
         row(Step::HoldCapacity,     Channel,  Some("release"),        false,     GivenUp,  hold_capacity),
         row(Step::Authorize,        Payments, Some("void"),           false,     GivenUp,  authorize),
         row(Step::PlaceTicket,      Kitchen,  Some("cancel ticket"),  false,     GivenUp,  place_ticket),
         row(Step::ConfirmCapacity,  Channel,  None,                   true,      Stuck,    confirm_capacity),
+        row(Step::Dispatch,         Zone,     Some("unassign"),       true,      GivenUp,  dispatch),
+        row(Step::Capture,          Payments, Some("refund"),         true,      Stuck,    capture),
+        row(Step::CloseCapacity,    Channel,  None,                   true,      Stuck,    close_capacity),
+        row(Step::CompleteDelivery, Zone,     None,                   true,      Stuck,    complete_delivery),
+    ]
+};
+
+/// One step after the other.
+#[rustfmt::skip]
+static VERSION_1: [StepDefinition; 9] = {
+    use Exhausted::{GivenUp, Stuck};
+    use Participant::{Channel, Kitchen, Payments, Router, Zone};
+    [   //  step                    by        compensation            persistent exhausted begins when
+        row(Step::Route,            Router,   None,                   false,     GivenUp,  route),
+        row(Step::HoldCapacity,     Channel,  Some("release"),        false,     GivenUp,  hold_capacity),
+        row(Step::Authorize,        Payments, Some("void"),           false,     GivenUp,  authorize_after_hold),
+        row(Step::PlaceTicket,      Kitchen,  Some("cancel ticket"),  false,     GivenUp,  place_ticket),
+        row(Step::ConfirmCapacity,  Channel,  None,                   true,      Stuck,    confirm_capacity_after_ticket),
         row(Step::Dispatch,         Zone,     Some("unassign"),       true,      GivenUp,  dispatch),
         row(Step::Capture,          Payments, Some("refund"),         true,      Stuck,    capture),
         row(Step::CloseCapacity,    Channel,  None,                   true,      Stuck,    close_capacity),
@@ -161,29 +194,52 @@ fn hold_capacity(order: &Order, _: &Context<'_>) -> Option<u32> {
         .and_then(|_| once(order, Step::HoldCapacity, order.round))
 }
 
-/// When capacity is held; again when an authorization lapses before the money is taken.
+/// When a channel is chosen; again when an authorization lapses before the money is taken.
 fn authorize(order: &Order, _: &Context<'_>) -> Option<u32> {
-    let wanted = done(order, Step::HoldCapacity, order.round)
+    let wanted = order.candidate().is_some()
         && order.in_force(Step::Authorize).is_none()
         && order.in_force(Step::Capture).is_none();
     wanted.then(|| order.next_round(Step::Authorize))
 }
 
-/// When capacity is held and the money set aside (or taken).
-fn place_ticket(order: &Order, _: &Context<'_>) -> Option<u32> {
+/// As [`authorize`], once capacity is held.
+fn authorize_after_hold(order: &Order, context: &Context<'_>) -> Option<u32> {
+    let held = done(order, Step::HoldCapacity, order.round);
+    held.then(|| authorize(order, context)).flatten()
+}
+
+/// Whether capacity is held and the money set aside (or taken).
+fn is_held_and_paid(order: &Order) -> bool {
     let paid = [Step::Authorize, Step::Capture]
         .iter()
         .any(|&step| order.in_force(step).is_some_and(super::Record::is_done));
-    (paid && done(order, Step::HoldCapacity, order.round))
+    paid && done(order, Step::HoldCapacity, order.round)
+}
+
+/// When capacity is held and the money set aside.
+fn place_ticket(order: &Order, _: &Context<'_>) -> Option<u32> {
+    is_held_and_paid(order)
         .then(|| once(order, Step::PlaceTicket, order.round))
         .flatten()
 }
 
-/// When the kitchen has accepted.
+/// Together with the ticket: however long the kitchen thinks, the hold does not lapse.
 fn confirm_capacity(order: &Order, _: &Context<'_>) -> Option<u32> {
+    is_held_and_paid(order)
+        .then(|| once(order, Step::ConfirmCapacity, order.round))
+        .flatten()
+}
+
+/// When the kitchen has accepted.
+fn confirm_capacity_after_ticket(order: &Order, _: &Context<'_>) -> Option<u32> {
     done(order, Step::PlaceTicket, order.round)
         .then(|| once(order, Step::ConfirmCapacity, order.round))
         .flatten()
+}
+
+/// Whether a kitchen makes the order and has reserved capacity for it.
+pub(super) fn is_secured(order: &Order) -> bool {
+    done(order, Step::PlaceTicket, order.round) && done(order, Step::ConfirmCapacity, order.round)
 }
 
 /// When the food will soon be ready; again when a courier drops out.
@@ -192,7 +248,7 @@ fn dispatch(order: &Order, context: &Context<'_>) -> Option<u32> {
         .ready_at
         .is_none_or(|ready_at| context.now + context.policy.dispatch_lead_ms >= ready_at);
     let wanted = soon
-        && done(order, Step::ConfirmCapacity, order.round)
+        && is_secured(order)
         && order.carriage == CourierStage::Waiting
         && order.in_force(Step::Dispatch).is_none();
     wanted.then(|| order.next_round(Step::Dispatch))

@@ -1,7 +1,7 @@
 //! Resuming: what is pending, from state alone; and when the order wants to be woken.
 
 use super::Step;
-use super::definition::definition;
+use super::definition::{definition, is_secured};
 use super::effect::{
     Action, CapacityRequest, Direction, Effect, EffectKey, Job, JobRequest, PaymentAction, PaymentRequest, Ticket,
     TicketAction, TicketRequest,
@@ -38,10 +38,7 @@ pub fn wake_at(order: &Order, policy: &Policy) -> Option<Timestamp> {
 }
 
 fn dispatch_at(order: &Order, policy: &Policy) -> Option<Timestamp> {
-    let confirmed = order
-        .record(Step::ConfirmCapacity, order.round)
-        .is_some_and(Record::is_done);
-    let wanted = confirmed
+    let wanted = is_secured(order)
         && order.unwinding.is_none()
         && order.carriage == CourierStage::Waiting
         && order.in_force(Step::Dispatch).is_none();

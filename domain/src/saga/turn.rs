@@ -1,6 +1,6 @@
 //! A turn of the saga: events are emitted onto a working copy, so every later thought sees what was just decided.
 
-use super::definition::{Exhausted, StepDefinition, definition};
+use super::definition::{Exhausted, StepDefinition, definition, is_secured};
 use super::evolve::{evolve, evolve_in_place};
 use super::ledger::{Attempt, Forward};
 use super::resume::effect;
@@ -94,12 +94,8 @@ impl<'a> Turn<'a> {
     /// out.
     fn follow_reports(&mut self) -> Result<(), Rejection> {
         loop {
-            let confirmed = self
-                .order
-                .record(Step::ConfirmCapacity, self.order.round)
-                .is_some_and(Record::is_done);
             let event = match self.order.status {
-                OrderStatus::Pending if confirmed => Event::OrderConfirmed {
+                OrderStatus::Pending if is_secured(&self.order) => Event::OrderConfirmed {
                     channel: self.order.candidate().map(|candidate| candidate.channel.clone()),
                     ready_at: self.order.ready_at,
                 },

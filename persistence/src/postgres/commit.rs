@@ -5,7 +5,9 @@ use crate::record::{bound, newest_snapshots, shard_code, shards_of, signed};
 use domain::ports::{Append, CommitError};
 use domain::shard::ShardId;
 use fail::fail_point;
-use sqlx::postgres::PgConnection;
+use sqlx::Arguments;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArguments, PgConnection};
 use std::collections::HashMap;
 use uuid::Uuid;
 
@@ -47,6 +49,15 @@ const COMMIT: &str = "
         (SELECT count(*) FROM appended) = (SELECT count(*) FROM admitted)
         AND (SELECT count(*) FROM claimed) = (SELECT count(*) FROM claims)
     )::int FROM fence";
+
+/// What a row's columns take beside its events: their values, each with its length.
+const ROW_BYTES: usize = 20 + 5 * 12 + 2 * 6 + 4;
+/// The same of a snapshot.
+const SNAPSHOT_BYTES: usize = 2 * 12 + 5 + 4;
+/// The same of a key.
+const KEY_BYTES: usize = 12 + 2 * 4;
+/// What the arrays themselves take, and the shards of the fence.
+const HEADER_BYTES: usize = 16 * 24 + 6 * 4_096;
 
 /// A batch turned on its side: one array per column.
 #[derive(Default)]
@@ -98,6 +109,32 @@ impl<'a> Columns<'a> {
         }
         Ok(columns)
     }
+
+    /// The statement's arguments, in a buffer that need not grow: growing it copies, and touches fresh memory each time.
+    fn arguments(self) -> Result<PgArguments, BoxDynError> {
+        let texts: usize = self.events.iter().chain(&self.states).map(|text| text.len()).sum();
+        let keys: usize = self.keys.iter().chain(&self.fingerprints).map(|text| text.len()).sum();
+        let values = ROW_BYTES * self.streams.len() + SNAPSHOT_BYTES * self.states.len() + KEY_BYTES * self.keys.len();
+        let mut arguments = PgArguments::default();
+        arguments.reserve(16, texts + keys + values + HEADER_BYTES);
+        arguments.add(self.fence)?;
+        arguments.add(self.streams)?;
+        arguments.add(self.seqs)?;
+        arguments.add(self.positions)?;
+        arguments.add(self.ats)?;
+        arguments.add(self.shards)?;
+        arguments.add(self.kinds)?;
+        arguments.add(self.epochs)?;
+        arguments.add(self.events)?;
+        arguments.add(self.snapshot_rows)?;
+        arguments.add(self.snapshot_seqs)?;
+        arguments.add(self.lives)?;
+        arguments.add(self.states)?;
+        arguments.add(self.claim_rows)?;
+        arguments.add(self.keys)?;
+        arguments.add(self.fingerprints)?;
+        Ok(arguments)
+    }
 }
 
 /// A row's number as `WITH ORDINALITY` counts, from 1.
@@ -113,23 +150,8 @@ impl Work for Columns<'_> {
     /// All rows of the answer are read, up to the server's word that it is ready again: the commit comes after them.
     async fn run(self, connection: &mut PgConnection) -> Result<Self::Output, sqlx::Error> {
         fail_point!("store::step");
-        let query = sqlx::query_as(COMMIT)
-            .bind(self.fence)
-            .bind(self.streams)
-            .bind(self.seqs)
-            .bind(self.positions)
-            .bind(self.ats)
-            .bind(self.shards)
-            .bind(self.kinds)
-            .bind(self.epochs)
-            .bind(self.events)
-            .bind(self.snapshot_rows)
-            .bind(self.snapshot_seqs)
-            .bind(self.lives)
-            .bind(self.states)
-            .bind(self.claim_rows)
-            .bind(self.keys)
-            .bind(self.fingerprints);
+        let arguments = self.arguments().map_err(sqlx::Error::Encode)?;
+        let query = sqlx::query_as_with(COMMIT, arguments);
         let fence: Vec<(i16, i64, i32)> = query.fetch_all(connection).await?;
         fail_point!("store::step");
         let epochs = fence
