@@ -1,11 +1,11 @@
 //! The embedded store: one SQLite file in WAL mode, every commit synced to disk.
 //!
-//! One connection writes. It is taken out of its place for each transaction and put back only when it is certainly
-//! outside of one; otherwise (an I/O error, a cancelled call) it is closed, which rolls back whatever was open, and the
-//! next writer opens another. So no transaction can ever inherit a half of the last.
+//! One thread of its own writes, see [`writer`]; reads have a pool of connections beside it, which in WAL mode neither
+//! wait for the writer nor make it wait.
 
+mod errors;
 mod work;
-mod write;
+mod writer;
 
 use crate::record::{self, Piece, SHARDS_SETTING, check_shards, in_order, migration_error, read_error, shard_code};
 use async_trait::async_trait;
@@ -14,13 +14,13 @@ use domain::ports::{Append, ClaimRecord, CommitError, Recorded, Row, RowOutcome,
 use domain::shard::{OwnedShard, ShardId, ShardMap};
 use domain::time::Timestamp;
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqlitePool};
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
-use tokio::sync::Mutex;
 use uuid::Uuid;
+use writer::Writer;
 
 /// The schema's migrations. A database may have seen later ones: while a cluster is upgraded, a node of the version
 /// before must still be able to start.
@@ -43,6 +43,8 @@ pub struct SqliteOptions {
     /// The most pages (4 KiB each) that the file may have; a write beyond is refused like one on a full disk.
     /// `None`: as many as the disk holds.
     pub pages_max: Option<u32>,
+    /// Pages that the writer keeps in memory, in KiB: the ends of the indexes.
+    pub cache_kib: u32,
 }
 
 impl Default for SqliteOptions {
@@ -52,6 +54,7 @@ impl Default for SqliteOptions {
             busy_timeout: Duration::from_secs(5),
             checkpoint_pages: 8_000,
             pages_max: None,
+            cache_kib: 32 << 10,
         }
     }
 }
@@ -65,28 +68,19 @@ impl SqliteOptions {
             .disable_statement_logging()
     }
 
-    fn writer(&self, path: &Path) -> SqliteConnectOptions {
-        let options = self
-            .base(path)
+    /// The connection that migrates the schema, before there is a writer.
+    fn creating(&self, path: &Path) -> SqliteConnectOptions {
+        self.base(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            .pragma("wal_autocheckpoint", self.checkpoint_pages.to_string())
-            .pragma("cache_size", "-32768")
-            // A statement for each number of rows, and a few others.
-            .statement_cache_capacity(128);
-        match self.pages_max {
-            Some(pages) => options.pragma("max_page_count", pages.to_string()),
-            None => options,
-        }
     }
 }
 
 /// The embedded store. One process at a time may write to a file; a second one is fenced, shard by shard.
 pub struct SqliteStore {
     shards: ShardMap,
-    options: SqliteConnectOptions,
-    writer: Mutex<Option<SqliteConnection>>,
+    writer: Writer,
     readers: SqlitePool,
 }
 
@@ -96,15 +90,15 @@ impl SqliteStore {
     /// # Errors
     /// The file cannot be opened or written, or was created with another number of shards.
     pub async fn open(path: &Path, shards: ShardMap, options: &SqliteOptions) -> Result<Self, StoreError> {
-        let writer = migrated(path, options).await?;
+        migrate(path, options).await?;
+        let writer = Writer::start(path.to_owned(), options.clone())?;
         let readers = SqlitePoolOptions::new()
             .max_connections(options.readers.max(1))
             .test_before_acquire(false)
             .connect_lazy_with(options.base(path).read_only(true));
         let store = Self {
             shards,
-            options: options.writer(path),
-            writer: Mutex::new(Some(writer)),
+            writer,
             readers,
         };
         store.create_shards().await?;
@@ -116,8 +110,7 @@ impl SqliteStore {
     /// # Errors
     /// The file cannot be opened or written, or a migration that it has seen was changed since.
     pub async fn migrate(path: &Path) -> Result<(), StoreError> {
-        let writer = migrated(path, &SqliteOptions::default()).await?;
-        writer.close().await.map_err(|error| read_error(&error))
+        migrate(path, &SqliteOptions::default()).await
     }
 
     async fn create_shards(&self) -> Result<(), StoreError> {
@@ -125,7 +118,10 @@ impl SqliteStore {
             .keep_setting(SHARDS_SETTING, &self.shards.len().to_string())
             .await?;
         check_shards(&kept, self.shards)?;
-        self.write(work::CreateShards(self.shards.len())).await.map_err(away)
+        self.writer
+            .write(work::CreateShards(self.shards.len()))
+            .await
+            .map_err(away)
     }
 
     async fn read(&self, query: ReadQuery<'_>) -> Result<Vec<Piece>, StoreError> {
@@ -135,18 +131,18 @@ impl SqliteStore {
 
 type ReadQuery<'q> = sqlx::query::QueryAs<'q, sqlx::Sqlite, Piece, sqlx::sqlite::SqliteArguments>;
 
-async fn migrated(path: &Path, options: &SqliteOptions) -> Result<SqliteConnection, StoreError> {
+async fn migrate(path: &Path, options: &SqliteOptions) -> Result<(), StoreError> {
     if let Some(folder) = path.parent() {
         let problem = |error| StoreError::Unavailable(format!("cannot create {}: {error}", folder.display()));
         tokio::fs::create_dir_all(folder).await.map_err(problem)?;
     }
     let problem = |error| StoreError::Unavailable(format!("cannot open {}: {error}", path.display()));
-    let mut writer = options.writer(path).connect().await.map_err(problem)?;
+    let mut connection = options.creating(path).connect().await.map_err(problem)?;
     migrations()
-        .run_direct(None, &mut writer, false)
+        .run_direct(None, &mut connection, false)
         .await
         .map_err(|error| migration_error(&error))?;
-    Ok(writer)
+    connection.close().await.map_err(|error| read_error(&error))
 }
 
 /// A write that is not a commit: whatever happened to it, the caller may try again.
@@ -179,10 +175,13 @@ impl Store for SqliteStore {
         if let Some(unknown) = shards.iter().find(|shard| shard.0 >= self.shards.len()) {
             return Err(record::no_such_shard(*unknown));
         }
-        let acquired = self.write(work::Acquire { shards, node }).await.map_err(away)?;
+        let acquire = work::Acquire {
+            shards: shards.to_vec(),
+            node: node.to_owned(),
+        };
+        let acquired = self.writer.write(acquire).await.map_err(away)?;
         let mut owned = HashMap::new();
         for (shard, epoch, position) in acquired {
-            let shard = ShardId(shard);
             let epoch = Epoch(record::unsigned(epoch)?);
             owned.insert(
                 shard,
@@ -197,7 +196,7 @@ impl Store for SqliteStore {
     }
 
     async fn commit(&self, batch: &[Append]) -> Result<Vec<RowOutcome>, CommitError> {
-        self.write(work::Commit(batch)).await
+        self.writer.write(work::Commit(batch.to_vec())).await
     }
 
     async fn load(&self, stream: StreamId) -> Result<Option<Recorded>, StoreError> {
@@ -249,6 +248,25 @@ impl Store for SqliteStore {
         record::rows(self.read(query.bind(record::limit(limit))).await?)
     }
 
+    async fn cursors(&self, follower: &str) -> Result<Vec<(ShardId, Position)>, StoreError> {
+        let query = sqlx::query_as("SELECT shard, position FROM cursors WHERE follower = $1 ORDER BY shard");
+        let found: Vec<(u16, i64)> = query
+            .bind(follower)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|error| read_error(&error))?;
+        let cursor = |(shard, position)| Ok((ShardId(shard), Position(record::unsigned(position)?)));
+        found.into_iter().map(cursor).collect()
+    }
+
+    async fn advance(&self, follower: &str, to: &[(ShardId, Position)]) -> Result<(), StoreError> {
+        let advance = work::Advance {
+            follower: follower.to_owned(),
+            to: to.to_vec(),
+        };
+        self.writer.write(advance).await.map_err(away)
+    }
+
     async fn setting(&self, name: &str) -> Result<Option<String>, StoreError> {
         let query = sqlx::query_scalar("SELECT value FROM settings WHERE name = $1").bind(name);
         query
@@ -258,6 +276,10 @@ impl Store for SqliteStore {
     }
 
     async fn keep_setting(&self, name: &str, value: &str) -> Result<String, StoreError> {
-        self.write(work::KeepSetting { name, value }).await.map_err(away)
+        let keep = work::KeepSetting {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        };
+        self.writer.write(keep).await.map_err(away)
     }
 }

@@ -2,9 +2,9 @@
 //! is all of the write or nothing.
 
 use crate::fixture::{Fixture, Kind, line, row, run, shard_map, stream_in, with_key, with_snapshot};
-use domain::ports::{Append, Store};
+use domain::ports::{Append, CommitError, Store};
 use domain::shard::{OwnedShard, ShardId};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -26,7 +26,7 @@ fn batch(owned: &mut [OwnedShard], n: u64) -> [Append; 3] {
 /// Not a test of its own: what the other process runs. It dies at the step that it is told.
 #[tokio::test]
 #[ignore = "run by the other tests of this module"]
-async fn child() {
+async fn dying_child() {
     let Ok(location) = std::env::var(LOCATION) else { return };
     let step: usize = std::env::var(STEP).expect("a step").parse().expect("a number");
     let store = persistence::open(&location, shard_map()).await.expect("the store");
@@ -46,20 +46,61 @@ async fn child() {
     }
 }
 
-/// Runs the work in a process that dies at a step. False when the work has fewer steps, and so was done.
-async fn dies(location: String, work: &'static str, step: usize) -> bool {
+/// Not a test of its own either: a write panics at each of its steps in turn, and the store goes on in the same process.
+#[tokio::test]
+#[ignore = "run by another test of this module"]
+async fn panicking_child() {
+    let Ok(location) = std::env::var(LOCATION) else { return };
+    let store = persistence::open(&location, shard_map()).await.expect("the store");
+    let mut there = Vec::new();
+    for step in 1..100 {
+        let n = u64::try_from(step).expect("few steps");
+        let mut owned = store.acquire("child", &SHARDS).await.expect("the shards");
+        let passed = AtomicUsize::new(0);
+        let panic = move || assert!(passed.fetch_add(1, Ordering::SeqCst) + 1 != step, "as the test demands");
+        fail::cfg_callback("store::step", panic).expect("the fail points are on");
+        let result = store.commit(&batch(&mut owned, n)).await;
+        fail::remove("store::step");
+        there.push(is_there(&*store, n).await);
+        match result {
+            Ok(_) => break,
+            Err(error) => assert!(matches!(error, CommitError::Unknown(_)), "{error}"),
+        }
+        let mut owned = store.acquire("child", &SHARDS).await.expect("the store goes on");
+        store
+            .commit(&batch(&mut owned, 1_000 + n))
+            .await
+            .expect("the store goes on");
+        assert!(is_there(&*store, 1_000 + n).await);
+    }
+    let before = there.iter().take_while(|there| !**there).count();
+    assert!(before >= 5, "it did not panic before each statement: {there:?}");
+    assert_eq!(
+        there[before..],
+        [true, true],
+        "the last panic was after the commit, and then there was none"
+    );
+}
+
+/// Runs a test of this module in a process of its own.
+async fn child(test: &'static str, environment: Vec<(&'static str, String)>) -> Output {
     let mut child = Command::new(std::env::current_exe().expect("this program"));
-    child.args(["--exact", "crash::child", "--ignored", "--nocapture"]);
-    child
-        .env(LOCATION, location)
-        .env(WORK, work)
-        .env(STEP, step.to_string());
+    child.args(["--exact", test, "--ignored", "--nocapture"]);
+    child.envs(environment);
     let output = tokio::task::spawn_blocking(move || child.output())
         .await
         .expect("no panic")
         .expect("it runs");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("running 1 test"), "the child did not run: {said}");
+    output
+}
+
+/// Runs the work in a process that dies at a step. False when the work has fewer steps, and so was done.
+async fn dies(location: String, work: &'static str, step: usize) -> bool {
+    let environment = vec![(LOCATION, location), (WORK, work.into()), (STEP, step.to_string())];
+    let output = child("crash::dying_child", environment).await;
+    let said = String::from_utf8_lossy(&output.stdout);
     if output.status.success() {
         return false;
     }
@@ -161,6 +202,17 @@ async fn sqlite_survives_a_crash_at_every_step() {
     run(Kind::Sqlite, |fixture| async move {
         let location = fixture.path().display().to_string();
         acquire_at_every_step(fixture, location).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite_survives_a_panic_at_every_step() {
+    run(Kind::Sqlite, |fixture| async move {
+        let location = fixture.path().display().to_string();
+        let output = child("crash::panicking_child", vec![(LOCATION, location)]).await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
     })
     .await;
 }

@@ -6,6 +6,8 @@ use domain::shard::{ShardId, ShardMap};
 use persistence::{GroupJournal, JournalOptions, SqliteOptions, SqliteStore};
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,7 +63,7 @@ async fn a_full_disk_is_unavailable_until_there_is_space() {
             .await
             .expect_err("there is no space");
         assert!(
-            matches!(&error, CommitError::Unavailable(problem) if problem.contains("full")),
+            matches!(&error, CommitError::Unavailable(problem) if problem.contains("the disk is full")),
             "{error}"
         );
         assert_eq!(line(&*store, ShardId(0)).await, [], "nothing of it was written");
@@ -86,6 +88,59 @@ async fn a_full_disk_is_unavailable_until_there_is_space() {
         assert_eq!(line(&*store, ShardId(0)).await.len(), 2);
     })
     .await;
+}
+
+/// Fills a file system to the last byte. Whoever drops the file gives the space back.
+fn fill(folder: &Path) -> tempfile::NamedTempFile {
+    let mut ballast = tempfile::NamedTempFile::new_in(folder).expect("a file");
+    for block in [1 << 20, 4_096, 1] {
+        while ballast.write_all(&vec![0; block]).is_ok() {
+            assert!(
+                ballast.as_file().metadata().expect("metadata").len() < 256 << 20,
+                "a small disk is wanted"
+            );
+        }
+    }
+    ballast
+}
+
+/// The same with a disk that is really full: `UOOP_TEST_SMALL_DISK` names a folder on a file system of a few MB, such as
+/// one that `mount -t tmpfs -o size=8m` makes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_disk_is_full_until_there_is_space() {
+    let Some(disk) = std::env::var_os("UOOP_TEST_SMALL_DISK") else {
+        println!("skipped: UOOP_TEST_SMALL_DISK is not set");
+        return;
+    };
+    let folder = tempfile::tempdir_in(&disk).expect("a folder on the small disk");
+    let path = folder.path().join("store.sqlite");
+    let store = SqliteStore::open(&path, shard_map(), &SqliteOptions::default())
+        .await
+        .expect("the store");
+    let store: Arc<dyn Store> = Arc::new(store);
+    let mut owned = store.acquire("a", &[ShardId(0)]).await.expect("acquire")[0];
+    let start = owned;
+    for n in 0..3 {
+        let ballast = fill(folder.path());
+        let mut there = owned;
+        let batch = wide_batch(&mut there, n, 60);
+        let error = store.commit(&batch).await.expect_err("there is no space");
+        assert!(
+            matches!(&error, CommitError::Unavailable(problem) if problem.contains("the disk is full")),
+            "{error}"
+        );
+        let rows = line(&*store, ShardId(0)).await.len();
+        assert_eq!(
+            u64::try_from(rows).expect("few"),
+            owned.position.0,
+            "nothing of it was written, and reads go on"
+        );
+        drop(ballast);
+        store.commit(&batch).await.expect("there is space again");
+        owned = there;
+    }
+    assert_eq!(start.epoch, owned.epoch, "by the same owner, without a restart");
+    assert_eq!(line(&*store, ShardId(0)).await.len(), 3 * 61);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
