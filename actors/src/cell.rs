@@ -9,7 +9,7 @@ use domain::order::Order;
 use domain::ports::StreamKind;
 use domain::shard::ShardId;
 use domain::zone::Zone;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
 
@@ -59,6 +59,10 @@ pub(crate) struct Cell {
     trouble: Mutex<Option<String>>,
     pub(crate) wake_at: AtomicU64,
     pub(crate) latest: ArcSwapOption<Latest>,
+    /// Whether nothing is under way: the actor may go until somebody has something to say, or a timer is due.
+    pub(crate) resting: AtomicBool,
+    /// The version of the last stored snapshot.
+    pub(crate) snapshot_seq: AtomicU64,
 }
 
 impl Cell {
@@ -76,6 +80,8 @@ impl Cell {
             trouble: Mutex::new(None),
             wake_at: AtomicU64::new(0),
             latest: ArcSwapOption::empty(),
+            resting: AtomicBool::new(false),
+            snapshot_seq: AtomicU64::new(0),
         }
     }
 

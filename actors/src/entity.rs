@@ -2,7 +2,7 @@
 //! channel is one commit, not thousands.
 
 use crate::ask::{Ask, Versioned};
-use crate::cell::{Cell, Status};
+use crate::cell::{Cell, Latest, Status};
 use crate::error::CallError;
 use crate::hosted::Hosted;
 use crate::node::Node;
@@ -53,6 +53,8 @@ pub(crate) struct EntityArgs {
     pub(crate) cell: Arc<Cell>,
     /// The stream is known not to exist: nothing needs to be loaded.
     pub(crate) fresh: bool,
+    /// The stream's last committed state, if its actor left not long ago: nothing needs to be loaded.
+    pub(crate) known: Option<Arc<Latest>>,
     /// The actor crashed: what is pending must be begun again.
     pub(crate) resume: bool,
 }
@@ -60,7 +62,6 @@ pub(crate) struct EntityArgs {
 pub(crate) struct EntityState<E: Hosted> {
     args: EntityArgs,
     committed: Option<Versioned<E>>,
-    snapshot_seq: Seq,
     queue: VecDeque<Ask<E>>,
     /// A turn that is not written yet, because the next one will write it too: see [`Hosted::may_wait`].
     waiting: Option<Gathered<E>>,
@@ -80,7 +81,6 @@ impl<E: Hosted> Actor for EntityActor<E> {
         Ok(EntityState {
             args,
             committed: None,
-            snapshot_seq: Seq(0),
             queue: VecDeque::new(),
             waiting: None,
             in_flight: None,
@@ -90,8 +90,10 @@ impl<E: Hosted> Actor for EntityActor<E> {
     }
 
     async fn post_start(&self, _: ActorRef<Self::Msg>, state: &mut Self::State) -> Result<(), ActorProcessingErr> {
-        if !state.args.fresh {
-            state.load().await?;
+        match state.args.known.take() {
+            Some(known) => state.committed = E::of_latest(&known).cloned(),
+            None if state.args.fresh => {}
+            None => state.load().await?,
         }
         state.args.cell.set_status(Status::Running);
         state.schedule(false);
@@ -149,11 +151,12 @@ impl<E: Hosted> EntityState<E> {
         let Some(recorded) = recorded.filter(|recorded| recorded.kind == E::KIND) else {
             return Ok(());
         };
-        self.snapshot_seq = recorded.snapshot.as_ref().map_or(Seq(0), |snapshot| snapshot.seq);
+        self.stored_snapshot(recorded.snapshot.as_ref().map_or(Seq(0), |snapshot| snapshot.seq));
         self.committed = restore(&recorded)?;
         if let Some(state) = self.committed.clone() {
             E::publish(&self.args.node, None, &state);
             self.args.cell.latest.store(Some(Arc::new(E::latest(state.clone()))));
+            self.args.cell.resting.store(state.state.rests(), Ordering::Relaxed);
             if self.args.resume {
                 E::perform(&self.args.node, state.state.resume(&self.args.node.ports.policy), true);
             }
@@ -202,7 +205,12 @@ impl<E: Hosted> EntityState<E> {
 
     /// A snapshot at the ends, and often enough between that loading stays short.
     fn stores_snapshot(&self, seq: Seq, next: &E) -> bool {
-        seq == Seq(1) || !next.is_live() || seq.0 >= self.snapshot_seq.0 + next.snapshot_rows()
+        let last = self.args.cell.snapshot_seq.load(Ordering::Relaxed);
+        seq == Seq(1) || !next.is_live() || seq.0 >= last + next.snapshot_rows()
+    }
+
+    fn stored_snapshot(&self, seq: Seq) {
+        self.args.cell.snapshot_seq.store(seq.0, Ordering::Relaxed);
     }
 
     fn append(
@@ -281,7 +289,7 @@ impl<E: Hosted> EntityState<E> {
         } = turn;
         let seq = self.seq().next();
         if self.stores_snapshot(seq, &next) {
-            self.snapshot_seq = seq;
+            self.stored_snapshot(seq);
         }
         let versioned = Versioned {
             seq,
@@ -292,6 +300,7 @@ impl<E: Hosted> EntityState<E> {
             .cell
             .latest
             .store(Some(Arc::new(E::latest(versioned.clone()))));
+        self.args.cell.resting.store(versioned.state.rests(), Ordering::Relaxed);
         let before = before.map_or_else(|| Arc::clone(&versioned.state), |before| before.state);
         E::publish(&self.args.node, Some(&before), &versioned);
         E::perform(&self.args.node, effects, false);

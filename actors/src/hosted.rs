@@ -19,6 +19,14 @@ pub(crate) trait Hosted: Entity {
 
     fn latest(state: Versioned<Self>) -> Latest;
 
+    /// The state, if it is one of this kind.
+    fn of_latest(latest: &Latest) -> Option<&Versioned<Self>>;
+
+    /// Whether nothing is under way, so that its actor may go for a while.
+    fn rests(&self) -> bool {
+        false
+    }
+
     /// Makes a committed state known. `before`: the one it replaces; `None` after a load.
     fn publish(node: &Node, before: Option<&Self>, state: &Versioned<Self>);
 
@@ -46,6 +54,22 @@ impl Hosted for Order {
 
     fn latest(state: Versioned<Self>) -> Latest {
         Latest::Order(state)
+    }
+
+    fn of_latest(latest: &Latest) -> Option<&Versioned<Self>> {
+        match latest {
+            Latest::Order(state) => Some(state),
+            _ => None,
+        }
+    }
+
+    fn rests(&self) -> bool {
+        let under_way = |record: &Record| {
+            [Direction::Forward, Direction::Backward]
+                .iter()
+                .any(|&way| record.attempt(way).is_some())
+        };
+        !self.ledger.iter().any(under_way)
     }
 
     fn publish(node: &Node, before: Option<&Self>, order: &Versioned<Self>) {
@@ -118,6 +142,13 @@ impl Hosted for Channel {
         Latest::Channel(state)
     }
 
+    fn of_latest(latest: &Latest) -> Option<&Versioned<Self>> {
+        match latest {
+            Latest::Channel(state) => Some(state),
+            _ => None,
+        }
+    }
+
     fn publish(node: &Node, _before: Option<&Self>, channel: &Versioned<Self>) {
         node.directory.put_channel(channel);
     }
@@ -139,6 +170,13 @@ impl Hosted for Zone {
 
     fn latest(state: Versioned<Self>) -> Latest {
         Latest::Zone(state)
+    }
+
+    fn of_latest(latest: &Latest) -> Option<&Versioned<Self>> {
+        match latest {
+            Latest::Zone(state) => Some(state),
+            _ => None,
+        }
     }
 
     fn publish(node: &Node, _before: Option<&Self>, zone: &Versioned<Self>) {

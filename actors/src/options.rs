@@ -12,8 +12,10 @@ pub struct ActorOptions {
     pub shard_commands_max: usize,
     /// Commands that may wait for one channel or zone.
     pub mailbox_max: u64,
-    /// How long an actor may be idle before it is passivated.
+    /// How long an order's actor may have nothing under way before it is passivated.
     pub idle_after: Duration,
+    /// About how many passivated orders are kept in memory, so that they need not be loaded when they come back.
+    pub recent_orders_max: usize,
     /// The pause before a crashed actor is started again; it doubles with each crash.
     pub restart_backoff: Duration,
     /// The longest such pause.
@@ -31,7 +33,8 @@ impl Default for ActorOptions {
         Self {
             shard_commands_max: 1_024,
             mailbox_max: 4_096,
-            idle_after: Duration::from_secs(30),
+            idle_after: Duration::from_millis(500),
+            recent_orders_max: 20_000,
             restart_backoff: Duration::from_millis(100),
             restart_backoff_max: Duration::from_secs(10),
             restarts_max: 5,

@@ -15,6 +15,7 @@ use domain::ports::StreamKind;
 use domain::shard::ShardId;
 use domain::time::Timestamp;
 use domain::zone::Zone;
+use hashlink::LruCache;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, ActorRuntime, MessagingErr, SupervisionEvent};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -76,6 +77,9 @@ pub(crate) struct ShardState {
     actors: HashMap<ActorId, StreamId>,
     wheel: Wheel,
     alarm: Option<Alarm>,
+    /// The cells of orders whose actors left last: whoever comes back need not be loaded. True while this node owns the
+    /// shard, since nobody else writes to it.
+    recent: LruCache<StreamId, Arc<Cell>>,
     /// Another node owns the shard: everything is refused.
     fenced: bool,
 }
@@ -98,6 +102,7 @@ impl Actor for ShardActor {
             wheel.set(kind, stream, Some(at));
         }
         let (children, actors) = (HashMap::new(), HashMap::new());
+        let recent = LruCache::new(node.options.recent_orders_max / node.shards.len());
         let mut state = ShardState {
             node,
             shard,
@@ -105,6 +110,7 @@ impl Actor for ShardActor {
             actors,
             wheel,
             alarm: None,
+            recent,
             fenced: false,
         };
         state.arm(&myself);
@@ -241,15 +247,26 @@ impl ShardState {
         previous: Option<(Arc<Cell>, Crashes)>,
     ) {
         let resume = previous.is_some();
+        let recent = self
+            .recent
+            .remove(&stream)
+            .filter(|recent| !resume && recent.kind == kind);
         let (cell, crashes) =
             previous.unwrap_or_else(|| (Arc::new(Cell::new(kind, stream, self.shard)), Crashes::default()));
         let (own, strangers): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|envelope| envelope.kind() == kind);
         cell.depth.store(own.len() as u64, Ordering::Relaxed);
+        let known = recent.and_then(|recent| {
+            cell.snapshot_seq
+                .store(recent.snapshot_seq.load(Ordering::Relaxed), Ordering::Relaxed);
+            recent.latest.load_full()
+        });
+        cell.latest.store(known.clone());
         let args = EntityArgs {
             node: Arc::clone(&self.node),
             shard: myself.clone(),
             cell: Arc::clone(&cell),
             fresh: fresh && own.len() == 1,
+            known,
             resume,
         };
         let started = match kind {
@@ -329,7 +346,7 @@ impl ShardState {
 
     fn sweep(&mut self) {
         let idle_ms = u64::try_from(self.node.options.idle_after.as_millis()).unwrap_or(u64::MAX);
-        let idle = |child: &Child| child.cell.kind == StreamKind::Order && child.cell.idle_ms() >= idle_ms;
+        let idle = |child: &Child| child.cell.resting.load(Ordering::Relaxed) && child.cell.idle_ms() >= idle_ms;
         let streams = self
             .children
             .iter()
@@ -383,6 +400,9 @@ impl ShardState {
         let Some(child) = self.children.remove(&stream) else {
             return;
         };
+        if child.cell.resting.load(Ordering::Relaxed) && !self.fenced {
+            self.recent.insert(stream, child.cell);
+        }
         let waiting = child.life.into_waiting();
         if let Some(kind) = waiting.front().map(Envelope::kind) {
             self.spawn(myself, stream, kind, waiting, false, None);
@@ -437,6 +457,7 @@ impl ShardState {
     /// The shard is lost: its actors go, its timers stand still, and whoever asks is told.
     fn fence(&mut self) {
         self.fenced = true;
+        self.recent.clear();
         self.wheel = Wheel::default();
         if let Some(alarm) = self.alarm.take() {
             alarm.task.abort();
