@@ -1,16 +1,23 @@
 //! UOOP, the unified order orchestration platform: the composition root, the HTTP interface, the command line, the
-//! participants, the sandbox and the replay of real days.
+//! participants, the sandbox, the replay of real days and the measuring of load.
 
 pub mod api;
+pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod data_dir;
 pub mod demo;
 pub mod http;
+mod inbound;
 pub mod participants;
+mod projection;
 pub mod replay;
+mod reports;
 pub mod sandbox;
 pub mod serve;
 pub mod settings;
+pub mod status;
+pub mod utilisation;
+pub mod webhooks;
 pub mod world;

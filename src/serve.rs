@@ -4,18 +4,28 @@ use crate::clock::{BusinessClock, RandomIds};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::demo::{self, DemoError};
 use crate::http::{self, AppState, HttpLimits};
+use crate::inbound::Reports;
 use crate::participants::draw::InvalidSetting;
 use crate::participants::guard::{GuardConfig, Guarded};
 use crate::participants::http::{HttpKitchens, HttpPayments};
 use crate::participants::simulated::{SimulatedKitchens, SimulatedPayments};
 use crate::participants::wall;
-use crate::settings::{CourierKind, ParticipantKind, ParticipantSettings, Settings, StorePlace};
+use crate::projection;
+use crate::settings::{
+    CourierKind, KafkaSettings, ParticipantKind, ParticipantSettings, RedisSettings, Settings, StorePlace,
+};
+use crate::status::Statuses;
+use crate::utilisation;
+use crate::webhooks::{Delivering, Webhooks};
 use crate::world::{Roles, World};
 use actors::{CallError, Platform, Ports, Readiness};
 use domain::ports::{Clock, Kitchens, OrderObserver, Payments, Store, StoreError};
 use domain::shard::ShardId;
 use metrics_exporter_prometheus::BuildError;
-use persistence::{GroupJournal, JournalHandle, MemoryStore, PostgresStore, SqliteStore};
+use persistence::projection::Projector;
+use persistence::{GroupJournal, InvalidAddress, JournalHandle, MemoryStore, PostgresStore, Redis, Relay, SqliteStore};
+use persistence::{Inbound, InboundError};
+use persistence::{MemoryWebhooks, PostgresWebhooks, SqliteWebhooks, WebhookStore};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +35,8 @@ use tokio::net::TcpListener;
 const LINGER: Duration = Duration::from_millis(200);
 /// How long the journal may take to commit what it holds.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the relay may take to publish what is committed, once nothing is any more.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the recovery is looked at.
 const GLANCE: Duration = Duration::from_millis(5);
 
@@ -37,6 +49,9 @@ pub enum ServeError {
     /// The store cannot be opened.
     #[error("the store cannot be opened")]
     Store(#[from] StoreError),
+    /// Where Redis is cannot be read.
+    #[error("redis cannot be used")]
+    Redis(#[from] InvalidAddress),
     /// A participant is configured wrongly.
     #[error("a participant's setting is wrong")]
     Participant(#[from] InvalidSetting),
@@ -48,6 +63,9 @@ pub enum ServeError {
         /// Why.
         source: std::io::Error,
     },
+    /// The HTTP client of webhooks cannot be set up.
+    #[error("webhooks cannot be delivered")]
+    Webhooks(#[from] reqwest::Error),
     /// The listener broke.
     #[error("the HTTP server ended")]
     Http(#[source] std::io::Error),
@@ -60,6 +78,9 @@ pub enum ServeError {
     /// The demonstration data cannot be created.
     #[error("the demonstration data cannot be created")]
     Demo(#[from] DemoError),
+    /// What is reported over Kafka cannot be consumed.
+    #[error("events cannot be consumed from kafka")]
+    Inbound(#[from] InboundError),
     /// Another node has taken over.
     #[error("another node took over shard {0}: it writes to the same store, and this one must not any more")]
     Fenced(ShardId),
@@ -87,15 +108,19 @@ pub async fn serve(
     let listener = TcpListener::bind(address).await.map_err(listening)?;
     let bound = listener.local_addr().map_err(listening)?;
     let prometheus = http::figures()?.install_recorder()?;
-    let node = Node::start(settings).await?;
+    let mut node = Node::start(settings).await?;
     node.recovered().await;
     if settings.demo.enabled {
         demo::create(&node.platform).await?;
     }
+    node.consume(&settings.kafka)?;
     announce(bound, &node.platform);
     let app = AppState {
         platform: node.platform.clone(),
+        statuses: Arc::clone(&node.statuses),
+        search: node.projector.search(),
         prometheus,
+        webhooks: node.webhooks.clone(),
         webhook_secrets: settings.participants.signing_secrets.clone().into(),
         limits: limits(settings),
         cors_origin: Some(settings.http.cors_origin.clone()).filter(|origin| !origin.is_empty()),
@@ -118,6 +143,12 @@ fn limits(settings: &Settings) -> HttpLimits {
 struct Node {
     platform: Platform,
     journal: JournalHandle,
+    statuses: Arc<Statuses>,
+    webhooks: Webhooks,
+    delivering: Delivering,
+    projector: Projector,
+    relay: Option<Relay>,
+    inbound: Option<Inbound>,
 }
 
 impl Node {
@@ -128,8 +159,18 @@ impl Node {
         let shards: Vec<ShardId> = store.shard_map().all().collect();
         let owned = store.acquire(&name, &shards).await?;
         let journal = GroupJournal::start(&store, &owned, &name, &settings.store.journal());
+        let redis = redis(&settings.redis)?;
+        let statuses = Arc::new(Statuses::start(settings.cache.entries_max, redis.clone()));
         let world = World::new(roles(&settings.participants), Arc::clone(&clock));
         let (payments, kitchens) = participants(&settings.participants)?;
+        let policy = settings.policy().scaled(settings.time.scale);
+        let webhooks = webhooks(settings).await?;
+        let delivering = webhooks.start(&journal.tail(), &store).await?;
+        let projection = projection::open(settings, &*store).await?;
+        let following = settings.projection.options();
+        let projector = Projector::start(projection, &journal.tail(), &store, Arc::clone(&clock), following);
+        let kafka = settings.kafka.options();
+        let relay = kafka.map(|options| Relay::start(&journal.tail(), &store, options));
         let ports = Ports {
             store,
             journal: journal.journal(),
@@ -137,12 +178,34 @@ impl Node {
             ids: Arc::new(RandomIds::default()),
             payments,
             kitchens,
-            observers: vec![Arc::clone(&world) as Arc<dyn OrderObserver>],
-            policy: settings.policy().scaled(settings.time.scale),
+            // The cache first: what the world does next must not find the status that was.
+            observers: vec![Arc::clone(&statuses) as Arc<dyn OrderObserver>, Arc::clone(&world) as _],
+            policy,
         };
         let platform = Platform::start(ports, settings.actors.options()).await?;
         world.join(platform.clone());
-        Ok(Self { platform, journal })
+        if let Some(redis) = redis {
+            tokio::spawn(utilisation::publish(platform.clone(), redis, policy.slot_ms));
+        }
+        Ok(Self {
+            platform,
+            journal,
+            statuses,
+            webhooks,
+            delivering,
+            projector,
+            relay,
+            inbound: None,
+        })
+    }
+
+    /// Begins to take what is reported over Kafka, if that is configured.
+    fn consume(&mut self, settings: &KafkaSettings) -> Result<(), InboundError> {
+        if let (Some(kafka), Some(options)) = (settings.options(), settings.inbound()) {
+            let reports = Reports::new(self.platform.clone(), settings.channel_events_topic.clone());
+            self.inbound = Some(Inbound::start(&kafka, options, reports)?);
+        }
+        Ok(())
     }
 
     async fn recovered(&self) {
@@ -170,15 +233,30 @@ impl Node {
                 Err(ServeError::Fenced(shard))
             }
         };
+        if let Some(inbound) = self.inbound.take() {
+            inbound.stop().await;
+        }
         self.platform.stop().await;
         if tokio::time::timeout(CLOSE_TIMEOUT, self.journal.close()).await.is_err() {
             tracing::warn!("the store did not take what was still to be committed; nobody was told that it had");
+        }
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.delivering.stop())
+            .await
+            .is_err()
+        {
+            tracing::warn!("webhooks did not come to an end; what was under way is delivered again at the next start");
+        }
+        if let Some(relay) = self.relay
+            && !relay.stop(FLUSH_TIMEOUT).await
+        {
+            tracing::warn!("not all events are published yet: the rest follows at the next start");
         }
         served
     }
 }
 
-async fn open(settings: &Settings) -> Result<Arc<dyn Store>, StoreError> {
+/// Opens the store that the settings name.
+pub(crate) async fn open(settings: &Settings) -> Result<Arc<dyn Store>, StoreError> {
     let shards = settings.store.shards;
     Ok(match settings.store.place() {
         StorePlace::Memory => Arc::new(MemoryStore::new(shards)),
@@ -189,9 +267,28 @@ async fn open(settings: &Settings) -> Result<Arc<dyn Store>, StoreError> {
     })
 }
 
+/// Webhooks, kept beside the orders: on the embedded store in a file of their own.
+async fn webhooks(settings: &Settings) -> Result<Webhooks, ServeError> {
+    let store: Arc<dyn WebhookStore> = match settings.store.place() {
+        StorePlace::Memory => Arc::new(MemoryWebhooks::default()),
+        StorePlace::Sqlite(path) => Arc::new(SqliteWebhooks::open(&path.with_file_name("webhooks.db")).await?),
+        StorePlace::Postgres(url) => Arc::new(PostgresWebhooks::connect(url.expose())?),
+    };
+    let ids = Arc::new(RandomIds::default());
+    Ok(Webhooks::new(store, settings.webhooks.options(), wall::system(), ids)?)
+}
+
+/// The connection to Redis, if there is one. It is made in the background: a start does not wait for it.
+fn redis(settings: &RedisSettings) -> Result<Option<Arc<Redis>>, InvalidAddress> {
+    if settings.url.is_empty() {
+        return Ok(None);
+    }
+    Redis::connect(settings.url.expose(), &settings.options()).map(Some)
+}
+
 fn roles(participants: &ParticipantSettings) -> Roles {
     Roles {
-        kitchens: participants.kitchens == ParticipantKind::Simulated,
+        kitchens: participants.kitchens == ParticipantKind::Simulated && participants.simulated.cooks,
         couriers: participants.couriers == CourierKind::Simulated,
     }
 }

@@ -188,6 +188,24 @@ fn a_small_day_is_played_by_a_server_of_its_own() {
 }
 
 #[test]
+fn customers_who_look_at_their_orders_are_told_from_the_cache() {
+    let day = day(20);
+    let output = run(uoop()
+        .args(["replay", "--speed", SPEED, "--poll", "--json"])
+        .arg(day.path()));
+    let summary = last_line(&output);
+    assert_complete(&summary, 20);
+    let polls = &summary["polls"];
+    // Each order lives for more than three looks of ten seconds.
+    assert!(count(polls, "answered") > 60, "{summary}");
+    assert_eq!((count(polls, "failed"), count(polls, "backward")), (0, 0), "{summary}");
+    assert!(
+        polls["hit_ratio"].as_f64().is_some_and(|ratio| ratio > 0.9),
+        "{summary}"
+    );
+}
+
+#[test]
 fn a_server_that_is_killed_on_the_way_loses_nothing() {
     let mut server = Server::start();
     let day = day(30);

@@ -77,6 +77,8 @@ pub(crate) struct Ask<E: Entity> {
     pub(crate) reply: Option<oneshot::Sender<Result<Applied<E>, CallError>>>,
     /// Returned to the shard's admission when the command has been answered.
     pub(crate) permit: Option<OwnedSemaphorePermit>,
+    /// A new order's place among those under way: its actor keeps it until the order rests for the first time.
+    pub(crate) place: Option<OwnedSemaphorePermit>,
     /// A timer of the shard sent it, and the shard has forgotten that timer.
     pub(crate) wake: bool,
 }
@@ -90,6 +92,7 @@ impl<E: Entity> Ask<E> {
             claim: None,
             reply: None,
             permit: None,
+            place: None,
             wake: false,
         }
     }

@@ -18,6 +18,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Most commands of one turn.
 const TURN_COMMANDS_MAX: usize = 256;
@@ -66,6 +67,8 @@ pub(crate) struct EntityState<E: Hosted> {
     /// A turn that is not written yet, because the next one will write it too: see [`Hosted::may_wait`].
     waiting: Option<Gathered<E>>,
     in_flight: Option<InFlight<E>>,
+    /// Its place among the orders under way.
+    place: Option<OwnedSemaphorePermit>,
     /// The store could not take the last turn: the next one waits for [`EntityMessage::Again`].
     paused: bool,
     /// The shard is lost: everything is refused.
@@ -84,6 +87,7 @@ impl<E: Hosted> Actor for EntityActor<E> {
             queue: VecDeque::new(),
             waiting: None,
             in_flight: None,
+            place: None,
             paused: false,
             fenced: false,
         })
@@ -285,7 +289,11 @@ impl<E: Hosted> EntityState<E> {
     /// What is durable now: publish it, begin its effects, answer, arm the timer.
     fn commit(&mut self, turn: InFlight<E>) {
         let InFlight {
-            next, effects, replies, ..
+            next,
+            effects,
+            replies,
+            place,
+            ..
         } = turn;
         let seq = self.seq().next();
         if self.stores_snapshot(seq, &next) {
@@ -300,7 +308,9 @@ impl<E: Hosted> EntityState<E> {
             .cell
             .latest
             .store(Some(Arc::new(E::latest(versioned.clone()))));
-        self.args.cell.resting.store(versioned.state.rests(), Ordering::Relaxed);
+        let rests = versioned.state.rests();
+        self.args.cell.resting.store(rests, Ordering::Relaxed);
+        self.place = self.place.take().or(place).filter(|_| !rests);
         let before = before.map_or_else(|| Arc::clone(&versioned.state), |before| before.state);
         E::publish(&self.args.node, Some(&before), &versioned);
         E::perform(&self.args.node, effects, false);

@@ -106,6 +106,8 @@ pub(crate) struct Node {
     pub(crate) keys_in_flight: DashSet<String>,
     pub(crate) readiness: ArcSwap<Readiness>,
     pub(crate) recovery: OnceLock<Recovery>,
+    /// Places for orders under way.
+    places: Arc<Semaphore>,
     stopped: AtomicBool,
     /// How many watchers there may be before those that nobody holds any more are looked for.
     watchers_max: AtomicUsize,
@@ -138,9 +140,24 @@ impl Node {
             recovery: OnceLock::new(),
             stopped: AtomicBool::new(false),
             watchers_max: AtomicUsize::new(WATCHERS_MIN),
+            places: Arc::new(Semaphore::new(options.orders_under_way_max)),
             ports,
             options,
         }
+    }
+
+    /// A place for a new order. There are so many: what more is offered is refused at once, so that what was taken goes
+    /// on at its pace.
+    pub(crate) fn admit_order(&self) -> Result<OwnedSemaphorePermit, CallError> {
+        let max = self.options.orders_under_way_max;
+        let under_way = u32::try_from(max - self.places.available_permits().min(max)).unwrap_or(u32::MAX);
+        metrics::gauge!("uoop_orders_under_way").set(under_way);
+        Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+            metrics::counter!("uoop_commands_refused_total", "bound" => "orders").increment(1);
+            CallError::Overloaded {
+                what: "the platform".to_owned(),
+            }
+        })
     }
 
     pub(crate) fn context(&self) -> Context<'_> {

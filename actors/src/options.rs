@@ -10,6 +10,9 @@ use std::time::Duration;
 pub struct ActorOptions {
     /// Commands from outside that a shard takes at a time; beyond it callers are told to come back.
     pub shard_commands_max: usize,
+    /// New orders that may be under way at a time, until each rests for the first time (it is confirmed, or has ended, or
+    /// waits for somebody); beyond it callers are told to come back.
+    pub orders_under_way_max: usize,
     /// Commands that may wait for one channel or zone.
     pub mailbox_max: u64,
     /// How long an order's actor may have nothing under way before it is passivated.
@@ -32,6 +35,7 @@ impl Default for ActorOptions {
     fn default() -> Self {
         Self {
             shard_commands_max: 1_024,
+            orders_under_way_max: 4_096,
             mailbox_max: 4_096,
             idle_after: Duration::from_millis(500),
             recent_orders_max: 20_000,

@@ -21,7 +21,7 @@ use domain::zone::{self, Zone};
 use ractor::{Actor, ActorRef};
 use std::collections::HashMap;
 use std::sync::Arc;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 /// Until authentication brings others, everybody is this tenant.
 const TENANT: &str = "default";
@@ -126,7 +126,13 @@ impl Platform {
             details: Arc::new(details),
         };
         match self
-            .ask::<Order>(id.stream(), command, None, scoped.clone(), true)
+            .ask::<Order>(
+                id.stream(),
+                command,
+                None,
+                scoped.clone(),
+                Some(self.node.admit_order()?),
+            )
             .await
         {
             Ok(applied) => Ok(Placed {
@@ -197,18 +203,22 @@ impl Platform {
         Ok(Placed { order, replayed: true })
     }
 
+    /// An order as its actor last committed it; `None` when it has no actor now. Asks nobody.
+    pub fn live_order(&self, id: OrderId) -> Option<Versioned<Order>> {
+        let cell = self.node.registry.get(id.stream())?;
+        match cell.latest.load().as_deref() {
+            Some(Latest::Order(order)) => Some(order.clone()),
+            _ => None,
+        }
+    }
+
     /// An order as it stands: from its actor's last commit, or from the store. Wakes nobody.
     ///
     /// # Errors
     /// There is no such order, or the store is away.
     pub async fn order(&self, id: OrderId) -> Result<Versioned<Order>, CallError> {
-        let live = self
-            .node
-            .registry
-            .get(id.stream())
-            .and_then(|cell| cell.latest.load_full());
-        if let Some(Latest::Order(order)) = live.as_deref() {
-            return Ok(order.clone());
+        if let Some(order) = self.live_order(id) {
+            return Ok(order);
         }
         let recorded = self.node.ports.store.load(id.stream()).await.map_err(away)?;
         let recorded = recorded.filter(|recorded| recorded.kind == domain::ports::StreamKind::Order);
@@ -234,7 +244,7 @@ impl Platform {
             fingerprint: key.fingerprint,
         });
         let Some(claim) = claim else {
-            return self.ask(id.stream(), command, options.if_match, None, false).await;
+            return self.ask(id.stream(), command, options.if_match, None, None).await;
         };
         let _guard = self.guard(&claim.key)?;
         let stream = id.stream();
@@ -248,7 +258,7 @@ impl Platform {
         let used = match used {
             Some(used) => used,
             None => match self
-                .ask(stream, command, options.if_match, Some(claim.clone()), false)
+                .ask(stream, command, options.if_match, Some(claim.clone()), None)
                 .await
             {
                 // An earlier call that its caller gave up was carried out after all.
@@ -289,7 +299,7 @@ impl Platform {
         id: &ChannelId,
         if_match: Option<Seq>,
     ) -> Result<Applied<Channel>, CallError> {
-        self.ask(id.stream(), command, if_match, None, false).await
+        self.ask(id.stream(), command, if_match, None, None).await
     }
 
     /// Tells a zone something.
@@ -297,7 +307,7 @@ impl Platform {
     /// # Errors
     /// See [`CallError`].
     pub async fn zone(&self, command: zone::Command, id: &ZoneId) -> Result<Applied<Zone>, CallError> {
-        self.ask(id.stream(), command, None, None, false).await
+        self.ask(id.stream(), command, None, None, None).await
     }
 
     async fn ask<E: Hosted>(
@@ -306,8 +316,10 @@ impl Platform {
         command: E::Command,
         if_match: Option<Seq>,
         claim: Option<KeyClaim>,
-        fresh: bool,
+        place: Option<OwnedSemaphorePermit>,
     ) -> Result<Applied<E>, CallError> {
+        // Only what is new has a place yet to take.
+        let fresh = place.is_some();
         let permit = Some(self.node.admit(stream)?);
         let (tx, rx) = oneshot::channel();
         let ask = Ask {
@@ -315,6 +327,7 @@ impl Platform {
             claim,
             reply: Some(tx),
             permit,
+            place,
             ..Ask::tell(command)
         };
         self.node.deliver(stream, E::envelope(ask), fresh);

@@ -26,6 +26,7 @@ pub(crate) struct Gathered<E: Hosted> {
     replies: Vec<(Reply<E>, Outcome<E>)>,
     told: Vec<Ask<E>>,
     permits: Vec<OwnedSemaphorePermit>,
+    place: Option<OwnedSemaphorePermit>,
     /// Whether a timer's command was among them.
     pub(crate) woken: bool,
 }
@@ -39,6 +40,7 @@ pub(crate) struct InFlight<E: Hosted> {
     pub(crate) told: Vec<Ask<E>>,
     /// Returned when the turn is over.
     _permits: Vec<OwnedSemaphorePermit>,
+    pub(crate) place: Option<OwnedSemaphorePermit>,
 }
 
 impl<E: Hosted> Gathered<E> {
@@ -51,6 +53,7 @@ impl<E: Hosted> Gathered<E> {
             replies: Vec::new(),
             told: Vec::new(),
             permits: Vec::new(),
+            place: None,
             woken: false,
         }
     }
@@ -80,6 +83,7 @@ impl<E: Hosted> Gathered<E> {
             claim,
             reply,
             permit,
+            place,
             wake,
         } = ask;
         self.woken |= wake;
@@ -119,6 +123,7 @@ impl<E: Hosted> Gathered<E> {
             return Ask::answer(reply, answer(outcome, committed));
         }
         self.permits.extend(permit);
+        self.place = self.place.take().or(place);
         self.replies.push((reply, outcome));
     }
 
@@ -131,6 +136,7 @@ impl<E: Hosted> Gathered<E> {
             replies: self.replies,
             told: self.told,
             _permits: self.permits,
+            place: self.place,
         })
     }
 }

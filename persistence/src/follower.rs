@@ -24,6 +24,8 @@ pub struct Follower {
     gathered: Vec<Arc<TailRow>>,
     /// Which line is looked at first, so that none waits behind the others for ever.
     first: usize,
+    /// Whether the last look found nothing that it did not hand out.
+    is_level: bool,
     lag: Gauge,
 }
 
@@ -43,18 +45,29 @@ impl Follower {
     /// # Errors
     /// The store is away.
     pub async fn start(tail: &Arc<Tail>, store: &Arc<dyn Store>, name: &'static str) -> Result<Self, StoreError> {
+        let cursors = store.cursors(name).await?;
+        Ok(Self::at(tail, store, name, cursors))
+    }
+
+    /// A follower of that name at cursors that it keeps elsewhere, together with what it makes of the rows; lines that
+    /// are left out are at their beginning. It has nothing to [`save`](Self::save).
+    pub fn at(
+        tail: &Arc<Tail>,
+        store: &Arc<dyn Store>,
+        name: &'static str,
+        cursors: impl IntoIterator<Item = (ShardId, Position)>,
+    ) -> Self {
         describe_gauge!(
             "uoop_follower_lag_rows",
             Unit::Count,
             "Committed rows that a follower has not handled yet"
         );
-        let cursors = store.cursors(name).await?;
         let at = |position| Place {
             read: position,
             done: position,
             saved: position,
         };
-        Ok(Self {
+        Self {
             changed_rx: tail.changes(),
             tail: Arc::clone(tail),
             store: Arc::clone(store),
@@ -65,8 +78,9 @@ impl Follower {
                 .collect(),
             gathered: Vec::new(),
             first: 0,
+            is_level: false,
             lag: gauge!("uoop_follower_lag_rows", "follower" => name),
-        })
+        }
     }
 
     /// The next rows, about `rows_max` of them, from as many lines as have some; waits until there are any. Rows of one
@@ -88,9 +102,31 @@ impl Follower {
         }
     }
 
+    /// The next rows as [`next`](Self::next) gives them, or none if there are none. Cancel safe.
+    ///
+    /// # Errors
+    /// The store must be read and is away or corrupt; the call may be repeated.
+    pub async fn look(&mut self, rows_max: usize) -> Result<Vec<Arc<TailRow>>, StoreError> {
+        self.gather(rows_max).await?;
+        Ok(std::mem::take(&mut self.gathered))
+    }
+
+    /// Whether all that was there when the last look began is handed out.
+    pub const fn is_level(&self) -> bool {
+        self.is_level
+    }
+
     async fn gather(&mut self, rows_max: usize) -> Result<(), StoreError> {
         let ends = self.tail.ends();
         self.show_lag(&ends);
+        self.is_level = false;
+        self.gather_from(&ends, rows_max).await?;
+        let is_read = |(shard, end): &(ShardId, Position)| self.places.get(shard).map_or(0, |at| at.read.0) >= end.0;
+        self.is_level = ends.iter().all(is_read);
+        Ok(())
+    }
+
+    async fn gather_from(&mut self, ends: &[(ShardId, Position)], rows_max: usize) -> Result<(), StoreError> {
         if ends.is_empty() {
             return Ok(());
         }

@@ -2,23 +2,44 @@
 //!
 //! *Architecture invariant*: nothing here knows what an order is. Streams, rows, snapshots and keys are bytes with ids;
 //! what they mean is decided in `domain`, which also defines the traits implemented here ([`domain::ports::Store`] and
-//! [`domain::ports::Journal`]). All stores are held to one contract suite, `tests/contract/`.
+//! [`domain::ports::Journal`]). All stores are held to one contract suite, `tests/contract/`. The exception is
+//! [`projection`], whose table has columns for what lists of orders show.
 
+mod cache;
 mod follower;
 mod journal;
+mod kafka;
 mod memory;
 mod postgres;
+pub mod projection;
 mod record;
 mod sqlite;
 mod tail;
+mod usage;
+mod webhooks;
 
+pub use cache::{
+    AGE_MAX as STATUS_AGE_MAX, Away, InvalidAddress, Redis, RedisOptions, Standing, StatusCache, StatusEntry,
+    TTL as STATUS_TTL,
+};
 pub use follower::Follower;
 pub use journal::{GroupJournal, JournalHandle, JournalOptions};
+pub use kafka::{
+    Handled, Inbound, InboundError, InboundHandler, InboundMessage, InboundOptions, InvalidProperty, KafkaOptions,
+    Poison, Relay, RelayStatus,
+};
 pub use memory::MemoryStore;
 pub use postgres::{PostgresOptions, PostgresStore};
+/// The client of Kafka, whose configuration [`KafkaOptions::client`] returns.
+pub use rdkafka;
 pub use record::KEY_BYTES_MAX;
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use tail::{Tail, TailRow};
+pub use usage::{Usage, usage};
+pub use webhooks::{
+    Changed, Delivery, Kept, MemoryWebhooks, PostgresWebhooks, SqliteWebhooks, SubscriptionRecord, WebhookId,
+    WebhookStore,
+};
 
 use domain::ports::{Store, StoreError};
 use domain::shard::ShardMap;

@@ -5,6 +5,8 @@ mod channel;
 mod courier;
 mod order;
 mod report;
+mod search;
+mod webhook;
 
 pub use channel::{
     AvailabilityBody, CapacityView, ChannelBody, ChannelList, ChannelView, MenuBody, SlotView, SoldOutBody,
@@ -15,6 +17,8 @@ pub use order::{
     StatusView, StepView,
 };
 pub use report::{CourierEvent, CourierEventKind, KitchenEvent, KitchenEventKind, Receipt};
+pub use search::{OrderList, OrderSummaryView};
+pub use webhook::{DeadLetterList, DeadLetterView, WebhookBody, WebhookList, WebhookView};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

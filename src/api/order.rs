@@ -305,7 +305,8 @@ impl From<&domain::order::Item> for ItemBody {
     }
 }
 
-/// An order's status alone.
+/// An order's status alone, with what a customer who waits for it wants to know. Times are milliseconds since the Unix
+/// epoch, in business time; null until they are known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StatusView {
     /// The order.
@@ -314,6 +315,45 @@ pub struct StatusView {
     pub status: String,
     /// Its version.
     pub version: u64,
+    /// Whether nothing more is to happen to it: then this never changes again.
+    pub settled: bool,
+    /// When it was last seen to get on: accepted, confirmed, cooking, ready, assigned, picked up, delivered, given up or over.
+    pub updated_at: i64,
+    /// When the food is to be ready, as it was promised.
+    pub promised_ready_at: Option<i64>,
+    /// When it is to be delivered, as it was promised.
+    pub promised_delivered_at: Option<i64>,
+    /// When it was delivered.
+    pub delivered_at: Option<i64>,
+}
+
+impl StatusView {
+    /// The status of an order at a version. Told by the order alone: one version has one view, whoever makes it.
+    pub fn new(order: &Order, version: Seq) -> Self {
+        let times = &order.milestones;
+        let reached = [
+            times.confirmed_at,
+            times.preparing_at,
+            times.ready_at,
+            times.assigned_at,
+            times.picked_up_at,
+            times.delivered_at,
+            times.closed_at,
+            order.unwinding.as_ref().map(|unwinding| unwinding.since),
+        ];
+        let updated_at = reached.into_iter().flatten().fold(order.placed_at, Ord::max);
+        let promise = order.candidate();
+        Self {
+            id: order.id.to_string(),
+            status: order.status.to_string(),
+            version: version.0,
+            settled: order.is_settled(),
+            updated_at: updated_at.0,
+            promised_ready_at: promise.map(|candidate| candidate.ready_at.0),
+            promised_delivered_at: promise.map(|candidate| candidate.delivered_at.0),
+            delivered_at: times.delivered_at.map(|at| at.0),
+        }
+    }
 }
 
 /// A cancel.

@@ -1,24 +1,38 @@
 //! `uoop migrate`: the store's schema.
 
+mod rebuild;
+
 use super::answer;
 use crate::settings::{SettingsArgs, StorePlace};
-use clap::Args;
+use clap::{Args, Subcommand};
 use domain::ports::StoreError;
 use persistence::{PostgresStore, SqliteStore};
+use rebuild::RebuildArgs;
 use std::error::Error;
 use std::process::ExitCode;
 
 /// Bring the store's schema up to date.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Examples:
   uoop migrate
   DATABASE_URL=postgres://user:password@host/db uoop migrate
 
-A server migrates its store when it starts; this does it beforehand, and changes nothing when there is nothing to do.")]
+A server migrates its store when it starts; this does it beforehand, and changes nothing when there is nothing to do."
+)]
 pub struct MigrateArgs {
+    #[command(subcommand)]
+    command: Option<MigrateCommand>,
     #[command(flatten)]
     settings: SettingsArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum MigrateCommand {
+    /// Fill the list of orders again from their events
+    RebuildProjection(RebuildArgs),
 }
 
 /// A store whose schema could not be brought up to date.
@@ -35,6 +49,9 @@ impl MigrateArgs {
     /// # Errors
     /// The configuration is wrong, the store is away, or a migration that it has seen was changed since.
     pub async fn run(self) -> Result<ExitCode, Box<dyn Error>> {
+        if let Some(MigrateCommand::RebuildProjection(args)) = self.command {
+            return args.run().await;
+        }
         let place = self.settings.load()?.settings.store.place();
         let outcome = match &place {
             StorePlace::Memory => Ok(()),
@@ -60,6 +77,7 @@ mod tests {
         let data_dir = directory.path().join("data");
         for _ in 0..2 {
             let args = MigrateArgs {
+                command: None,
                 settings: SettingsArgs {
                     data_dir: data_dir.to_str().map(str::to_owned),
                     // Whatever the environment says.
@@ -75,6 +93,7 @@ mod tests {
     #[tokio::test]
     async fn a_store_that_is_away_is_named_without_its_password() {
         let args = MigrateArgs {
+            command: None,
             settings: SettingsArgs {
                 // Nothing listens on this port: it is reserved.
                 database_url: Some("postgres://u:s3cret@127.0.0.1:1/d".into()),

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod bench;
 mod config;
 mod migrate;
 mod order;
@@ -7,6 +8,7 @@ mod replay;
 mod serve;
 
 pub use self::config::ConfigArgs;
+pub use bench::BenchArgs;
 pub use migrate::MigrateArgs;
 pub use order::OrderArgs;
 pub use replay::ReplayArgs;
@@ -26,6 +28,7 @@ Examples:
   DATABASE_URL=postgres://user:password@host/db uoop serve --profile production
   uoop order submit --help                       place an order
   uoop replay DIR --speed 240                    play a recorded day of orders
+  uoop bench --rate 1000                         put load on a server and measure what it takes
   uoop config print                              what is configured, and where
 
 Exit codes: 0 success; 1 failure; 2 wrong command line or configuration, nothing was begun.";
@@ -50,7 +53,9 @@ enum Command {
     Sandbox(SandboxArgs),
     /// Play a recorded day of orders over HTTP and sum up how it went
     Replay(ReplayArgs),
-    /// Submit, show, watch and cancel orders
+    /// Put load on a server and measure what it takes
+    Bench(BenchArgs),
+    /// Submit, show, watch, cancel and list orders
     Order(OrderArgs),
     /// Bring the store's schema up to date
     Migrate(MigrateArgs),
@@ -70,7 +75,9 @@ impl Cli {
             // The one starts the log itself, as its configuration says; the other may be asked what is wrong with that.
             Command::Serve(_) | Command::Config(_) => {}
             Command::Sandbox(_) => start_log_of_tool("info")?,
-            Command::Replay(_) | Command::Order(_) | Command::Migrate(_) => start_log_of_tool("warn")?,
+            Command::Replay(_) | Command::Bench(_) | Command::Order(_) | Command::Migrate(_) => {
+                start_log_of_tool("warn")?
+            }
         }
         Ok(match command {
             Command::Serve(args) => args.run().await?,
@@ -79,6 +86,7 @@ impl Cli {
                 ExitCode::SUCCESS
             }
             Command::Replay(args) => args.run().await?,
+            Command::Bench(args) => args.run().await?,
             Command::Order(args) => args.run().await?,
             Command::Migrate(args) => args.run().await?,
             Command::Config(args) => args.run()?,
@@ -151,6 +159,7 @@ mod tests {
             "serve",
             "sandbox",
             "replay",
+            "bench",
             "order",
             "migrate",
             "config",

@@ -1,6 +1,7 @@
 //! `uoop order …`: orders from the command line.
 
 mod draft;
+mod list;
 mod show;
 
 pub(super) use draft::parse_place;
@@ -11,6 +12,7 @@ use crate::client::{Client, ClientError, RetryPolicy};
 use clap::{Args, Subcommand};
 use domain::ids::OrderId;
 use draft::DraftArgs;
+use list::ListArgs;
 use serde::Serialize;
 use std::error::Error;
 use std::process::ExitCode;
@@ -22,10 +24,11 @@ Examples:
   uoop order get ID
   uoop order watch ID
   uoop order cancel ID --reason 'ordered twice'
+  uoop order list --status pending,confirmed --customer c-1042
 
 Exit codes: 0 it was done; 1 it was not, and the message says why.";
 
-/// Submit, show, watch and cancel orders.
+/// Submit, show, watch, cancel and list orders.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct OrderArgs {
@@ -45,9 +48,7 @@ pub struct OrderArgs {
     json: bool,
 }
 
-// Parsed once per process: the largest variant's size costs nothing.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one, for the life of the process")]
 enum OrderCommand {
     /// Submit an order, from flags or as JSON
     Submit {
@@ -78,6 +79,8 @@ enum OrderCommand {
         /// The order
         id: OrderId,
     },
+    /// List orders, newest first
+    List(ListArgs),
 }
 
 impl OrderArgs {
@@ -108,6 +111,10 @@ impl OrderArgs {
                 answer_with(self.json, &order, || show::cancelled(&order))?;
             }
             OrderCommand::Watch { id } => watch(&client, &id.to_string(), self.json).await?,
+            OrderCommand::List(args) => {
+                let list = args.read(&client).await?;
+                answer_with(self.json, &list, || list::shown(&list))?;
+            }
         }
         Ok(ExitCode::SUCCESS)
     }

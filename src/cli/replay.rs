@@ -17,6 +17,7 @@ Examples:
   uoop replay data/7o100t100s1p100 --store postgres://user@localhost/uoop
   uoop replay data/0o100t100s1p100 --cancel-pct 5 --duplicate-pct 5 --seed 7
   uoop serve --time-scale 600 & uoop replay data/0o100t100s1p100 --url http://127.0.0.1:8080 --speed 600
+  uoop replay data/0o100t100s1p100 --poll              tells the status cache's hit ratio
   uoop replay data/0o100t100s1p100 --limit-orders 50 --json | tail -n 1 | jq .click_to_door_min
 
 DIR holds orders.txt, restaurants.txt, couriers.txt and instance_parameters.txt of a Meal Delivery Routing Problem
@@ -52,6 +53,9 @@ pub struct ReplayArgs {
     /// Play only the first N orders
     #[arg(long, value_name = "N")]
     limit_orders: Option<usize>,
+    /// Let each customer look at the status of its live order every 10 seconds of business time
+    #[arg(long)]
+    poll: bool,
     /// Where the instance's origin lies on the map
     #[arg(long, value_name = "LAT,LNG", default_value_t = Place(ORIGIN), value_parser = place, allow_hyphen_values = true)]
     origin: Place,
@@ -133,6 +137,7 @@ impl ReplayArgs {
                 orders_max: self.limit_orders,
             },
             origin: self.origin.0,
+            poll: self.poll,
         }
     }
 }

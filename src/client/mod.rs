@@ -17,7 +17,7 @@ pub use retry::RetryPolicy;
 
 use crate::api::{
     CancelBody, CapacityView, ChannelBody, ChannelList, ChannelView, ClockView, CourierBody, EventsView, MenuBody,
-    OrderBody, OrderView,
+    OrderBody, OrderList, OrderView, StatusView,
 };
 use reqwest::{Method, Url};
 use serde::Serialize;
@@ -28,6 +28,9 @@ use transport::Call;
 
 /// How many things a page of a list is to hold, the most that servers give.
 const PAGE_LIMIT: &str = "1000";
+
+/// The same for lists of orders.
+const ORDER_PAGE_LIMIT: usize = 200;
 
 /// A client of one server. Clones share connections and figures.
 #[derive(Clone, Debug)]
@@ -123,6 +126,22 @@ impl Client {
         self.read(&["v1", "orders", id]).await
     }
 
+    /// An order's status alone: made to be asked often.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with status 404 when the server does not know it.
+    pub async fn status(&self, id: &str) -> Result<StatusView, ClientError> {
+        self.read(&["v1", "orders", id, "status"]).await
+    }
+
+    /// The server's figures, in Prometheus' text format.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub async fn figures(&self) -> Result<String, ClientError> {
+        Ok(self.send(&Call::get(&["metrics"])).await?.text())
+    }
+
     /// An order's whole history.
     ///
     /// # Errors
@@ -190,6 +209,35 @@ impl Client {
             match next {
                 Some(next) => cursor = Some(next),
                 None => return Ok(channels),
+            }
+        }
+    }
+
+    /// The newest orders that match, at most `limit`: reads page after page. The filter is names and values as in the
+    /// query of `GET /v1/orders`. Its `next` says whether there are more.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with what is wrong with the filter, or a failure of the transport.
+    pub async fn orders(&self, filter: &[(&str, &str)], limit: usize) -> Result<OrderList, ClientError> {
+        let mut all = OrderList::default();
+        loop {
+            let page_limit = (limit - all.orders.len()).min(ORDER_PAGE_LIMIT).to_string();
+            let mut query = filter.to_vec();
+            query.push(("limit", &page_limit));
+            query.extend(all.next.as_deref().map(|cursor| ("cursor", cursor)));
+            let call = Call {
+                query: &query,
+                ..Call::get(&["v1", "orders"])
+            };
+            let page: OrderList = self.send(&call).await?.decode()?;
+            let is_empty = page.orders.is_empty();
+            // The first page is the oldest view of the whole.
+            all.as_of = if all.orders.is_empty() { page.as_of } else { all.as_of };
+            all.orders.extend(page.orders);
+            all.next = page.next;
+            // A page without anything on it leads nowhere, whatever it says.
+            if all.next.is_none() || is_empty || all.orders.len() >= limit {
+                return Ok(all);
             }
         }
     }

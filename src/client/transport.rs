@@ -58,6 +58,11 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// The body as text; what is not UTF-8 is replaced.
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
     pub(super) fn decode<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
         serde_json::from_slice(&self.body).map_err(|error| ClientError::Answer {
             url: self.url.clone(),

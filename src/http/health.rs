@@ -16,6 +16,11 @@ const ORDER_BUCKETS_S: [f64; 13] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.
 /// Bounds of the buckets of requests, in seconds.
 const REQUEST_BUCKETS_S: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
+/// Bounds of the buckets of events on their way to Kafka, in seconds.
+const DELIVERY_BUCKETS_S: [f64; 13] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0,
+];
+
 /// A recorder of figures with this platform's buckets: install it before the first figure is recorded, and hand its
 /// handle to [`super::AppState`]. Somebody must call the handle's `run_upkeep` now and then.
 ///
@@ -24,6 +29,10 @@ const REQUEST_BUCKETS_S: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0
 pub fn figures() -> Result<PrometheusBuilder, BuildError> {
     PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full("order_processing_duration".to_owned()), &ORDER_BUCKETS_S)?
+        .set_buckets_for_metric(
+            Matcher::Full("uoop_relay_delivery_seconds".to_owned()),
+            &DELIVERY_BUCKETS_S,
+        )?
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &REQUEST_BUCKETS_S)
 }
 

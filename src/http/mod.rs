@@ -24,15 +24,19 @@ mod page;
 mod pages;
 mod problem;
 mod reports;
+mod search;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod throttle;
+mod webhooks;
 
 pub use health::figures;
 
 use crate::participants::signature::{Keyring, Secret};
 use crate::participants::wall::{self, WallClock};
+use crate::status::Statuses;
+use crate::webhooks::Webhooks;
 use ::actors::Platform;
 use axum::http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use axum::middleware::from_fn_with_state;
@@ -41,6 +45,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use domain::ids::Seq;
 use metrics_exporter_prometheus::PrometheusHandle;
+use persistence::projection::OrderSearch;
 use serde::{Deserialize, Serialize};
 use std::any::Any;
 use std::convert::Infallible;
@@ -61,8 +66,14 @@ use utoipa_swagger_ui::SwaggerUi;
 pub struct AppState {
     /// The orders, channels and couriers.
     pub platform: Platform,
+    /// The status of orders, cached; one of the platform's observers.
+    pub statuses: Arc<Statuses>,
+    /// The lists of orders.
+    pub search: OrderSearch,
     /// Where the figures are rendered; its recorder is built with [`figures`].
     pub prometheus: PrometheusHandle,
+    /// Who is told of public events over HTTP.
+    pub webhooks: Webhooks,
     /// The secrets that channels sign their events with, the newest first. Empty: events need not be signed.
     pub webhook_secrets: Arc<[Secret]>,
     /// What the gateway takes at most.
@@ -310,7 +321,7 @@ fn cors(origins: Option<&str>) -> Option<CorsLayer> {
         |list: &[&'static str]| -> Vec<HeaderName> { list.iter().copied().map(HeaderName::from_static).collect() };
     let layer = CorsLayer::new()
         .allow_origin(allowed)
-        .allow_methods([Method::GET, Method::POST, Method::PUT])
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers(names(&taken))
         .expose_headers(ExposeHeaders::list(names(&exposed)))
         .max_age(Duration::from_mins(10));

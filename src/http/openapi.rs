@@ -1,7 +1,7 @@
 //! The routes, and the OpenAPI 3.1 document that is generated from their handlers.
 
 use super::problem::{ProblemBody, ProblemField};
-use super::{Gateway, actors, channels, clock, couriers, events, health, orders, reports, stream};
+use super::{Gateway, actors, channels, clock, couriers, events, health, orders, reports, search, stream, webhooks};
 use axum::routing::get;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -21,6 +21,7 @@ use utoipa_axum::routes;
         (name = "orders", description = "Orders: submit, read, follow, cancel, repair"),
         (name = "channels", description = "Kitchens and partners, their capacity, menus and reports"),
         (name = "couriers", description = "Couriers, their shifts and reports"),
+        (name = "webhooks", description = "Who is told of public events, and what could not be delivered"),
         (name = "platform", description = "The platform itself"),
         (name = "health", description = "Health and figures"),
     )
@@ -30,7 +31,7 @@ struct Document;
 /// Everything that is subject to admission.
 pub(super) fn v1() -> OpenApiRouter<Gateway> {
     OpenApiRouter::with_openapi(Document::openapi())
-        .routes(routes!(orders::submit))
+        .routes(routes!(orders::submit, search::list))
         .routes(routes!(orders::get))
         .routes(routes!(orders::status))
         .routes(routes!(events::get))
@@ -48,6 +49,10 @@ pub(super) fn v1() -> OpenApiRouter<Gateway> {
         .routes(routes!(couriers::list))
         .routes(routes!(couriers::get, couriers::put))
         .routes(routes!(reports::courier))
+        .routes(routes!(webhooks::list))
+        .routes(routes!(webhooks::get, webhooks::put, webhooks::delete))
+        .routes(routes!(webhooks::dead_letters))
+        .routes(routes!(webhooks::replay))
         .routes(routes!(clock::get))
         .routes(routes!(actors::list))
         // A path of several segments, which OpenAPI has no notation for: its documentation is listed above.

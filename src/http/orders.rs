@@ -5,9 +5,10 @@ use super::extract::{Change, Id};
 use super::problem::{AnyProblem, Problem};
 use super::{Gateway, versioned};
 use crate::api::{CancelBody, OrderBody, OrderView, ResolveBody, StatusView};
+use crate::reports;
 use actors::{IdempotencyKey, Placed, Platform, Versioned};
 use axum::extract::State;
-use axum::http::header::{ETAG, LOCATION};
+use axum::http::header::{CONTENT_TYPE, ETAG, LOCATION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use domain::ids::OrderId;
@@ -19,8 +20,7 @@ use std::time::Duration;
 /// Says that the answer is that of an earlier request with the same key.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-/// Longest text that an operator or customer gives as a reason, in bytes.
-const REASON_BYTES_MAX: usize = 500;
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A body that says nothing: `{}`, or absent.
 #[derive(Debug, Deserialize)]
@@ -131,9 +131,10 @@ pub(super) async fn get(
     Ok(answer(StatusCode::OK, &order))
 }
 
-/// An order's status alone.
+/// An order's status alone, made to be asked often. Never older than what was acknowledged before.
 #[utoipa::path(get, path = "/v1/orders/{id}/status", tag = "orders",
-    params(("id" = String, Path, description = "the order")),
+    params(("id" = String, Path, description = "the order"),
+        ("If-None-Match" = Option<String>, Header, description = "an ETag: 304 if the order is still at that version")),
     responses((status = 200, description = "its status", body = StatusView),
         (status = 304, description = "it is as it was"), AnyProblem))]
 pub(super) async fn status(
@@ -141,16 +142,12 @@ pub(super) async fn status(
     Id(id): Id<OrderId>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let order = gateway.platform().order(id).await?;
-    if is_unchanged(&headers, order.seq) {
-        return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag(order.seq))]).into_response());
+    let entry = gateway.app.statuses.of(gateway.platform(), id).await?;
+    let tag = [(ETAG, etag(entry.version))];
+    if is_unchanged(&headers, entry.version) {
+        return Ok((StatusCode::NOT_MODIFIED, tag).into_response());
     }
-    let view = StatusView {
-        id: id.to_string(),
-        status: order.state.status.to_string(),
-        version: order.seq.0,
-    };
-    Ok(versioned(StatusCode::OK, order.seq, &view))
+    Ok((tag, [(CONTENT_TYPE, JSON)], entry.body).into_response())
 }
 
 /// Cancels an order: allowed until it is picked up, and done once everything done is undone. Asking again is harmless.
@@ -235,12 +232,5 @@ pub(super) async fn resolve(
 
 /// Checks a text that is kept with an order.
 pub(super) fn check_text(pointer: &str, text: &str) -> Result<(), Problem> {
-    if text.len() > REASON_BYTES_MAX {
-        let detail = format!("is {} bytes long; at most {REASON_BYTES_MAX} are allowed", text.len());
-        return Err(Problem::field(pointer, detail));
-    }
-    if text.contains('\0') {
-        return Err(Problem::field(pointer, "must not contain the character NUL"));
-    }
-    Ok(())
+    reports::check_text(pointer, text).map_err(|error| Problem::invalid(vec![error]))
 }

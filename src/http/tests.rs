@@ -10,6 +10,7 @@ use axum::http::Request;
 use domain::policy::Policy;
 use domain::ports::{Clock, Store};
 use domain::shard::{ShardId, ShardMap};
+use persistence::projection::MemoryProjection;
 use persistence::{GroupJournal, JournalHandle, JournalOptions, MemoryStore};
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -38,7 +39,10 @@ async fn gateway(limits: HttpLimits) -> (Gateway, JournalHandle) {
         .expect("the actors start");
     let app = AppState {
         platform,
+        statuses: Arc::new(Statuses::start(1, None)),
+        search: OrderSearch::unfed(Arc::new(MemoryProjection::default())),
         prometheus: figures().expect("buckets").build_recorder().handle(),
+        webhooks: crate::webhooks::tests::idle(),
         webhook_secrets: Arc::new([]),
         limits,
         cors_origin: None,

@@ -7,6 +7,7 @@ mod day;
 mod instance;
 mod outcome;
 mod play;
+mod polls;
 mod progress;
 mod schedule;
 mod server;
@@ -20,6 +21,7 @@ mod time_line;
 pub use day::Day;
 pub use instance::{Courier, Instance, Order, Parameters, Restaurant};
 pub use outcome::{End, Outcome, ReportLine};
+pub use polls::Polls;
 pub use schedule::{Planned, Schedule, Wishes};
 pub use summary::{Duplicates, Overdue, Quantiles, Spread, Summary};
 pub use table::InstanceError;
@@ -27,8 +29,10 @@ pub use time_line::TimeLine;
 
 use crate::client::{Client, ClientError, RetryPolicy};
 use domain::geo::Location;
+use polls::Customers;
 use server::OwnServer;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -64,6 +68,8 @@ pub struct Options {
     pub wishes: Wishes,
     /// Where the plane's origin lies.
     pub origin: Location,
+    /// Whether each customer looks at the status of its live order every ten seconds of business time.
+    pub poll: bool,
 }
 
 /// A day that was played.
@@ -136,7 +142,7 @@ pub async fn replay(instance: &Instance, options: &Options) -> Result<Replay, Re
         (None, Against::Own { .. }) => "",
     };
     let client = Client::new(url, RetryPolicy::PATIENT).map_err(ReplayError::server("talk to the server"))?;
-    let (outcomes, run) = play_on(&client, instance, options).await?;
+    let (outcomes, run, polls) = play_on(&client, instance, options).await?;
     let summary = Summary::new(
         &outcomes,
         summary::Frame {
@@ -144,6 +150,7 @@ pub async fn replay(instance: &Instance, options: &Options) -> Result<Replay, Re
             target_min: instance.parameters.click_to_door_target_min,
             retries: client.retries(),
             wall: began.elapsed(),
+            polls,
         },
     );
     let keep = !summary.is_complete();
@@ -162,7 +169,7 @@ async fn play_on(
     client: &Client,
     instance: &Instance,
     options: &Options,
-) -> Result<(Vec<Outcome>, String), ReplayError> {
+) -> Result<(Vec<Outcome>, String, Option<Polls>), ReplayError> {
     // A server that is not there at the beginning is a mistake; one that goes away later is part of the exercise.
     let brief = RetryPolicy {
         give_up: Duration::from_secs(10),
@@ -176,5 +183,10 @@ async fn play_on(
     let schedule = Schedule::new(instance, &options.wishes);
     let (day, line) = setup::create(client, instance, &schedule, options).await?;
     let run = day.run().to_owned();
-    Ok((play::play(client, day, line, schedule).await, run))
+    if !options.poll {
+        return Ok((play::play(client, day, line, schedule, None).await, run, None));
+    }
+    let customers = Arc::new(Customers::new(client, &line).await);
+    let outcomes = play::play(client, day, line, schedule, Some(Arc::clone(&customers))).await;
+    Ok((outcomes, run, Some(customers.polls().await)))
 }

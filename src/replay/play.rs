@@ -1,12 +1,14 @@
 //! Plays a day: one task an order, which submits it at its minute and follows it until it is settled.
 
 use super::outcome::{End, Outcome};
+use super::polls::Customers;
 use super::progress::{Tally, Ticker};
 use super::schedule::{Planned, Schedule};
 use super::{Day, TimeLine};
 use crate::api::{CancelBody, OrderView};
 use crate::client::{Client, ClientError, RetryPolicy};
 use domain::time::Timestamp;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -33,12 +35,20 @@ struct Player {
     submissions: Semaphore,
     polls: Semaphore,
     tally: Arc<Tally>,
+    /// Who looks at their orders' status, if anybody does.
+    customers: Option<Arc<Customers>>,
     /// When what is open is given up, at the earliest.
     deadline: Instant,
 }
 
 /// Plays the orders and returns their outcomes in the schedule's order.
-pub(super) async fn play(client: &Client, day: Day, line: TimeLine, schedule: Schedule) -> Vec<Outcome> {
+pub(super) async fn play(
+    client: &Client,
+    day: Day,
+    line: TimeLine,
+    schedule: Schedule,
+    customers: Option<Arc<Customers>>,
+) -> Vec<Outcome> {
     let after_hours = line.wall(line.at(schedule.last_minute + AFTER_HOURS_MINUTES));
     let last_minute = schedule.orders.last().map_or(0, |planned| planned.order.placed_minute);
     let player = Arc::new(Player {
@@ -46,6 +56,7 @@ pub(super) async fn play(client: &Client, day: Day, line: TimeLine, schedule: Sc
         submissions: Semaphore::new(SUBMISSIONS_MAX),
         polls: Semaphore::new(POLLS_MAX),
         tally: Arc::new(Tally::new(schedule.orders.len())),
+        customers,
         deadline: after_hours.max(line.wall(line.at(last_minute)) + SETTLE_MIN),
         day,
         line,
@@ -92,9 +103,16 @@ impl Player {
                 }
                 drop(permit);
                 let cancel_at = planned.cancel_minute.map(|minute| self.line.wall(self.line.at(minute)));
-                outcome.end = self
-                    .follow(view, cancel_at, &mut outcome.cancel_granted, &outcome.key)
-                    .await;
+                let id = view.id.clone();
+                let followed = self.follow(view, cancel_at, &mut outcome.cancel_granted, &outcome.key);
+                // Whoever looks stops by itself, or when the order's time is over.
+                outcome.end = match &self.customers {
+                    None => followed.await,
+                    Some(customers) => tokio::select! {
+                        end = followed => end,
+                        never = watched(customers, &id) => match never {},
+                    },
+                };
             }
         }
         self.tally.ended(&outcome);
@@ -157,6 +175,12 @@ impl Player {
         let due = view.quote.as_ref().map_or(view.placed_at, |quote| quote.delivered_at);
         poll_pause(self.line.wall_between(self.line.business(now), Timestamp(due)))
     }
+}
+
+/// A customer who looks at its order, and at nothing once it is settled.
+async fn watched(customers: &Customers, id: &str) -> Infallible {
+    customers.watch(id).await;
+    std::future::pending().await
 }
 
 /// How long to wait before an order that should be delivered after `left` is read again: half of it, within limits.

@@ -1,6 +1,7 @@
 //! A replay in figures: pure.
 
 use super::outcome::{End, Outcome};
+use super::polls::Polls;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -46,6 +47,8 @@ pub struct Summary {
     pub cancels_granted: usize,
     /// Cancels that were refused.
     pub cancels_refused: usize,
+    /// What customers saw who looked at their orders' status; null unless that was asked for.
+    pub polls: Option<Polls>,
     /// How long the replay took, in seconds of wall time.
     pub wall_s: f64,
 }
@@ -96,6 +99,7 @@ pub(super) struct Frame {
     pub(super) target_min: u32,
     pub(super) retries: u64,
     pub(super) wall: Duration,
+    pub(super) polls: Option<Polls>,
 }
 
 impl Summary {
@@ -147,6 +151,7 @@ impl Summary {
             },
             cancels_granted: cancels(true),
             cancels_refused: cancels(false),
+            polls: frame.polls,
             wall_s: rounded(frame.wall.as_secs_f64()),
         }
     }
@@ -201,6 +206,22 @@ impl Summary {
         if self.cancels_granted + self.cancels_refused > 0 {
             let (granted, refused) = (self.cancels_granted, self.cancels_refused);
             row("cancels granted, refused", format!("{granted}, {refused}"));
+        }
+        if let Some(polls) = &self.polls {
+            let Polls {
+                answered,
+                failed,
+                backward,
+                ..
+            } = polls;
+            row(
+                "status polls, failed, backward",
+                format!("{answered}, {failed}, {backward}"),
+            );
+            let ratio = polls
+                .hit_ratio
+                .map_or("-".into(), |ratio| format!("{:.2} %", ratio * 100.0));
+            row("status cache hit ratio", ratio);
         }
         row("wall time", format!("{:.1} s", self.wall_s));
         rows

@@ -1,5 +1,6 @@
 //! Every key there is, and what its value may be.
 
+use super::kafka::{are_brokers, is_topic, property};
 use super::secret::{REDACTED, without_password};
 use crate::participants::signature::Secret;
 use config::ValueKind;
@@ -34,13 +35,28 @@ pub(super) enum Rule {
     HttpAddress,
     /// Nothing, `memory:`, or the address of a Postgres database.
     StoreAddress,
+    /// Nothing, or the address of a Redis server.
+    RedisAddress,
+    /// A list of up to 32 lengths of time in milliseconds, each from 1 to this.
+    Delays(i64),
+    /// Nothing, or Kafka brokers, separated by commas.
+    Brokers,
+    /// The name of a Kafka topic.
+    Topic,
+    /// Nothing, or the name of a Kafka topic.
+    TopicIfAny,
+    /// A list of librdkafka's settings, whose values are not shown.
+    Properties,
     /// A list of signing secrets, which are not shown.
     Secrets,
     /// What `tracing` takes as a filter.
     LogFilter,
 }
 
-use Rule::{Flag, HttpAddress, LogFilter, OneOf, Origins, Percent, PowerOfTwo, Secrets, StoreAddress, Text, Whole};
+use Rule::{
+    Brokers, Delays, Flag, HttpAddress, LogFilter, OneOf, Origins, Percent, PowerOfTwo, Properties, RedisAddress,
+    Secrets, StoreAddress, Text, Topic, TopicIfAny, Whole,
+};
 
 const fn key(path: &'static str, rule: Rule) -> Key {
     Key { path, rule }
@@ -52,6 +68,8 @@ const HOUR_MS: i64 = 3_600_000;
 const WEEK_MS: i64 = 7 * 24 * HOUR_MS;
 /// An upper bound for numbers of things that are held in memory.
 const MANY: i64 = 1_000_000;
+/// Most delays in a list of them.
+const DELAYS_MAX: usize = 32;
 const SIMULATED_OR_HTTP: Rule = OneOf(&["simulated", "http"]);
 
 /// All keys, in the order of `config/default.toml`.
@@ -72,6 +90,13 @@ pub(super) static KEYS: &[Key] = &[
     key("store.journal_writers", Whole(1, 63)),
     key("store.batch_rows_max", Whole(1, 16_384)),
     key("store.queue_rows_max", Whole(1, MANY)),
+    key("projection.interval_ms", Whole(1, 60_000)),
+    key("projection.batch_orders_max", Whole(1, 65_536)),
+    key("projection.read_connections", Whole(1, 64)),
+    key("redis.url", RedisAddress),
+    key("redis.timeout_ms", Whole(1, 60_000)),
+    key("redis.pause_ms", Whole(1, HOUR_MS)),
+    key("cache.entries_max", Whole(1, 100 * MANY)),
     key("time.scale", Whole(1, 100_000)),
     key("policy.ticket_acceptance_ms", Whole(1, HOUR_MS)),
     key("policy.hold_ttl_ms", Whole(1, 24 * HOUR_MS)),
@@ -98,6 +123,7 @@ pub(super) static KEYS: &[Key] = &[
     key("policy.kitchen.backoff_ms", Whole(1, HOUR_MS)),
     key("policy.kitchen.backoff_ms_max", Whole(1, HOUR_MS)),
     key("actors.shard_commands_max", Whole(1, MANY)),
+    key("actors.orders_under_way_max", Whole(1, MANY)),
     key("actors.channel_mailbox_max", Whole(1, MANY)),
     key("actors.idle_ms", Whole(100, 24 * HOUR_MS)),
     key("actors.restart_backoff_ms", Whole(1, HOUR_MS)),
@@ -119,6 +145,25 @@ pub(super) static KEYS: &[Key] = &[
     key("participants.simulated.latency_ms_max", Whole(0, HOUR_MS)),
     key("participants.simulated.decline_pct", Percent),
     key("participants.simulated.refuse_pct", Percent),
+    key("participants.simulated.cooks", Flag),
+    key("webhooks.allow_http", Flag),
+    key("webhooks.allow_private", Flag),
+    key("webhooks.timeout_ms", Whole(1, HOUR_MS)),
+    key("webhooks.retry_schedule_ms", Delays(WEEK_MS)),
+    key("webhooks.subscriptions_max", Whole(0, 1_000)),
+    key("webhooks.concurrency_max", Whole(1, 1_000)),
+    key("webhooks.queue_max", Whole(1, MANY)),
+    key("webhooks.kept_max", Whole(1, 100 * MANY)),
+    key("webhooks.dead_letter_ttl_s", Whole(1, 10 * 366 * 86_400)),
+    key("kafka.brokers", Brokers),
+    key("kafka.orders_topic", Topic),
+    key("kafka.partitions", Whole(1, 1_024)),
+    key("kafka.replication", Whole(1, 16)),
+    key("kafka.properties", Properties),
+    key("kafka.channel_events_topic", TopicIfAny),
+    key("kafka.courier_events_topic", TopicIfAny),
+    key("kafka.dead_letters_topic", Topic),
+    key("kafka.group", Text),
     key("demo.enabled", Flag),
     key("log.filter", LogFilter),
     key("log.format", OneOf(&["text", "json"])),
@@ -177,9 +222,22 @@ impl Rule {
             (StoreAddress, ValueKind::String(text)) => {
                 text.is_empty() || text == "memory:" || has_host(text, &["postgres://", "postgresql://"])
             }
+            (RedisAddress, ValueKind::String(text)) => text.is_empty() || is_redis(text),
+            (Brokers, ValueKind::String(text)) => text.is_empty() || are_brokers(text),
+            (Topic, ValueKind::String(text)) => is_topic(text),
+            (TopicIfAny, ValueKind::String(text)) => text.is_empty() || is_topic(text),
+            (Properties, ValueKind::Array(items)) => items
+                .iter()
+                .all(|item| matches!(&item.kind, ValueKind::String(text) if property(text).is_some())),
             (Secrets, ValueKind::Array(items)) => items
                 .iter()
                 .all(|item| matches!(&item.kind, ValueKind::String(text) if text.parse::<Secret>().is_ok())),
+            (Delays(max), ValueKind::Array(items)) => {
+                items.len() <= DELAYS_MAX
+                    && items
+                        .iter()
+                        .all(|item| matches!(item.kind, ValueKind::I64(ms) if (1..=max).contains(&ms)))
+            }
             (LogFilter, ValueKind::String(text)) => tracing_subscriber::EnvFilter::try_new(text).is_ok(),
             _ => false,
         };
@@ -193,11 +251,17 @@ impl Rule {
             Whole(..) | PowerOfTwo(_) => text.trim().parse().map_or_else(|_| as_text(), ValueKind::I64),
             Percent => text.trim().parse().map_or_else(|_| as_text(), ValueKind::Float),
             Flag => text.trim().parse().map_or_else(|_| as_text(), ValueKind::Boolean),
-            Secrets => {
+            Secrets | Properties => {
                 let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
                 ValueKind::Array(items.map(config::Value::from).collect())
             }
-            OneOf(_) | Text | Origins | HttpAddress | StoreAddress | LogFilter => as_text(),
+            Delays(_) => {
+                let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+                let item = |item: &str| item.parse::<i64>().map_or_else(|_| item.into(), config::Value::from);
+                ValueKind::Array(items.map(item).collect())
+            }
+            OneOf(_) | Text | Origins | HttpAddress | StoreAddress | RedisAddress | Brokers | Topic | TopicIfAny
+            | LogFilter => as_text(),
         }
     }
 
@@ -218,7 +282,13 @@ impl Rule {
             Origins => r#""", "*", or origins like "https://shop.example" separated by commas"#.into(),
             HttpAddress => r#""" or an address like "https://host/path""#.into(),
             StoreAddress => r#""", "memory:" or an address like "postgres://user:password@host:5432/database""#.into(),
+            RedisAddress => r#""" or an address like "redis://user:password@host:6379/0""#.into(),
+            Brokers => r#""" or brokers like "kafka-1:9092,kafka-2:9092""#.into(),
+            TopicIfAny => r#""" or a topic: up to 249 of a-z, A-Z, 0-9, '.', '_' and '-'"#.into(),
+            Topic => "a topic: 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-'".into(),
+            Properties => r#"a list of librdkafka's settings like "linger.ms=10""#.into(),
             Secrets => "a list of secrets of 24 to 64 bytes, as they are or as \"whsec_\" and their base64".into(),
+            Delays(max) => format!("a list of at most {DELAYS_MAX} whole numbers from 1 to {max}"),
             LogFilter => r#"a filter like "info" or "warn,uoop=debug""#.into(),
         }
     }
@@ -231,7 +301,13 @@ impl Rule {
                 format!("[{}]", items.collect::<Vec<_>>().join(", "))
             }
             (Secrets, _) => format!("{REDACTED:?}"),
-            (HttpAddress | StoreAddress, ValueKind::String(text)) => format!("{:?}", without_password(text)),
+            (Properties, ValueKind::String(text)) => {
+                let name = property(text).map_or("", |(name, _)| name);
+                format!("\"{name}={REDACTED}\"")
+            }
+            (HttpAddress | StoreAddress | RedisAddress, ValueKind::String(text)) => {
+                format!("{:?}", without_password(text))
+            }
             (_, ValueKind::String(text)) => format!("{text:?}"),
             (_, ValueKind::Float(number)) => format!("{number:?}"),
             (_, ValueKind::Table(_)) => "a section".into(),
@@ -244,6 +320,18 @@ fn has_host(address: &str, schemes: &[&str]) -> bool {
     let rest = schemes.iter().find_map(|scheme| address.strip_prefix(scheme));
     let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next());
     host.is_some_and(|host| !host.is_empty() && !host.starts_with(':')) && !address.contains(char::is_whitespace)
+}
+
+/// Whether it is the address of one Redis server, with nothing behind it but the number of a database.
+fn is_redis(address: &str) -> bool {
+    let Some(rest) = address.strip_prefix("redis://") else {
+        return false;
+    };
+    // A password may stand there without a user.
+    let server = rest.rsplit_once('@').map_or(rest, |(_, server)| server);
+    let (host, database) = server.split_once('/').unwrap_or((server, ""));
+    let named = !host.is_empty() && !host.starts_with(':') && !server.contains(['?', '#']);
+    named && !address.contains(char::is_whitespace) && (database.is_empty() || database.parse::<u8>().is_ok())
 }
 
 /// Whether it is what a browser sends as `Origin`: scheme, host and port, nothing after them.

@@ -106,8 +106,7 @@ impl Sources {
             .try_deserialize()
             .map_err(|error| SettingsError(vec![unexpected(&error)]))?;
         SettingsError::unless_empty(validate::problems(&settings, &entries))?;
-        let mut warnings = variables::unused(&self.variables);
-        warnings.extend(validate::warnings(&settings));
+        let warnings = validate::warnings(&settings);
         Ok(Loaded {
             settings,
             entries,
@@ -125,7 +124,7 @@ impl Sources {
             layers.push(file_layer(&path));
         }
         layers.push(variables::plain(&self.variables));
-        layers.push(variables::database_url(&self.variables));
+        layers.push(variables::urls(&self.variables));
         layers.push(variables::prefixed(&self.variables));
         layers.push(flag_layer(&self.flags));
         Ok(layers)

@@ -1,7 +1,7 @@
 //! What a deployment can set, and where each value comes from.
 //!
 //! Layers, the later winning: the embedded `config/default.toml`, the embedded profile, a file, the plain environment
-//! variables (`DB_HOST`, `PORT`, …), `DATABASE_URL`, the `UOOP_…` form of every key, and flags. Every layer is checked
+//! variables (`DB_HOST`, `PORT`, …), `DATABASE_URL` and `REDIS_URL`, the `UOOP_…` form of every key, and flags. Every layer is checked
 //! by itself against [`keys`], so a mistake is reported with the key, its source and what would be right; then the
 //! layers are merged by the `config` crate into [`Settings`].
 //!
@@ -9,6 +9,7 @@
 
 mod args;
 mod error;
+mod kafka;
 mod keys;
 mod layer;
 mod load;
@@ -24,13 +25,15 @@ mod tests;
 
 pub use args::SettingsArgs;
 pub use error::{Problem, SettingsError};
+pub use kafka::{KafkaSettings, Properties};
 pub use load::{Entry, Flag, Loaded, Sources};
 pub use log::{LogError, start_log, start_log_of_tool};
 pub use profile::Profile;
 pub use secret::Address;
 pub use sections::{
-    ActorSettings, CourierKind, DemoSettings, HttpSettings, LogFormat, LogSettings, ParticipantKind,
-    ParticipantSettings, SimulatedSettings, StorePlace, StoreSettings, TimeSettings,
+    ActorSettings, CacheSettings, CourierKind, DemoSettings, HttpSettings, LogFormat, LogSettings, ParticipantKind,
+    ParticipantSettings, ProjectionSettings, RedisSettings, SimulatedSettings, StorePlace, StoreSettings, TimeSettings,
+    WebhookSettings,
 };
 
 use domain::policy::Policy;
@@ -44,6 +47,12 @@ pub struct Settings {
     pub http: HttpSettings,
     /// Where orders are kept, and how they are written.
     pub store: StoreSettings,
+    /// The list of orders.
+    pub projection: ProjectionSettings,
+    /// What is shared with other nodes and services for a while.
+    pub redis: RedisSettings,
+    /// The status of orders, kept ready.
+    pub cache: CacheSettings,
     /// The pace of business time.
     pub time: TimeSettings,
     policy: Policy,
@@ -51,6 +60,10 @@ pub struct Settings {
     pub actors: ActorSettings,
     /// Who pays, cooks and carries.
     pub participants: ParticipantSettings,
+    /// Public events posted to subscribers.
+    pub webhooks: WebhookSettings,
+    /// Where events are published.
+    pub kafka: KafkaSettings,
     /// Demonstration data.
     pub demo: DemoSettings,
     /// What is logged, and how.

@@ -10,11 +10,13 @@ pub enum Profile {
     Production,
     /// Playing a recorded day: everything simulated and quick, no demonstration data.
     Replay,
+    /// Measuring: participants answer at once, everything else is real.
+    Bench,
 }
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Default, Self::Production, Self::Replay];
+    pub const ALL: [Self; 4] = [Self::Default, Self::Production, Self::Replay, Self::Bench];
 
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {
@@ -22,6 +24,7 @@ impl Profile {
             Self::Default => "default",
             Self::Production => "production",
             Self::Replay => "replay",
+            Self::Bench => "bench",
         }
     }
 
@@ -36,6 +39,7 @@ impl Profile {
             Self::Default => "",
             Self::Production => include_str!("../../config/production.toml"),
             Self::Replay => include_str!("../../config/replay.toml"),
+            Self::Bench => include_str!("../../config/bench.toml"),
         }
     }
 }

@@ -6,9 +6,11 @@ use crate::participants::guard::GuardConfig;
 use crate::participants::http::HttpConfig;
 use crate::participants::signature::Secret;
 use crate::participants::simulated::SimulatedConfig;
+use crate::webhooks::{Guard, WebhookOptions};
 use actors::ActorOptions;
 use domain::shard::ShardMap;
-use persistence::{JournalOptions, PostgresOptions, SqliteOptions};
+use persistence::projection::{PostgresProjectionOptions, ProjectorOptions};
+use persistence::{JournalOptions, PostgresOptions, RedisOptions, SqliteOptions};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use std::fmt;
@@ -141,6 +143,69 @@ impl StoreSettings {
     }
 }
 
+/// `[redis]`: what is shared with other nodes and services for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedisSettings {
+    /// Where Redis is, as written; empty: there is none.
+    pub url: Address,
+    /// How long it may take to answer.
+    #[serde(rename = "timeout_ms", deserialize_with = "millis")]
+    pub timeout: Duration,
+    /// For how long it is not asked after it failed to.
+    #[serde(rename = "pause_ms", deserialize_with = "millis")]
+    pub pause: Duration,
+}
+
+impl RedisSettings {
+    /// How it is used.
+    pub const fn options(&self) -> RedisOptions {
+        RedisOptions {
+            timeout: self.timeout,
+            pause: self.pause,
+        }
+    }
+}
+
+/// `[cache]`: the status of orders, kept ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CacheSettings {
+    /// Of how many orders.
+    pub entries_max: u64,
+}
+
+/// `[projection]`: the list of orders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProjectionSettings {
+    /// How long changes are gathered before they are written.
+    #[serde(rename = "interval_ms", deserialize_with = "millis")]
+    pub interval: Duration,
+    /// How many changed orders are written at once.
+    pub batch_orders_max: usize,
+    /// Connections to Postgres that search.
+    pub read_connections: u32,
+}
+
+impl ProjectionSettings {
+    /// How it is fed.
+    pub const fn options(&self) -> ProjectorOptions {
+        ProjectorOptions {
+            interval: self.interval,
+            batch_orders_max: self.batch_orders_max,
+        }
+    }
+
+    /// How Postgres is used for it.
+    pub fn postgres(&self) -> PostgresProjectionOptions {
+        PostgresProjectionOptions {
+            readers: self.read_connections,
+            ..PostgresProjectionOptions::default()
+        }
+    }
+}
+
 /// `[time]`: the pace of business time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -155,6 +220,8 @@ pub struct TimeSettings {
 pub struct ActorSettings {
     /// How many commands may be under way in one shard.
     pub shard_commands_max: usize,
+    /// How many new orders may be under way.
+    pub orders_under_way_max: usize,
     /// How many commands may wait for one channel.
     pub channel_mailbox_max: u64,
     /// How long an order may be idle before its actor is put away.
@@ -178,6 +245,7 @@ impl ActorSettings {
     pub fn options(&self) -> ActorOptions {
         ActorOptions {
             shard_commands_max: self.shard_commands_max,
+            orders_under_way_max: self.orders_under_way_max,
             mailbox_max: self.channel_mailbox_max,
             idle_after: self.idle,
             restart_backoff: self.restart_backoff,
@@ -280,6 +348,8 @@ pub struct SimulatedSettings {
     pub decline_pct: Percent,
     /// How many tickets are refused.
     pub refuse_pct: Percent,
+    /// Whether simulated kitchens cook and report it.
+    pub cooks: bool,
 }
 
 impl SimulatedSettings {
@@ -294,6 +364,51 @@ impl SimulatedSettings {
             decline_pct: self.decline_pct,
             refuse_pct: self.refuse_pct,
             ..SimulatedConfig::default()
+        }
+    }
+}
+
+/// `[webhooks]`: public events posted to subscribers.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookSettings {
+    /// Whether subscribers may be called without TLS.
+    pub allow_http: bool,
+    /// Whether they may be in private networks.
+    pub allow_private: bool,
+    /// How long one attempt may take.
+    #[serde(rename = "timeout_ms", deserialize_with = "millis")]
+    pub timeout: Duration,
+    /// The pauses between attempts, in milliseconds.
+    pub retry_schedule_ms: Vec<u64>,
+    /// How many subscriptions there may be.
+    pub subscriptions_max: usize,
+    /// How many attempts may be under way for each.
+    pub concurrency_max: usize,
+    /// How many messages of each may wait in memory.
+    pub queue_max: usize,
+    /// How many messages may be kept in the store for each.
+    pub kept_max: u64,
+    /// After how long dead letters are dropped.
+    #[serde(rename = "dead_letter_ttl_s", deserialize_with = "seconds")]
+    pub dead_letter_ttl: Duration,
+}
+
+impl WebhookSettings {
+    /// The same as webhooks take it.
+    pub fn options(&self) -> WebhookOptions {
+        WebhookOptions {
+            guard: Guard {
+                allow_http: self.allow_http,
+                allow_private: self.allow_private,
+            },
+            timeout: self.timeout,
+            retry_schedule_ms: self.retry_schedule_ms.clone(),
+            subscriptions_max: self.subscriptions_max,
+            concurrency_max: self.concurrency_max,
+            queue_max: self.queue_max,
+            kept_max: self.kept_max,
+            dead_letter_ttl: self.dead_letter_ttl,
         }
     }
 }

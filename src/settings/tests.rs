@@ -146,6 +146,7 @@ fn defaults_are_those_of_the_code() {
         settings.store.journal().queue_rows_max,
         persistence::JournalOptions::default().queue_rows_max
     );
+    assert_eq!(settings.redis.options(), persistence::RedisOptions::default());
     assert_eq!(
         settings.participants.guard(),
         crate::participants::guard::GuardConfig::default()
@@ -306,15 +307,126 @@ fn every_key_is_a_variable() {
 }
 
 #[test]
-fn variables_for_later_versions_are_reported() {
-    let sources = variables(&[("REDIS_HOST", "r"), ("KAFKA_BROKERS", "k:9092"), ("REDIS_PASSWORD", "")]);
+fn kafka_is_reached_when_it_is_said_where() {
+    assert_eq!(settings(&Sources::default()).kafka.options(), None);
+    let sources = variables(&[
+        ("KAFKA_BROKERS", "kafka-1:9092,kafka-2:9092"),
+        ("UOOP_KAFKA__PROPERTIES", "linger.ms=10,sasl.password=hidden=too"),
+    ]);
+    let options = settings(&sources).kafka.options().expect("said");
+    assert_eq!(options.brokers, "kafka-1:9092,kafka-2:9092");
+    let properties = [("linger.ms", "10"), ("sasl.password", "hidden=too")];
+    let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(options.properties, properties.into());
+    assert_eq!(source_of(&sources, "kafka.brokers"), "variable KAFKA_BROKERS");
+}
+
+#[test]
+fn events_are_consumed_from_the_topics_that_are_named() {
+    let brokers = ("kafka.brokers", "kafka:9092");
+    assert_eq!(settings(&flags(&[brokers])).kafka.inbound(), None);
+    let channels = ("kafka.channel_events_topic", "kitchens");
+    assert_eq!(settings(&flags(&[channels])).kafka.inbound(), None, "no brokers");
+    let inbound = settings(&flags(&[brokers, channels])).kafka.inbound().expect("named");
+    assert_eq!(inbound.topics, ["kitchens"]);
     assert_eq!(
-        sources.load().expect("sound").warnings,
+        (inbound.dead_letters_topic.as_str(), inbound.group.as_str()),
+        ("uoop.dead-letters", "uoop")
+    );
+    let same = flags(&[brokers, channels, ("kafka.dead_letters_topic", "kitchens")]);
+    let errors = errors(&same);
+    assert!(
+        errors[0].contains("kafka.channel_events_topic and kafka.dead_letters_topic"),
+        "{errors:?}"
+    );
+}
+
+#[test]
+fn values_of_kafka_properties_are_not_shown() {
+    let sources = flags(&[("kafka.properties", "sasl.password=hidden")]);
+    let loaded = sources.load().expect("sound");
+    let entry = loaded.entries.iter().find(|entry| entry.key == "kafka.properties");
+    assert_eq!(entry.expect("a key").toml, r#"["sasl.password=[redacted]"]"#);
+    assert!(!format!("{:?}", loaded.settings).contains("hidden"));
+    let wrong = flags(&[("kafka.properties", "sasl.pasword=hidden")]);
+    let errors = errors(&wrong);
+    assert!(
+        errors[0].contains("sasl.pasword") && !errors[0].contains("hidden"),
+        "{errors:?}"
+    );
+}
+
+#[test]
+fn what_kafka_cannot_be_told_is_refused() {
+    for (key, value) in [
+        ("kafka.brokers", "kafka"),
+        ("kafka.brokers", "kafka:9092,"),
+        ("kafka.brokers", "kafka:0"),
+        ("kafka.orders_topic", "orders/eu"),
+        ("kafka.orders_topic", ".."),
+        ("kafka.properties", "linger.ms"),
+        ("kafka.properties", "acks=1"),
+        ("kafka.partitions", "0"),
+    ] {
+        let errors = errors(&flags(&[(key, value)]));
+        assert!(
+            errors.len() == 1 && errors[0].contains(key),
+            "{key}={value}: {errors:?}"
+        );
+    }
+}
+
+#[test]
+fn redis_is_named_in_three_ways_and_its_password_never_shown() {
+    let url = |pairs: &[(&str, &str)]| settings(&variables(pairs)).redis.url.expose().to_owned();
+    assert_eq!(url(&[]), "");
+    assert_eq!(url(&[("REDIS_HOST", ""), ("REDIS_PORT", "tcp://10.0.0.2:6379")]), "");
+    assert_eq!(url(&[("REDIS_HOST", "::1")]), "redis://[::1]:6379/0");
+    let parts = [
+        ("REDIS_HOST", "cache"),
+        ("REDIS_PORT", "6380"),
+        ("REDIS_PASSWORD", "p@ss:w/rd"),
+        ("REDIS_DB", "3"),
+    ];
+    assert_eq!(url(&parts), "redis://:p%40ss%3Aw%2Frd@cache:6380/3");
+    let sources = variables(&parts);
+    assert_eq!(
+        source_of(&sources, "redis.url"),
+        "variables REDIS_HOST, REDIS_PORT, REDIS_PASSWORD, REDIS_DB"
+    );
+    let loaded = sources.load().expect("sound");
+    let shown = format!("{:?}{:?}", loaded.settings, loaded.entries);
+    assert!(
+        shown.contains("redis://:[redacted]@cache:6380/3") && !shown.contains("ss%3Aw"),
+        "{shown}"
+    );
+
+    let whole = ("REDIS_URL", "redis://u:s3cret@other");
+    assert_eq!(url(&[parts[0], whole]), whole.1);
+    assert_eq!(url(&[whole, ("UOOP_REDIS__URL", "")]), "");
+    assert_eq!(
+        errors(&variables(&[("REDIS_PORT", "0"), ("REDIS_DB", "256")])),
         [
-            "variable REDIS_HOST is not used by this version",
-            "variable KAFKA_BROKERS is not used by this version"
+            r#"REDIS_PORT is "0" (variable REDIS_PORT): must be a whole number from 1 to 65535"#,
+            r#"REDIS_DB is "256" (variable REDIS_DB): must be a whole number from 0 to 255"#
         ]
     );
+    for wrong in [
+        "rediss://h",
+        "redis://",
+        "redis://u:p@",
+        "redis://h/x",
+        "redis://h?db=1",
+    ] {
+        let shown = wrong.replace("u:p@", "u:[redacted]@");
+        assert_eq!(
+            errors(&variables(&[("REDIS_URL", wrong)])),
+            [format!(
+                "redis.url is {shown:?} (variable REDIS_URL): must be \"\" or an address like \
+                 \"redis://user:password@host:6379/0\""
+            )]
+        );
+    }
 }
 
 #[test]
@@ -324,6 +436,7 @@ fn variables_of_others_are_left_alone() {
         ("UOOP_MDRP_DIR", "x"),
         ("UOOP_URL", "x"),
         ("UOOP_PG_PORT", "x"),
+        ("UOOP_REDIS_PORT", "x"),
         ("UOOP_SERVICE_HOST", "10.0.0.1"),
         ("UOOP_SERVICE_PORT_HTTP", "8080"),
         ("UOOP_PORT", "tcp://10.0.0.1:8080"),
@@ -509,7 +622,7 @@ fn the_profile_can_be_a_variable() {
     assert_eq!(asked.profile().expect("known"), Profile::Default);
     assert_eq!(
         errors(&of("prod")),
-        [r#"unknown profile "prod" (variable UOOP_PROFILE): the profiles are default, production, replay"#]
+        [r#"unknown profile "prod" (variable UOOP_PROFILE): the profiles are default, production, replay, bench"#]
     );
     for profile in Profile::ALL {
         assert_eq!(Profile::named(profile.name()), Some(profile));
@@ -627,4 +740,19 @@ fn secrets_are_never_shown() {
           \"whsec_\" and their base64"
         ]
     );
+}
+
+#[test]
+fn delays_are_a_list_of_lengths() {
+    let schedule = |text: &str| variables(&[("UOOP_WEBHOOKS__RETRY_SCHEDULE_MS", text)]);
+    for (text, delays) in [("5", vec![5]), (" 5, 300000 ", vec![5, 300_000]), ("", Vec::new())] {
+        assert_eq!(settings(&schedule(text)).webhooks.retry_schedule_ms, delays, "{text:?}");
+    }
+    for text in ["5 s", "0", "5,-1", "1.5", "604800001", &["1"; 33].join(",")] {
+        let errors = errors(&schedule(text));
+        assert!(
+            errors[0].contains("at most 32 whole numbers from 1 to 604800000"),
+            "{errors:?}"
+        );
+    }
 }

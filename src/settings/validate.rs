@@ -29,6 +29,7 @@ pub(super) fn problems(settings: &Settings, entries: &[Entry]) -> Vec<Problem> {
     policy_conflicts(settings, &mut conflicts);
     participant_conflicts(settings, &mut conflicts);
     store_conflicts(settings, &mut conflicts);
+    kafka_conflicts(settings, &mut conflicts);
     let sources = |keys: &[String]| {
         let concerned = keys
             .iter()
@@ -148,6 +149,21 @@ fn store_conflicts(settings: &Settings, conflicts: &mut Vec<Conflict>) {
                  connection, and one more is needed to take shards over",
                 store.journal_writers
             ),
+        });
+    }
+}
+
+fn kafka_conflicts(settings: &Settings, conflicts: &mut Vec<Conflict>) {
+    if let Err(error) = settings.kafka.all_options().check() {
+        conflicts.push(Conflict {
+            keys: vec!["kafka.properties".into()],
+            message: format!("kafka.properties: {error}"),
+        });
+    }
+    if let Some([one, other]) = settings.kafka.same_topics() {
+        conflicts.push(Conflict {
+            keys: vec![one.into(), other.into()],
+            message: format!("{one} and {other} are the same topic: each must have its own"),
         });
     }
 }

@@ -4,16 +4,18 @@ use super::error::Problem;
 use super::keys::{self, KEYS};
 use super::layer::Layer;
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 /// Variables by name, as a process finds them.
 pub(super) type Variables = BTreeMap<String, String>;
 
 /// Variables with names of their own, and the keys that they set.
-const PLAIN: [(&str, &str); 5] = [
+const PLAIN: [(&str, &str); 6] = [
     ("PORT", "http.port"),
     ("CORS_ORIGIN", "http.cors_origin"),
     ("THROTTLE_TTL", "http.throttle_ttl_s"),
     ("THROTTLE_LIMIT", "http.throttle_limit"),
+    ("KAFKA_BROKERS", "kafka.brokers"),
     ("UOOP_LOG", "log.filter"),
 ];
 
@@ -26,24 +28,27 @@ const DATABASE: [(&str, &str); 5] = [
     ("DB_DATABASE", "uoop"),
 ];
 
-/// Variables that deployments of the platform may set and that this version has no use for.
-const UNUSED: [&str; 6] = [
-    "REDIS_HOST",
-    "REDIS_PORT",
-    "REDIS_PASSWORD",
-    "REDIS_DB",
-    "REDIS_URL",
-    "KAFKA_BROKERS",
+/// The parts of a Redis address, with what they are when only others are given.
+const REDIS: [(&str, &str); 4] = [
+    ("REDIS_PASSWORD", ""),
+    ("REDIS_HOST", "localhost"),
+    ("REDIS_PORT", "6379"),
+    ("REDIS_DB", "0"),
 ];
 
+/// Whole addresses, and the keys that they set.
+const URLS: [(&str, &str); 2] = [("DATABASE_URL", "store.database_url"), ("REDIS_URL", "redis.url")];
+
 /// `UOOP_` variables that are no keys: read before the configuration, or by tests and scripts.
-const OTHERS: [&str; 6] = [
+const OTHERS: [&str; 8] = [
     "UOOP_PROFILE",
     "UOOP_CONFIG",
     "UOOP_LOG",
     "UOOP_MDRP_DIR",
     "UOOP_URL",
     "UOOP_PG_PORT",
+    "UOOP_REDIS_PORT",
+    "UOOP_KAFKA_PORT",
 ];
 
 /// The value of a variable with a name of its own. Compose files pass on what is not set as an empty text, and
@@ -62,41 +67,83 @@ pub(super) fn plain(variables: &Variables) -> Layer {
         }
     }
     database_parts(variables, &mut layer);
+    redis_parts(variables, &mut layer);
     layer
+}
+
+/// Which of these variables are set, as a source; `None` when none is.
+fn source_of(variables: &Variables, names: &[&str]) -> Option<String> {
+    let found: Vec<_> = names
+        .iter()
+        .copied()
+        .filter(|name| given(variables, name).is_some())
+        .collect();
+    match found.as_slice() {
+        [] => None,
+        [name] => Some(format!("variable {name}")),
+        names => Some(format!("variables {}", names.join(", "))),
+    }
+}
+
+/// Notes a part of an address that is no number in its range.
+fn check_number(layer: &mut Layer, name: &str, text: &str, range: RangeInclusive<u16>) -> bool {
+    let fine = text.parse::<u16>().is_ok_and(|number| range.contains(&number));
+    if !fine {
+        layer.problems.push(Problem::Value {
+            key: name.into(),
+            value: format!("{text:?}"),
+            source_name: format!("variable {name}"),
+            expected: format!("a whole number from {} to {}", range.start(), range.end()),
+        });
+    }
+    fine
+}
+
+/// A host as it stands in an address: an IPv6 one needs its brackets.
+fn host_in_address(host: &str) -> String {
+    match host {
+        host if host.contains(':') && !host.starts_with('[') => format!("[{host}]"),
+        host if host.starts_with('[') => host.to_owned(),
+        // A path is a directory of sockets and must be escaped.
+        host => escaped(host),
+    }
+}
+
+/// Makes one address of the `REDIS_…` variables, if there is any.
+fn redis_parts(variables: &Variables, layer: &mut Layer) {
+    let names = ["REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "REDIS_DB"];
+    let (Some(source), Some(key)) = (source_of(variables, &names), keys::find("redis.url")) else {
+        return;
+    };
+    let [password, host, port, database] = REDIS.map(|(name, default)| given(variables, name).unwrap_or(default));
+    let fine = check_number(layer, "REDIS_PORT", port, 1..=u16::MAX);
+    if check_number(layer, "REDIS_DB", database, 0..=255) && fine {
+        let user = if password.is_empty() {
+            String::new()
+        } else {
+            format!(":{}@", escaped(password))
+        };
+        let address = format!("redis://{user}{}:{port}/{database}", host_in_address(host));
+        layer.add_text(key, &address, &source);
+    }
 }
 
 /// Makes one address of the `DB_…` variables, if there is any.
 fn database_parts(variables: &Variables, layer: &mut Layer) {
     let names = ["DB_HOST", "DB_PORT", "DB_USERNAME", "DB_PASSWORD", "DB_DATABASE"];
-    let found: Vec<_> = names
-        .into_iter()
-        .filter(|name| given(variables, name).is_some())
-        .collect();
-    let Some(key) = keys::find("store.database_url").filter(|_| !found.is_empty()) else {
+    let (Some(source), Some(key)) = (source_of(variables, &names), keys::find("store.database_url")) else {
         return;
     };
     let [user, password, host, port, database] =
         DATABASE.map(|(name, default)| given(variables, name).unwrap_or(default));
-    if !port.parse::<u16>().is_ok_and(|port| port > 0) {
-        layer.problems.push(Problem::Value {
-            key: "DB_PORT".into(),
-            value: format!("{port:?}"),
-            source_name: "variable DB_PORT".into(),
-            expected: "a whole number from 1 to 65535".into(),
-        });
+    if !check_number(layer, "DB_PORT", port, 1..=u16::MAX) {
         return;
     }
     let colon = if password.is_empty() { "" } else { ":" };
-    // An IPv6 address needs its brackets; a path is a directory of sockets and must be escaped.
-    let host = match host {
-        host if host.contains(':') && !host.starts_with('[') => format!("[{host}]"),
-        host if host.starts_with('[') => host.to_owned(),
-        host => escaped(host),
-    };
+    let host = host_in_address(host);
     let (user, password, database) = (escaped(user), escaped(password), escaped(database));
     let address = format!("postgres://{user}{colon}{password}@{host}:{port}/{database}");
-    let plural = if found.len() == 1 { "variable" } else { "variables" };
-    layer.add_text(key, &address, &format!("{plural} {}", found.join(", ")));
+    layer.add_text(key, &address, &source);
 }
 
 /// Percent-encodes all that has a meaning in an address.
@@ -108,12 +155,13 @@ fn escaped(text: &str) -> String {
     text.bytes().map(escape).collect()
 }
 
-/// `DATABASE_URL`.
-pub(super) fn database_url(variables: &Variables) -> Layer {
+/// `DATABASE_URL` and `REDIS_URL`.
+pub(super) fn urls(variables: &Variables) -> Layer {
     let mut layer = Layer::default();
-    let key = keys::find("store.database_url");
-    if let (Some(text), Some(key)) = (given(variables, "DATABASE_URL"), key) {
-        layer.add_text(key, text, "variable DATABASE_URL");
+    for (name, path) in URLS {
+        if let (Some(text), Some(key)) = (given(variables, name), keys::find(path)) {
+            layer.add_text(key, text, &format!("variable {name}"));
+        }
     }
     layer
 }
@@ -142,14 +190,6 @@ pub(super) fn prefixed(variables: &Variables) -> Layer {
 fn nearest(rest: &str) -> Option<String> {
     let path = keys::nearest(&rest.to_lowercase().replace("__", "."))?;
     keys::find(path).map(keys::Key::variable)
-}
-
-/// Warnings about variables that do nothing, if there are any.
-pub(super) fn unused(variables: &Variables) -> Vec<String> {
-    let found = UNUSED.into_iter().filter(|name| given(variables, name).is_some());
-    found
-        .map(|name| format!("variable {name} is not used by this version"))
-        .collect()
 }
 
 /// Whether Kubernetes (or Docker) put the variable there to describe a service: one called `uoop` makes

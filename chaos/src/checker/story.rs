@@ -146,8 +146,8 @@ impl Story {
         self.carry_out(effect);
         let receipt = match (effect.key.direction, effect.key.step) {
             (Direction::Forward, Step::Route) => Receipt::Routed {
-                candidates: vec![self.candidate()],
-                infeasible: Vec::new(),
+                candidates: [self.candidate()].into(),
+                infeasible: [].into(),
             },
             (Direction::Forward, Step::Dispatch) => Receipt::Assigned {
                 courier: "courier".parse().expect("a name"),

@@ -11,6 +11,7 @@ mod model;
 mod postgres;
 mod sqlite;
 mod stores;
+mod webhooks;
 
 /// Runs each function against all three stores.
 macro_rules! contract {
@@ -60,4 +61,10 @@ contract!(
     journal::a_full_queue_makes_appends_wait,
     journal::closing_commits_what_is_queued,
     journal::random_faults_neither_lose_nor_double_rows,
+    webhooks::subscriptions_change_at_the_version_that_was_seen,
+    webhooks::of_concurrent_changes_one_is_made_and_the_limit_holds,
+    webhooks::what_is_kept_is_claimed_when_it_is_due,
+    webhooks::attempts_are_recorded_and_what_is_gone_stays_gone,
+    webhooks::dead_letters_are_listed_page_by_page_and_replayed,
+    webhooks::claims_of_two_nodes_do_not_overlap,
 );

@@ -4,6 +4,7 @@ use super::*;
 use domain::channel::is_open;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 #[derive(Clone, Debug)]
 struct Site {
@@ -187,7 +188,8 @@ proptest! {
         let mut channels = build(&sites);
         let n = n % channels.len();
         let before = route(&details(), &channels);
-        channels[n].config.cost_minor = (channels[n].config.cost_minor - less).max(0);
+        let config = Arc::make_mut(&mut channels[n].config);
+        config.cost_minor = (config.cost_minor - less).max(0);
         let after = route(&details(), &channels);
         let rank = |found: &Found| found.candidates.iter().position(|c| c.channel == channels[n].id);
         match (rank(&before), rank(&after)) {
@@ -206,7 +208,7 @@ proptest! {
     fn choice_is_monotone_in_capacity(site in site(), more in 1..5_u32) {
         let mut channel = site.build(0);
         let before = route(&details(), std::slice::from_ref(&channel));
-        channel.config.capacity_per_slot += more;
+        Arc::make_mut(&mut channel.config).capacity_per_slot += more;
         let after = route(&details(), std::slice::from_ref(&channel));
         if let (Some(before), Some(after)) = (before.candidates.first(), after.candidates.first()) {
             prop_assert!(after.delivered_at <= before.delivered_at);

@@ -63,7 +63,7 @@ pub(super) fn order(order: &OrderView, events: Option<&EventsView>) -> String {
     parts.iter().map(text).collect::<Vec<_>>().join("\n\n")
 }
 
-fn table() -> Table {
+pub(super) fn table() -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Dynamic);
@@ -71,7 +71,7 @@ fn table() -> Table {
 }
 
 /// A table's lines without the blanks that pad them.
-fn text(table: &Table) -> String {
+pub(super) fn text(table: &Table) -> String {
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     lines.join("\n")
 }
@@ -188,7 +188,7 @@ fn particulars(event: &EventView) -> String {
 }
 
 /// Minor units as people write them; all currencies the platform trades in have hundredths.
-fn money(minor: i64, currency: &str) -> String {
+pub(super) fn money(minor: i64, currency: &str) -> String {
     let sign = if minor < 0 { "-" } else { "" };
     let minor = minor.unsigned_abs();
     format!("{sign}{}.{:02} {currency}", minor / 100, minor % 100)
@@ -204,7 +204,7 @@ fn offset(ms: i64) -> String {
 }
 
 /// A moment in UTC, as `2026-01-31 23:59:59Z`.
-fn moment(ms: i64) -> String {
+pub(super) fn moment(ms: i64) -> String {
     let (days, s) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000) / 1_000);
     let (year, month, day) = civil_from_days(days);
     format!(

@@ -342,6 +342,7 @@ fn summary(outcomes: &[Outcome]) -> Summary {
             target_min: 40,
             retries: 3,
             wall,
+            polls: None,
         },
     )
 }

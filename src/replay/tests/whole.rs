@@ -153,6 +153,7 @@ async fn play(books: Books, orders: u32, speed: u64, wishes: Wishes) -> Played {
         speed,
         wishes,
         origin: super::super::ORIGIN,
+        poll: false,
     };
     let result = replay(&parse(&small_day(orders)), &options).await;
     Played { result, books }

@@ -161,28 +161,48 @@ impl Script {
         script.told(place).expect(["OrderPlaced", "do route 0"])
     }
 
-    /// Capacity is held with the first of so many kitchens, and the money is being set aside.
+    /// Capacity is being held with the first of so many kitchens, and the money set aside.
+    pub(super) fn routed(policy: Policy, kitchens: usize) -> Self {
+        Self::placed(policy).answered(Step::Route, 0, routed(kitchens)).expect([
+            "route 0 done",
+            "do hold_capacity 0",
+            "do authorize 0",
+        ])
+    }
+
+    /// Capacity is held, and the money is still being set aside.
     pub(super) fn held(policy: Policy, kitchens: usize) -> Self {
-        let script = Self::placed(policy).answered(Step::Route, 0, routed(kitchens)).fine();
-        script
+        Self::routed(policy, kitchens)
             .answered(Step::HoldCapacity, 0, done())
-            .expect(["hold_capacity 0 done", "do authorize 0"])
+            .expect(["hold_capacity 0 done"])
     }
 
-    /// The first kitchen has been asked.
-    pub(super) fn ticketed(policy: Policy, kitchens: usize) -> Self {
-        let script = Self::held(policy, kitchens);
-        script
+    /// The money is set aside, and capacity is still being held.
+    pub(super) fn paid(policy: Policy, kitchens: usize) -> Self {
+        Self::routed(policy, kitchens)
             .answered(Step::Authorize, 0, authorized(None))
-            .expect(["authorize 0 done", "do place_ticket 0"])
+            .expect(["authorize 0 done"])
     }
 
-    /// It has accepted.
+    /// The first kitchen has been asked, and its capacity is being reserved.
+    pub(super) fn ticketed(policy: Policy, kitchens: usize) -> Self {
+        Self::held(policy, kitchens)
+            .answered(Step::Authorize, 0, authorized(None))
+            .expect(["authorize 0 done", "do place_ticket 0", "do confirm_capacity 0"])
+    }
+
+    /// Its capacity is reserved, and it has not answered yet.
+    pub(super) fn reserved(policy: Policy, kitchens: usize) -> Self {
+        Self::ticketed(policy, kitchens)
+            .answered(Step::ConfirmCapacity, 0, done())
+            .expect(["confirm_capacity 0 done"])
+    }
+
+    /// It has accepted, and its capacity is still being reserved.
     pub(super) fn accepted(policy: Policy, kitchens: usize) -> Self {
-        let script = Self::ticketed(policy, kitchens);
-        script
+        Self::ticketed(policy, kitchens)
             .answered(Step::PlaceTicket, 0, accepted())
-            .expect(["place_ticket 0 done", "do confirm_capacity 0"])
+            .expect(["place_ticket 0 done"])
     }
 
     /// The order is confirmed and a courier asked for.

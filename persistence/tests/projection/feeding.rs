@@ -1,0 +1,196 @@
+//! The projector: from the journal to the list.
+
+use crate::history::{Turn, World, order};
+use crate::rig::Rig;
+use async_trait::async_trait;
+use domain::ids::{OrderId, Position};
+use domain::ports::{Append, Clock, CommitError, Journal, Refusal, Store, StoreError};
+use domain::shard::ShardId;
+use domain::time::Timestamp;
+use persistence::projection::{
+    Applied, Batch, OrderSearch, OrderSummary, Projection, Projector, ProjectorOptions, Search,
+};
+use persistence::{GroupJournal, JournalHandle, JournalOptions};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+/// How long anything that must happen may take. Generous: it only bounds how long a failure takes to show.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A clock that moves when it is looked at.
+#[derive(Default)]
+struct Ticking(AtomicI64);
+
+impl Clock for Ticking {
+    fn now(&self) -> Timestamp {
+        Timestamp(10_000_000 + self.0.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn scale(&self) -> u64 {
+        1
+    }
+}
+
+pub(crate) struct Node {
+    pub(crate) journal: JournalHandle,
+    clock: Arc<Ticking>,
+}
+
+impl Node {
+    pub(crate) async fn start(rig: &Rig, tail_bytes_max: usize) -> (Self, World) {
+        let world = rig.world().await;
+        let options = JournalOptions {
+            tail_bytes_max,
+            ..JournalOptions::default()
+        };
+        let journal = GroupJournal::start(&rig.fixture.store, &world.owned, "test", &options);
+        let clock = Arc::default();
+        (Self { journal, clock }, world)
+    }
+
+    pub(crate) fn project(&self, store: &Arc<dyn Store>, projection: Arc<dyn Projection>) -> Projector {
+        let options = ProjectorOptions {
+            interval: Duration::from_millis(5),
+            batch_orders_max: 7,
+        };
+        Projector::start(projection, &self.journal.tail(), store, self.clock.clone(), options)
+    }
+
+    pub(crate) async fn append(&self, rows: Vec<Append>) {
+        for row in rows {
+            self.journal.journal().append(row).await.expect("appended");
+        }
+    }
+
+    /// Waits until all that is committed is listed.
+    pub(crate) async fn level(&self, search: &OrderSearch) {
+        let now = self.clock.now();
+        let level = async {
+            while search.as_of() < Some(now) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, level).await.expect("level");
+    }
+}
+
+fn places(world: &mut World, range: std::ops::Range<u32>) -> Vec<Append> {
+    range.map(|n| world.place(n, 0)).collect()
+}
+
+pub(crate) async fn what_is_appended_is_found_and_a_restart_goes_on(rig: Arc<Rig>) {
+    // Without a tail all is read from the store, so the end of what is read must be found there too.
+    for (from, tail_bytes_max) in [(0, 1 << 20), (1_000, 0)] {
+        let (node, mut world) = Node::start(&rig, tail_bytes_max).await;
+        world.expected = rig.all().await.into_iter().map(|order| (order.order, order)).collect();
+        let rows = places(&mut world, from..from + 20);
+        node.append(rows).await;
+        let projector = node.project(&rig.fixture.store, Arc::clone(&rig.projection));
+        let search = projector.search();
+        node.level(&search).await;
+        let rows = (from..from + 10).map(|n| world.turn(n, Turn::Confirmed(3))).collect();
+        node.append(rows).await;
+        node.level(&search).await;
+        assert_eq!(rig.all().await, world.list());
+        drop(projector);
+
+        let mut rows = places(&mut world, from + 20..from + 30);
+        rows.extend((from..from + 5).map(|n| world.turn(n, Turn::Preparing)));
+        node.append(rows).await;
+        let counted = Arc::new(Watched::new(&rig.projection, Vec::new()));
+        let projector = node.project(&rig.fixture.store, counted.clone());
+        node.level(&projector.search()).await;
+        assert_eq!(rig.all().await, world.list());
+        assert_eq!(counted.orders.load(Ordering::Relaxed), 15, "only what was not in yet");
+    }
+}
+
+pub(crate) async fn a_projection_that_is_emptied_is_filled_again(rig: Arc<Rig>) {
+    let (node, mut world) = Node::start(&rig, 1 << 20).await;
+    let projector = node.project(&rig.fixture.store, Arc::clone(&rig.projection));
+    let rows = places(&mut world, 0..30);
+    node.append(rows).await;
+    node.level(&projector.search()).await;
+    for written_after in [true, false] {
+        rig.projection.reset().await.expect("emptied");
+        // It finds out when it writes next, or when it has had nothing to write for a while.
+        if written_after {
+            let rows = (0..30).map(|n| world.turn(n, Turn::Confirmed(1))).collect();
+            node.append(rows).await;
+        }
+        let refilled = async {
+            while rig.all().await != world.list() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, refilled).await.expect("filled again");
+    }
+}
+
+pub(crate) async fn an_order_that_is_refused_is_passed_over_and_its_neighbours_are_in(rig: Arc<Rig>) {
+    let (node, mut world) = Node::start(&rig, 1 << 20).await;
+    let mut rows = places(&mut world, 0..40);
+    rows.push(world.poison(3));
+    rows.push(world.turn(3, Turn::Confirmed(1)));
+    node.append(rows).await;
+    let refused = vec![order(5), order(6), order(31)];
+    let picky = Arc::new(Watched::new(&rig.projection, refused));
+    for refused in &picky.refused {
+        world.expected.remove(refused);
+    }
+    let projector = node.project(&rig.fixture.store, picky);
+    node.level(&projector.search()).await;
+    assert_eq!(rig.all().await, world.list());
+    let done: u64 = rig.cursors().await.values().map(|at| at.0).sum();
+    assert_eq!(done, 42, "the cursors are at the end");
+}
+
+/// Counts what is written, and refuses some orders.
+struct Watched {
+    inner: Arc<dyn Projection>,
+    orders: AtomicI64,
+    refused: Vec<OrderId>,
+}
+
+impl Watched {
+    fn new(inner: &Arc<dyn Projection>, refused: Vec<OrderId>) -> Self {
+        Self {
+            inner: Arc::clone(inner),
+            orders: AtomicI64::new(0),
+            refused,
+        }
+    }
+}
+
+#[async_trait]
+impl Projection for Watched {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    async fn cursors(&self) -> Result<Vec<(ShardId, Position)>, StoreError> {
+        self.inner.cursors().await
+    }
+
+    async fn apply(&self, batch: &Arc<Batch>) -> Result<Applied, CommitError> {
+        if batch.orders.iter().any(|change| self.refused.contains(&change.order)) {
+            return Err(CommitError::Refused(Refusal::Poison("not to my taste".into())));
+        }
+        let orders = i64::try_from(batch.orders.len()).expect("small");
+        self.orders.fetch_add(orders, Ordering::Relaxed);
+        self.inner.apply(batch).await
+    }
+
+    async fn reset(&self) -> Result<(), StoreError> {
+        self.inner.reset().await
+    }
+
+    async fn search(&self, search: &Search) -> Result<Vec<OrderSummary>, StoreError> {
+        self.inner.search(search).await
+    }
+
+    async fn count(&self) -> Result<u64, StoreError> {
+        self.inner.count().await
+    }
+}
