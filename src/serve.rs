@@ -133,6 +133,7 @@ fn limits(settings: &Settings) -> HttpLimits {
     HttpLimits {
         body_bytes_max: settings.http.body_bytes_max,
         connections_max: settings.http.connections_max,
+        streams_max: settings.http.streams_max,
         request_ms_max: request_ms,
         throttle_limit: settings.http.throttle_limit,
         throttle_ttl_s: settings.http.throttle_ttl.as_secs(),

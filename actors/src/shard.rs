@@ -1,5 +1,7 @@
 //! A shard: supervises the actors of its streams, holds their timers, and starts, restarts, passivates and parks them.
 
+mod timers;
+
 use crate::ask::Envelope;
 use crate::cell::{Cell, Status};
 use crate::entity::{EntityActor, EntityArgs, EntityMessage};
@@ -16,17 +18,15 @@ use domain::shard::ShardId;
 use domain::time::Timestamp;
 use domain::zone::Zone;
 use hashlink::LruCache;
-use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, ActorRuntime, MessagingErr, SupervisionEvent};
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, ActorRuntime, SupervisionEvent};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::task::JoinHandle;
+use timers::Alarm;
 
 /// Most commands that are kept for a stream whose actor is going or coming.
 const WAITING_MAX: usize = 1_024;
-/// Most timers that fire before the shard looks at its mailbox again.
-const TIMERS_AT_ONCE: usize = 64;
 
 /// What a shard is told.
 #[derive(Debug)]
@@ -55,12 +55,6 @@ pub(crate) enum ShardMessage {
     StillBusy { stream: StreamId },
     /// Another node owns the shard.
     Fenced,
-}
-
-/// The next tick: when, and the task that sends it.
-struct Alarm {
-    at: Timestamp,
-    task: JoinHandle<Result<(), MessagingErr<ShardMessage>>>,
 }
 
 pub(crate) struct ShardArgs {
@@ -176,12 +170,6 @@ impl Actor for ShardActor {
 impl ShardState {
     fn pulse(&self) -> &Pulse {
         &self.node.slot(self.shard).pulse
-    }
-
-    fn show_timers(&mut self) {
-        let next = self.wheel.next().map_or(0, |at| u64::try_from(at.0).unwrap_or(0));
-        self.pulse().timers.store(self.wheel.len(), Ordering::Relaxed);
-        self.pulse().next_timer.store(next, Ordering::Relaxed);
     }
 
     fn sweep_every(&self) -> Duration {
@@ -301,46 +289,6 @@ impl ShardState {
         );
         for envelope in strangers {
             self.deliver(myself, stream, envelope, false);
-        }
-    }
-
-    fn schedule(
-        &mut self,
-        myself: &ActorRef<ShardMessage>,
-        kind: StreamKind,
-        stream: StreamId,
-        wake_at: Option<Timestamp>,
-    ) {
-        if !self.fenced {
-            self.wheel.set(kind, stream, wake_at);
-            self.arm(myself);
-        }
-    }
-
-    fn tick(&mut self, myself: &ActorRef<ShardMessage>, at: Timestamp) {
-        // An alarm that was replaced may have sent its tick already: answering it too would arm a second one for ever.
-        if self.alarm.take_if(|alarm| alarm.at == at).is_none() {
-            return;
-        }
-        let now = self.node.ports.clock.now();
-        for _ in 0..TIMERS_AT_ONCE {
-            let Some((kind, stream)) = self.wheel.pop(now) else {
-                break;
-            };
-            self.deliver(myself, stream, Envelope::wake(kind), false);
-        }
-        self.arm(myself);
-    }
-
-    /// Sees to it that a tick comes when the first timer is due. There is never more than one alarm.
-    fn arm(&mut self, myself: &ActorRef<ShardMessage>) {
-        let Some(next) = self.wheel.next() else { return };
-        if self.alarm.as_ref().is_some_and(|alarm| alarm.at <= next) {
-            return;
-        }
-        let task = myself.send_after(self.node.wall_until(next), move || ShardMessage::Tick { at: next });
-        if let Some(later) = self.alarm.replace(Alarm { at: next, task }) {
-            later.task.abort();
         }
     }
 

@@ -71,8 +71,11 @@ pub struct JournalHandle {
 /// A row in a queue, and whom to answer.
 struct Pending {
     append: Append,
-    reply_tx: oneshot::Sender<Result<(), AppendError>>,
+    reply_tx: Reply,
 }
+
+/// Where an append is answered.
+type Reply = oneshot::Sender<Result<(), AppendError>>;
 
 /// Which shards the journal may still write to, by number; shared between those who append and the writers.
 struct Ownership {

@@ -1,5 +1,5 @@
-//! `POST /v1/channels/{id}/events` and `POST /v1/couriers/{id}/events`: what kitchens, partners and couriers report. What
-//! it means is decided in [`crate::reports`].
+//! `POST /v1/channels/{id}/events` and `POST /v1/couriers/{id}/events`: what kitchens, partners and couriers report.
+//! What it means is decided in [`crate::reports`].
 
 use super::Gateway;
 use super::extract::{Change, Id, RawBody};
@@ -49,8 +49,8 @@ fn trust(gateway: &Gateway, raw: &RawBody) -> Result<(), Problem> {
 
 /// Takes a courier's report, about itself or about the order it carries.
 ///
-/// The same body can be sent to the Kafka topic `kafka.courier_events_topic` instead, as with the events of channels; its
-/// subject (or else the message's key) is the courier.
+/// The same body can be sent to the Kafka topic `kafka.courier_events_topic` instead, as with the events of channels;
+/// its subject (or else the message's key) is the courier.
 #[utoipa::path(post, path = "/v1/couriers/{id}/events", tag = "couriers", request_body = CourierEvent,
     params(("id" = String, Path, description = "the courier that reports")),
     responses((status = 200, description = "it is taken in", body = Receipt),

@@ -209,13 +209,14 @@ mod tests {
     fn both_modes_say_the_same() {
         let body = r#"{"type":"ready"}"#;
         let binary = message("someone", &BINARY, body);
-        let whole = r#"{"specversion":"1.0","id":"e-1","source":"//kitchen","type":"x","subject":"grill","data":{"type":"ready"}}"#;
+        let attributes = r#""specversion":"1.0","id":"e-1","source":"//kitchen","type":"x","subject":"grill""#;
+        let whole = format!(r#"{{{attributes},"data":{{"type":"ready"}}}}"#);
         let coded = whole.replace(
             r#""data":{"type":"ready"}"#,
             r#""data_base64":"eyJ0eXBlIjoicmVhZHkifQ==""#,
         );
         let header = [("Content-Type", "application/cloudevents+json; charset=utf-8")];
-        for structured in [message("", &header, whole), message("", &header, &coded)] {
+        for structured in [message("", &header, &whole), message("", &header, &coded)] {
             let (a, b) = (
                 Event::of(&binary).expect("an event"),
                 Event::of(&structured).expect("an event"),

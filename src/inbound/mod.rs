@@ -1,10 +1,10 @@
 //! Events from Kafka: what kitchens, partners and couriers report there instead of over HTTP. The body is that of the
-//! HTTP interface; who reports is the `CloudEvent`'s subject, or else the message's key. Whoever may write to the topics is
-//! believed: that is for the brokers to decide.
+//! HTTP interface; who reports is the `CloudEvent`'s subject, or else the message's key. Whoever may write to the
+//! topics is believed: that is for the brokers to decide.
 //!
-//! An event about an order counts once: its source and id are an idempotency key, which is committed with what the event
-//! did. Events of couriers about themselves (`online`, `offline`, `position`) have no such key. They state how things are,
-//! so that those which come again after a crash end where they ended before; see [`recent`].
+//! An event about an order counts once: its source and id are an idempotency key, which is committed with what the
+//! event did. Events of couriers about themselves (`online`, `offline`, `position`) have no such key. They state how
+//! things are, so that those which come again after a crash end where they ended before; see [`recent`].
 
 mod event;
 mod poison;

@@ -1,7 +1,7 @@
 //! What couriers said of themselves lately, so that the same event does not count twice while this process lives.
 //!
-//! It is not durable: after a crash all events since the last commit come again in their order, and the last word of each
-//! courier is what it was. Within a process, one that comes again late must not undo a later one.
+//! It is not durable: after a crash all events since the last commit come again in their order, and the last word of
+//! each courier is what it was. Within a process, one that comes again late must not undo a later one.
 
 use dashmap::DashMap;
 use std::collections::VecDeque;

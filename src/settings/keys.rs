@@ -79,6 +79,7 @@ pub(super) static KEYS: &[Key] = &[
     key("http.body_bytes_max", Whole(1_024, 64 * 1_024 * 1_024)),
     key("http.cors_origin", Origins),
     key("http.connections_max", Whole(1, MANY)),
+    key("http.streams_max", Whole(1, MANY)),
     key("http.request_timeout_ms", Whole(100, HOUR_MS)),
     key("http.throttle_ttl_s", Whole(1, 86_400)),
     key("http.throttle_limit", Whole(0, 1_000_000_000)),

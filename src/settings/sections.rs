@@ -43,6 +43,8 @@ pub struct HttpSettings {
     pub cors_origin: String,
     /// How many connections may be open at once.
     pub connections_max: usize,
+    /// How many may listen to the changes of an order at once.
+    pub streams_max: usize,
     /// How long one request may take.
     #[serde(rename = "request_timeout_ms", deserialize_with = "millis")]
     pub request_timeout: Duration,

@@ -2,7 +2,7 @@
 
 use super::batch::{Backoff, Batch};
 use super::figures::Figures;
-use super::{JournalOptions, Ownership, Pending};
+use super::{JournalOptions, Ownership, Pending, Reply};
 use crate::record::shards_of;
 use crate::tail::Tail;
 use domain::ids::{Epoch, Position};
@@ -142,13 +142,14 @@ impl Writer {
     fn settle(&mut self, batch: Batch, outcomes: &[RowOutcome]) {
         assert_eq!(batch.len(), outcomes.len(), "a store must say what became of each row");
         let mut committed = Vec::with_capacity(batch.len());
+        let mut replies = Vec::with_capacity(batch.len());
         for (row, outcome) in batch.into_rows().zip(outcomes) {
             match outcome {
                 RowOutcome::Committed => {
                     if let Some(line) = self.lines.get_mut(&row.append.shard) {
                         line.end = row.append.position;
                     }
-                    let _ = row.reply_tx.send(Ok(()));
+                    replies.push(row.reply_tx);
                     committed.push(row.append);
                 }
                 RowOutcome::Fenced => {
@@ -158,8 +159,16 @@ impl Writer {
                 }
             }
         }
+        self.acknowledge(committed, replies);
+    }
+
+    /// Tells what is durable: those who follow the lines first, so that whoever is answered finds it there.
+    fn acknowledge(&self, committed: Vec<Append>, replies: Vec<Reply>) {
         self.figures.committed.increment(count(committed.len()));
         self.tail.push(committed);
+        for reply_tx in replies {
+            let _ = reply_tx.send(Ok(()));
+        }
     }
 
     /// A refused row that is alone is answered. In company, rows whose idempotency key is used are looked up and taken
@@ -228,12 +237,8 @@ impl Writer {
             self.renew(line, attempts);
         }
         let (done, lost) = batch.split(|append| committed.contains(&(append.shard, append.position)));
-        self.figures.committed.increment(count(done.len()));
-        let committed = done.into_rows().map(|row| {
-            let _ = row.reply_tx.send(Ok(()));
-            row.append
-        });
-        self.tail.push(committed);
+        let (committed, replies) = done.into_rows().map(|row| (row.append, row.reply_tx)).unzip();
+        self.acknowledge(committed, replies);
         lost
     }
 

@@ -1,8 +1,10 @@
-//! Events from Kafka: a consumer group that hands every message to a handler, at least once and in the order of its key.
+//! Events from Kafka: a consumer group that hands every message to a handler, at least once and in the order of its
+//! key.
 //!
-//! A message's offset is stored only once it is dealt with for good: handled durably, or written to the dead-letter topic
-//! and acknowledged there. What the handler cannot take at present is tried again for as long as it takes; that delays the
-//! messages of the same key, and once too many wait behind it, its partition is paused. No message is ever skipped.
+//! A message's offset is stored only once it is dealt with for good: handled durably, or written to the dead-letter
+//! topic and acknowledged there. What the handler cannot take at present is tried again for as long as it takes; that
+//! delays the messages of the same key, and once too many wait behind it, its partition is paused. No message is ever
+//! skipped.
 //!
 //! *Architecture invariant*: nothing here knows what a message says. What is said twice is recognised by the handler.
 
@@ -175,8 +177,8 @@ pub struct Poison {
     pub detail: String,
 }
 
-/// Who takes messages. One message may come several times: after a crash, after a rebalance, or because its producer sent
-/// it twice.
+/// Who takes messages. One message may come several times: after a crash, after a rebalance, or because its producer
+/// sent it twice.
 #[async_trait]
 pub trait InboundHandler: Send + Sync + 'static {
     /// Handles a message. What is answered with [`Handled::Applied`] must be durable.

@@ -63,10 +63,14 @@ impl Node {
         }
     }
 
-    /// Waits until all that is committed is listed.
-    pub(crate) async fn level(&self, search: &OrderSearch) {
-        let now = self.clock.now();
+    /// Waits until all that has happened, which must be appended, is applied, and said to be.
+    pub(crate) async fn level(&self, rig: &Rig, world: &World, search: &OrderSearch) {
+        let rows: u64 = world.owned.iter().map(|owned| owned.position.0).sum();
         let level = async {
+            while rig.cursors().await.values().map(|at| at.0).sum::<u64>() < rows {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            let now = self.clock.now();
             while search.as_of() < Some(now) {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
@@ -88,10 +92,10 @@ pub(crate) async fn what_is_appended_is_found_and_a_restart_goes_on(rig: Arc<Rig
         node.append(rows).await;
         let projector = node.project(&rig.fixture.store, Arc::clone(&rig.projection));
         let search = projector.search();
-        node.level(&search).await;
+        node.level(&rig, &world, &search).await;
         let rows = (from..from + 10).map(|n| world.turn(n, Turn::Confirmed(3))).collect();
         node.append(rows).await;
-        node.level(&search).await;
+        node.level(&rig, &world, &search).await;
         assert_eq!(rig.all().await, world.list());
         drop(projector);
 
@@ -100,7 +104,7 @@ pub(crate) async fn what_is_appended_is_found_and_a_restart_goes_on(rig: Arc<Rig
         node.append(rows).await;
         let counted = Arc::new(Watched::new(&rig.projection, Vec::new()));
         let projector = node.project(&rig.fixture.store, counted.clone());
-        node.level(&projector.search()).await;
+        node.level(&rig, &world, &projector.search()).await;
         assert_eq!(rig.all().await, world.list());
         assert_eq!(counted.orders.load(Ordering::Relaxed), 15, "only what was not in yet");
     }
@@ -111,7 +115,7 @@ pub(crate) async fn a_projection_that_is_emptied_is_filled_again(rig: Arc<Rig>) 
     let projector = node.project(&rig.fixture.store, Arc::clone(&rig.projection));
     let rows = places(&mut world, 0..30);
     node.append(rows).await;
-    node.level(&projector.search()).await;
+    node.level(&rig, &world, &projector.search()).await;
     for written_after in [true, false] {
         rig.projection.reset().await.expect("emptied");
         // It finds out when it writes next, or when it has had nothing to write for a while.
@@ -140,7 +144,7 @@ pub(crate) async fn an_order_that_is_refused_is_passed_over_and_its_neighbours_a
         world.expected.remove(refused);
     }
     let projector = node.project(&rig.fixture.store, picky);
-    node.level(&projector.search()).await;
+    node.level(&rig, &world, &projector.search()).await;
     assert_eq!(rig.all().await, world.list());
     let done: u64 = rig.cursors().await.values().map(|at| at.0).sum();
     assert_eq!(done, 42, "the cursors are at the end");
