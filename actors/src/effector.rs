@@ -22,7 +22,10 @@ const INSIST_PAUSE_MAX: Duration = Duration::from_secs(5);
 pub(crate) fn begin(node: &Arc<Node>, effect: Effect, resumed: bool) {
     let node = Arc::clone(node);
     tokio::spawn(async move {
-        tokio::time::sleep(node.wall_until(effect.start_at)).await;
+        let pause = node.wall_until(effect.start_at);
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
         if node.is_stopped() {
             return;
         }

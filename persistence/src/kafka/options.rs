@@ -23,7 +23,7 @@ const FIXED: [(&str, &str); 7] = [
 ];
 
 /// Other names for the same, and what would undo it.
-const RESERVED: [&str; 7] = [
+const RESERVED: [&str; 10] = [
     "bootstrap.servers",
     "metadata.broker.list",
     "request.required.acks",
@@ -31,6 +31,9 @@ const RESERVED: [&str; 7] = [
     "max.in.flight",
     "transactional.id",
     "queuing.strategy",
+    "group.id",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
 ];
 
 /// What is better for this load than what librdkafka does by itself. Properties win over these.
