@@ -1,5 +1,5 @@
-//! What kitchens, partners and couriers report over Kafka: taken as over HTTP, once, and never in the way of what follows.
-//! On the Kafka of `UOOP_TEST_KAFKA_BROKERS`, or else on one that librdkafka plays.
+//! What kitchens, partners and couriers report over Kafka: taken as over HTTP, once, and never in the way of what
+//! follows. On the Kafka of `UOOP_TEST_KAFKA_BROKERS`, or else on one that librdkafka plays.
 
 #[path = "support/kafka.rs"]
 mod kafka;

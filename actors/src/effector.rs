@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 /// The pause before an order is told again what it could not hear.
 const INSIST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest such pause.
-const INSIST_PAUSE_MAX: Duration = Duration::from_secs(5);
+const INSIST_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Begins an effect in a task of its own. There are at most as many as orders have steps under way, which admission
 /// bounds; the task ends when the order has heard the answer. `resumed`: an earlier attempt of the same number may have left.

@@ -166,6 +166,15 @@ impl<E: Entity> Journalled<E> {
         }
     }
 
+    /// A thing as its rows make it, whoever wrote them.
+    pub(crate) fn from_log(rows: Vec<(Timestamp, String)>) -> Self {
+        let mut read = Self { state: None, rows };
+        for (at, events) in read.read_back() {
+            read.state = fold(read.state.take(), &events, at).expect("the rows can be folded");
+        }
+        read
+    }
+
     /// One turn: decide, append, evolve. A command that changes nothing must leave nothing behind, and waking must not
     /// ask to be woken again at once.
     pub(crate) fn tell(

@@ -76,7 +76,7 @@ impl Cli {
             Command::Serve(_) | Command::Config(_) => {}
             Command::Sandbox(_) => start_log_of_tool("info")?,
             Command::Replay(_) | Command::Bench(_) | Command::Order(_) | Command::Migrate(_) => {
-                start_log_of_tool("warn")?
+                start_log_of_tool("warn")?;
             }
         }
         Ok(match command {

@@ -376,7 +376,13 @@ impl From<CallError> for Problem {
             }
             CallError::Unavailable(cause) => {
                 tracing::warn!(cause, "the store is away");
-                Self::new(Kind::Unavailable, "the store is away; nothing was done").retry_after(2)
+                // The one cause that whoever is answered can tell an operator to do something about.
+                let text = if cause.contains(persistence::DISK_FULL) {
+                    "the store's disk is full; nothing was done, and nothing can be until there is space"
+                } else {
+                    "the store is away; nothing was done"
+                };
+                Self::new(Kind::Unavailable, text).retry_after(2)
             }
             CallError::TimedOut => Self::outcome_unknown(),
         }

@@ -1,9 +1,11 @@
 //! Bounds: of what a shard takes, and of what waits for a channel.
 
+use crate::fakes::{Say, thinking};
 use crate::rig::{Rig, Setup, kitchen};
 use actors::CallError;
 use domain::channel::{Availability, Command};
 use domain::order::OrderStatus;
+use domain::saga::{Answer, Direction, Step};
 use domain::time::Millis;
 use futures::future::join_all;
 use std::time::Duration;
@@ -45,6 +47,30 @@ async fn a_full_shard_says_so_at_once_and_recovers() {
     ids.push(rig.place().await);
     rig.assert_status(&ids, OrderStatus::Delivered).await;
     rig.check(&ids).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_orders_are_under_way_than_there_are_places_for() {
+    const PLACES: usize = 3;
+    let mut setup = Setup::silent();
+    setup.options.orders_under_way_max = PLACES;
+    let rig = Rig::with_kitchen(setup).await;
+    rig.fakes.follow(|call| match (call.key.step, call.key.direction) {
+        (Step::Authorize, Direction::Forward) => Say::Hang,
+        (Step::PlaceTicket, Direction::Forward) => Say::No(Answer::Pending),
+        _ => Say::Yes,
+    });
+    let ids = join_all((0..PLACES).map(|_| rig.place())).await;
+    let refused = rig.platform.place(crate::rig::details(), None).await;
+    let refused = refused.expect_err("all places are taken");
+    assert!(matches!(refused, CallError::Overloaded { what } if what == "the platform"));
+    // What was taken can be spoken to, and leaves its place when nothing of it is under way.
+    rig.cancel(ids[0]).await.expect("it is heard");
+    rig.assert_status(&ids[..1], OrderStatus::Cancelled).await;
+    rig.fakes.follow(thinking);
+    let waits = rig.place().await;
+    rig.until_pending_ticket(waits).await;
+    rig.place().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -85,7 +85,12 @@ impl OrderObserver for Panicker {
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_at_any_version_is_survived() {
-    for at in 1..=12 {
+    // Whatever panics once the last version is durable does not matter any more.
+    let rig = Rig::with_kitchen(Setup::default()).await;
+    let id = rig.place().await;
+    let last = rig.until_settled(id).await.seq;
+    assert!(last.0 >= 10, "{last:?}");
+    for at in 1..last.0 {
         let panicker = Arc::new(Panicker {
             at: Seq(at),
             seen: Mutex::default(),

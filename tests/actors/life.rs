@@ -69,7 +69,16 @@ async fn an_idle_order_goes_and_comes_back_when_it_is_spoken_to() {
 /// Real time and real threads: commands are sent while actors go, so that some wait for a successor. None may get lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_while_actors_come_and_go() {
-    let rig = Arc::new(Rig::with_kitchen(passivating_soon()).await);
+    // Whether or not the shard remembers those that left.
+    for recent_orders_max in [0, 1_000] {
+        actors_come_and_go(recent_orders_max).await;
+    }
+}
+
+async fn actors_come_and_go(recent_orders_max: usize) {
+    let mut setup = passivating_soon();
+    setup.options.recent_orders_max = recent_orders_max;
+    let rig = Arc::new(Rig::with_kitchen(setup).await);
     rig.fakes.follow(thinking);
     let ids = join_all((0..10).map(|_| rig.place())).await;
     for id in &ids {
@@ -100,7 +109,12 @@ async fn nothing_is_lost_while_actors_come_and_go() {
         sender.expect("no command was lost");
     }
     let loads = rig.store.loads.load(std::sync::atomic::Ordering::SeqCst) - loads;
-    assert!(loads >= 10, "the actors came and went: {loads} loads");
+    if recent_orders_max == 0 {
+        assert!(loads >= 10, "the actors came and went: {loads} loads");
+    } else {
+        assert_eq!(loads, 0, "who came back was remembered");
+    }
+    rig.until("all have gone", |rig| rig.actors("order").is_empty()).await;
 }
 
 #[tokio::test(start_paused = true)]

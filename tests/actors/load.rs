@@ -21,6 +21,7 @@ async fn ten_thousand_orders_in_flight_move_again_after_a_restart() {
     setup.policy.ticket_acceptance_ms = Millis::from_mins(60);
     setup.policy.hold_ttl_ms = Millis::from_mins(120);
     setup.options.mailbox_max = 100_000;
+    setup.options.orders_under_way_max = ORDERS;
     let rig = Rig::start(setup).await;
     rig.open_kitchen(1, 100_000).await;
     rig.fakes.follow(thinking);
@@ -31,9 +32,9 @@ async fn ten_thousand_orders_in_flight_move_again_after_a_restart() {
         .collect()
         .await;
     let pending = |order: &Order| {
-        order
-            .record(Step::PlaceTicket, 0)
-            .is_some_and(|record| matches!(record.forward, Forward::Pending { .. }))
+        let forward = |step| order.record(step, 0).map(|record| record.forward);
+        matches!(forward(Step::PlaceTicket), Some(Forward::Pending { .. }))
+            && forward(Step::ConfirmCapacity) == Some(Forward::Done)
     };
     for id in &ids {
         while !pending(&rig.order(*id).await.state) {

@@ -14,3 +14,4 @@ mod rig;
 mod store;
 mod store_away;
 mod timers;
+mod together;

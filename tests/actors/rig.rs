@@ -328,12 +328,13 @@ impl Rig {
         self.until_order(id, "settled", Order::is_settled).await
     }
 
+    /// The kitchen thinks about the ticket, and nothing else is under way.
     pub(crate) async fn until_pending_ticket(&self, id: OrderId) -> Versioned<Order> {
         use domain::saga::Forward;
         let thinking = |order: &Order| {
-            order
-                .record(Step::PlaceTicket, order.round)
-                .is_some_and(|r| matches!(r.forward, Forward::Pending { .. }))
+            let forward = |step| order.record(step, order.round).map(|record| record.forward);
+            matches!(forward(Step::PlaceTicket), Some(Forward::Pending { .. }))
+                && forward(Step::ConfirmCapacity) == Some(Forward::Done)
         };
         self.until_order(id, "with a kitchen that thinks about it", thinking)
             .await

@@ -140,6 +140,8 @@ pub(crate) struct FaultyJournal {
     delay_ms: AtomicU64,
     /// How many others get a turn between the delay and the answer.
     pub(crate) yields: AtomicU64,
+    /// How much longer appends of a stream take.
+    delays: Mutex<HashMap<StreamId, Duration>>,
     /// How all appends are answered.
     all: Mutex<Option<AppendError>>,
     /// How the next append of a stream is answered.
@@ -153,6 +155,7 @@ impl FaultyJournal {
             appends: AtomicU64::new(0),
             delay_ms: AtomicU64::new(0),
             yields: AtomicU64::new(0),
+            delays: Mutex::default(),
             all: Mutex::default(),
             next: Mutex::default(),
         }
@@ -164,6 +167,14 @@ impl FaultyJournal {
             u64::try_from(delay.as_millis()).expect("a short time"),
             Ordering::SeqCst,
         );
+    }
+
+    /// Appends of a stream take this long more.
+    pub(crate) fn slow_down(&self, stream: StreamId, delay: Duration) {
+        self.delays
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(stream, delay);
     }
 
     /// All appends are answered so, at once, or come through again.
@@ -196,6 +207,15 @@ impl Journal for FaultyJournal {
         let delay_ms = self.delay_ms.load(Ordering::SeqCst);
         if delay_ms > 0 {
             tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+        }
+        let slow = self
+            .delays
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&append.stream)
+            .copied();
+        if let Some(delay) = slow {
+            tokio::time::sleep(delay).await;
         }
         for _ in 0..self.yields.load(Ordering::SeqCst) {
             tokio::task::yield_now().await;

@@ -14,7 +14,7 @@ use std::time::Duration;
 async fn what_was_answered_while_the_store_was_away_is_not_lost() {
     let rig = Rig::with_kitchen(Setup::default()).await;
     let ids = join_all((0..5).map(|_| rig.place())).await;
-    // The answers of the router are on their way.
+    // The answers of the channel and of the payment are on their way.
     rig.store.away.store(true, Ordering::SeqCst);
     let refused = rig
         .platform
@@ -29,6 +29,7 @@ async fn what_was_answered_while_the_store_was_away_is_not_lost() {
         OrderStatus::Pending,
         "reading does not need the store"
     );
+    // Less than the payment's deadline: after that it is asked again, under the same key.
     tokio::time::sleep(Duration::from_secs(5)).await;
     rig.store.away.store(false, Ordering::SeqCst);
     rig.assert_status(&ids, OrderStatus::Delivered).await;

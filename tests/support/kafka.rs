@@ -35,7 +35,7 @@ pub(crate) struct Sent<'a> {
 }
 
 impl<'a> Sent<'a> {
-    /// A CloudEvent in binary mode, from this reporter.
+    /// A `CloudEvent` in binary mode, from this reporter.
     pub(crate) fn new(key: &'a str, id: &'a str, payload: &'a str) -> Self {
         let headers = vec![("ce_specversion", "1.0"), ("ce_source", "//reporter"), ("ce_id", id)];
         Self { key, headers, payload }

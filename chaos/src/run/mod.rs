@@ -13,7 +13,7 @@ mod server;
 
 pub use kills::Kill;
 pub use report::{RecoveryMs, RunReport};
-pub use server::Recovery;
+pub use server::{Recovery, Server, free_port};
 
 use crate::day;
 use crate::evidence::Evidence;
@@ -23,7 +23,6 @@ use domain::ids::OrderId;
 use replay::{Played, Replay};
 use sandbox::Sandbox;
 use serde::de::DeserializeOwned;
-use server::Server;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -168,10 +167,10 @@ pub async fn run(options: &Options) -> Result<RunReport, RunError> {
     let length = Duration::from_secs(
         u64::from(minutes.last().unwrap_or(&0) - minutes.first().unwrap_or(&0)) * 60 / options.speed.max(1),
     );
-    let (port, sandbox_port) = (server::free_port()?, server::free_port()?);
+    let (port, sandbox_port) = (free_port()?, free_port()?);
     let callback_url = format!("http://127.0.0.1:{port}");
     let mut sandbox = Sandbox::start(options, files.path(), sandbox_port, &callback_url).await?;
-    let mut server = Server::new(options, files.path(), port, sandbox.url());
+    let mut server = Server::of_run(options, files.path(), port, sandbox.url());
     server.start().await?;
     let reader = Reader::new(server.url())?;
     let mut replay = Replay::start(options, &day, files.path(), server.url(), length)?;

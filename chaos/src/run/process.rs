@@ -60,6 +60,11 @@ impl Process {
         let _ = self.child.kill().await;
     }
 
+    /// Its number; `None` once it has ended.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Whether it has ended.
     pub(super) fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))

@@ -23,8 +23,8 @@ pub struct Recovery {
     pub orders: u64,
 }
 
-/// The server.
-pub(super) struct Server {
+/// A server of ours, which always serves at the same address. Its process is killed when this is dropped.
+pub struct Server {
     program: PathBuf,
     arguments: Vec<String>,
     variables: Vec<(&'static str, String)>,
@@ -34,18 +34,42 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// A server that is not started yet, with its data and log in a directory, for the participants at `sandbox_url`.
-    pub(super) fn new(options: &Options, directory: &Path, port: u16, sandbox_url: &str) -> Self {
+    /// A server that is not started yet: `program serve --port PORT` with further arguments and environment variables,
+    /// what it says on standard error going to the file `log`.
+    pub fn new(
+        program: PathBuf,
+        port: u16,
+        arguments: impl IntoIterator<Item = String>,
+        variables: Vec<(&'static str, String)>,
+        log: PathBuf,
+    ) -> Self {
+        let mut all: Vec<String> = ["serve", "--port", &port.to_string()].map(str::to_owned).to_vec();
+        all.extend(arguments);
+        Self {
+            program,
+            arguments: all,
+            variables,
+            log,
+            url: format!("http://127.0.0.1:{port}"),
+            process: None,
+        }
+    }
+
+    /// The same, run by another program (`sudo`, `unshare`, a shell) whose arguments these are; the program and its
+    /// arguments follow them. It must become the program, not start it beside itself: it is what is killed.
+    pub fn by(mut self, runner: PathBuf, arguments: impl IntoIterator<Item = String>) -> Self {
+        let program = std::mem::replace(&mut self.program, runner);
+        let mut all: Vec<String> = arguments.into_iter().collect();
+        all.push(program.display().to_string());
+        all.append(&mut self.arguments);
+        self.arguments = all;
+        self
+    }
+
+    /// The server of a run, with its data and log in a directory, for the participants at `sandbox_url`.
+    pub(super) fn of_run(options: &Options, directory: &Path, port: u16, sandbox_url: &str) -> Self {
         let set = |key: &str, value: &str| ["--set".to_owned(), format!("{key}={value}")];
-        let mut arguments: Vec<String> = [
-            "serve",
-            "--port",
-            &port.to_string(),
-            "--time-scale",
-            &options.speed.to_string(),
-        ]
-        .map(str::to_owned)
-        .to_vec();
+        let mut arguments = vec!["--time-scale".to_owned(), options.speed.to_string()];
         for (key, value) in [
             ("participants.payments", "http"),
             ("participants.payments_url", sandbox_url),
@@ -62,28 +86,35 @@ impl Server {
             // A variable rather than a flag: its password is nobody's business.
             Store::Postgres(url) => vec![("DATABASE_URL", url.clone())],
         };
-        Self {
-            program: options.binary.clone(),
+        Self::new(
+            options.binary.clone(),
+            port,
             arguments,
             variables,
-            log: directory.join("server.log"),
-            url: format!("http://127.0.0.1:{port}"),
-            process: None,
-        }
+            directory.join("server.log"),
+        )
     }
 
     /// Its address, the same over all its lives.
-    pub(super) fn url(&self) -> &str {
+    pub fn url(&self) -> &str {
         &self.url
     }
 
+    /// The number of its process; `None` while it does not run.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().and_then(Process::pid)
+    }
+
     /// Where its log is.
-    pub(super) fn log(&self) -> &Path {
+    pub fn log(&self) -> &Path {
         &self.log
     }
 
     /// Starts it and waits until it takes orders.
-    pub(super) async fn start(&mut self) -> Result<Recovery, RunError> {
+    ///
+    /// # Errors
+    /// It ends, or does not listen within a minute.
+    pub async fn start(&mut self) -> Result<Recovery, RunError> {
         let began = Instant::now();
         let mut process = self.spawn()?;
         let mut orders = 0;
@@ -125,8 +156,11 @@ impl Server {
         Process::start("server", &self.program, &self.arguments, &self.variables, &self.log)
     }
 
-    /// Kills it with SIGKILL. An error when it had ended by itself.
-    pub(super) async fn kill(&mut self) -> Result<(), RunError> {
+    /// Kills it with SIGKILL and waits until it is gone.
+    ///
+    /// # Errors
+    /// It had ended by itself.
+    pub async fn kill(&mut self) -> Result<(), RunError> {
         if let Some(mut process) = self.process.take() {
             if process.has_ended() {
                 return Err(process.failure("it ended by itself"));
@@ -138,7 +172,10 @@ impl Server {
 }
 
 /// A port that is free now. Somebody could take it before we do; then the server says so.
-pub(super) fn free_port() -> Result<u16, RunError> {
+///
+/// # Errors
+/// There is none.
+pub fn free_port() -> Result<u16, RunError> {
     let bound = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     bound.map(|address| address.port()).map_err(RunError::Port)
 }

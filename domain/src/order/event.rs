@@ -192,6 +192,9 @@ pub enum Event {
     OrderRerouted {
         /// The new round.
         round: u32,
+        /// Which that is; absent in rows of earlier versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        channel: Option<ChannelId>,
     },
     /// The courier dropped out before pick-up.
     CourierLost {

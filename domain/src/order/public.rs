@@ -120,7 +120,7 @@ fn told(event: &Event) -> Option<(&'static str, Value)> {
         Event::OrderPickedUp => ("order.picked_up", json!({ "status": "PICKED_UP" })),
         Event::OrderInTransit => ("order.in_transit", json!({ "status": "IN_TRANSIT" })),
         Event::OrderDelivered => ("order.delivered", json!({ "status": "DELIVERED" })),
-        Event::OrderRerouted { .. } => ("order.rerouted", json!({})),
+        Event::OrderRerouted { channel, .. } => ("order.rerouted", json!({ "channel_id": channel })),
         Event::ReadyEstimated { ready_at } => ("order.ready_estimated", json!({ "ready_at": ready_at })),
         Event::StepDone {
             step: Step::Dispatch,

@@ -102,7 +102,7 @@ fn apply(order: &mut Order, event: &Event, at: Timestamp) -> Result<()> {
             order.reroutes = order.reroutes.saturating_add(1);
             Ok(())
         }
-        Event::OrderRerouted { round } => rerouted(order, *round),
+        Event::OrderRerouted { round, .. } => rerouted(order, *round),
         Event::CourierLost { round, .. } => {
             want_undone(order, Step::Dispatch, *round)?;
             (order.courier, order.pickup_at) = (None, None);

@@ -243,9 +243,10 @@ impl<'a> Turn<'a> {
 
     /// Gives up a candidate, undoing what was begun with it, and goes to the next one, if there is one.
     pub(super) fn next_candidate(&mut self, round: u32, code: FailureCode, reason: String) -> Result<(), Rejection> {
-        if self.order.candidate_of(round + 1).is_none() {
+        let Some(next) = self.order.candidate_of(round + 1) else {
             return self.unwind(Ending::Failed(code), reason);
-        }
+        };
+        let channel = Some(next.channel.clone());
         for step in [Step::PlaceTicket, Step::HoldCapacity] {
             if self.order.record(step, round).is_some_and(Record::is_in_force) {
                 self.emit(Event::UndoWanted { step, round })?;
@@ -270,7 +271,10 @@ impl<'a> Turn<'a> {
                 round: dispatch,
             })?;
         }
-        self.emit(Event::OrderRerouted { round: round + 1 })
+        self.emit(Event::OrderRerouted {
+            round: round + 1,
+            channel,
+        })
     }
 
     /// Turns back.

@@ -1,6 +1,6 @@
 //! What a failure on a connection says about the work: not begun, certainly undone, or unknown.
 
-use crate::record::{poison, position_taken, read_error};
+use crate::record::{DISK_FULL, poison, position_taken, read_error};
 use domain::ports::{CommitError, Refusal, StoreError};
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
@@ -60,7 +60,12 @@ fn lies_in_the_data(code: &str) -> bool {
 }
 
 fn describe(error: &PgDatabaseError) -> String {
-    format!("{} (SQLSTATE {})", error.message(), error.code())
+    const DISK_FULL_STATE: &str = "53100";
+    let said = format!("{} (SQLSTATE {})", error.message(), error.code());
+    if error.code() == DISK_FULL_STATE {
+        return format!("{DISK_FULL}: {said}");
+    }
+    said
 }
 
 /// A failed read. A missing table says that nobody has migrated the database.

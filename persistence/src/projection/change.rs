@@ -67,7 +67,7 @@ pub struct OrderChange {
     pub placed: Option<Placed>,
     /// What becomes of its status.
     pub status: StatusChange,
-    /// Who makes it, if that changed: nobody, for the time being, when it goes to another channel.
+    /// Who makes it, or is asked to after a re-route, if that changed; rows of earlier versions do not say whom.
     pub channel: Option<Option<ChannelId>>,
 }
 
@@ -123,8 +123,8 @@ impl OrderChange {
                 self.channel = Some(channel);
                 StatusChange::Became(OrderStatus::Confirmed)
             }
-            Event::OrderRerouted { .. } => {
-                self.channel = Some(None);
+            Event::OrderRerouted { channel, .. } => {
+                self.channel = Some(channel);
                 StatusChange::Rerouted
             }
             Event::OrderPreparing => StatusChange::Became(OrderStatus::Preparing),

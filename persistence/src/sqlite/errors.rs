@@ -1,6 +1,6 @@
 //! What SQLite's errors mean for a write.
 
-use crate::record::{poison, position_taken};
+use crate::record::{DISK_FULL, poison, position_taken};
 use domain::ports::{CommitError, Refusal};
 
 /// SQLite's result codes (<https://www.sqlite.org/rescode.html>) as far as they are told apart here.
@@ -27,7 +27,7 @@ fn code_of(error: &rusqlite::Error) -> Option<i32> {
 /// The error, in words for an operator.
 fn said(error: &rusqlite::Error) -> String {
     match code_of(error).map(code::primary) {
-        Some(code::FULL) => format!("the disk is full: {error}"),
+        Some(code::FULL) => format!("{DISK_FULL}: {error}"),
         _ => error.to_string(),
     }
 }

@@ -208,7 +208,10 @@ fn event(turn: Turn) -> Event {
             channel: None,
             ready_at: None,
         },
-        Turn::Rerouted => Event::OrderRerouted { round: 1 },
+        Turn::Rerouted => Event::OrderRerouted {
+            round: 1,
+            channel: None,
+        },
         Turn::Preparing => Event::OrderPreparing,
         Turn::Ready => Event::OrderReady,
         Turn::PickedUp => Event::OrderPickedUp,

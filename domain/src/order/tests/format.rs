@@ -6,7 +6,7 @@ use crate::saga::{EffectKey, Step};
 use std::collections::BTreeSet;
 
 /// One text for each event, and for each variant inside of them.
-const EVENTS: [&str; 40] = [
+const EVENTS: [&str; 41] = [
     r#"{"type":"OrderPlaced","id":"01a3185c-5000-893d-8000-000000000001","details":{"customer_id":"customer-1","restaurant_id":"restaurant-1","items":[{"sku":"soup","name":"Soup","quantity":5,"unit_price_minor":500}],"total":{"minor":2500,"currency":"USD"},"delivery_location":{"lat":41.02,"lng":-87.0,"address":"1 Main Street"},"payment_token":"tok-1"},"saga_version":1}"#,
     r#"{"type":"OrderPlaced","id":"01a3185c-5000-893d-8000-000000000001","details":{"customer_id":"customer-1","restaurant_id":"restaurant-1","items":[],"total":{"minor":0,"currency":"USD"},"delivery_location":{"lat":41.02,"lng":-87.0,"address":""},"requested_for":1800000000000,"payment_token":"tok-1","notes":"ring twice"},"saga_version":1}"#,
     r#"{"type":"StepStarted","step":"route","round":0,"attempt":1,"start_at":1800000000000,"deadline":1800000006000}"#,
@@ -35,6 +35,7 @@ const EVENTS: [&str; 40] = [
     r#"{"type":"ReadyEstimated","ready_at":1800000006000}"#,
     r#"{"type":"TicketDropped","round":0,"reason":"the oven broke"}"#,
     r#"{"type":"OrderRerouted","round":1}"#,
+    r#"{"type":"OrderRerouted","round":1,"channel":"kitchen-1"}"#,
     r#"{"type":"CourierLost","courier":"courier-1","round":0}"#,
     r#"{"type":"CourierReported","stage":"picked_up"}"#,
     r#"{"type":"CourierReported","stage":"in_transit"}"#,

@@ -62,7 +62,10 @@ fn secrets_and_places_are_not_told() {
 fn names_are_those_of_the_interface() {
     let events = [
         placed(),
-        Event::OrderRerouted { round: 1 },
+        Event::OrderRerouted {
+            round: 1,
+            channel: None,
+        },
         Event::ReadyEstimated { ready_at: Timestamp(5) },
         step_done(
             Step::Dispatch,

@@ -36,16 +36,13 @@ fn a_route_to_nowhere_is_no_answer() {
 
 #[test]
 fn a_full_kitchen_is_passed_over_and_the_last_one_fails_the_order() {
-    let script = Script::placed(policy()).answered(Step::Route, 0, routed(2)).fine();
-    let script = script.answered(Step::HoldCapacity, 0, refusal());
+    let script = Script::paid(policy(), 2).answered(Step::HoldCapacity, 0, refusal());
     let script = script.expect(["hold_capacity 0 refused", "OrderRerouted 1", "do hold_capacity 1"]);
     let script = script.answered(Step::HoldCapacity, 1, refusal());
+    let script = script.expect(["hold_capacity 1 refused", "UnwindingStarted", "undo authorize 0"]);
     script
-        .expect([
-            "hold_capacity 1 refused",
-            "UnwindingStarted",
-            "OrderFailed NO_AVAILABLE_CHANNEL",
-        ])
+        .undone(Step::Authorize, 0, done())
+        .expect(["authorize 0 undone", "OrderFailed NO_AVAILABLE_CHANNEL"])
         .settled();
 }
 
@@ -61,7 +58,7 @@ fn a_declined_payment_gives_the_capacity_back() {
 
 #[test]
 fn a_kitchen_that_refuses_is_followed_by_the_next() {
-    let script = Script::ticketed(policy(), 2).answered(Step::PlaceTicket, 0, refusal());
+    let script = Script::reserved(policy(), 2).answered(Step::PlaceTicket, 0, refusal());
     let script = script.expect([
         "place_ticket 0 refused",
         "hold_capacity 0 to be undone",
@@ -70,7 +67,7 @@ fn a_kitchen_that_refuses_is_followed_by_the_next() {
         "do hold_capacity 1",
     ]);
     let script = script.answered(Step::HoldCapacity, 1, done());
-    let script = script.expect(["hold_capacity 1 done", "do place_ticket 1"]);
+    let script = script.expect(["hold_capacity 1 done", "do place_ticket 1", "do confirm_capacity 1"]);
     let script = script
         .undone(Step::HoldCapacity, 0, done())
         .expect(["hold_capacity 0 undone"]);
@@ -110,7 +107,7 @@ fn a_kitchen_rejects_by_report() {
 
 #[test]
 fn a_kitchen_that_does_not_decide_in_time_is_cancelled_and_followed_by_the_next() {
-    let script = Script::ticketed(policy(), 2)
+    let script = Script::reserved(policy(), 2)
         .answered(Step::PlaceTicket, 0, Answer::Pending)
         .fine();
     let script = script.woken().expect([
@@ -161,9 +158,11 @@ fn a_dropped_ticket_is_rerouted_once() {
     assert_eq!(script.order.state().courier, None);
     let script = script.kitchen(0, kitchen_drops()).refused("no longer");
     let script = script.unwound();
-    let script = script
-        .answered(Step::HoldCapacity, 1, done())
-        .expect(["hold_capacity 1 done", "do place_ticket 1"]);
+    let script = script.answered(Step::HoldCapacity, 1, done()).expect([
+        "hold_capacity 1 done",
+        "do place_ticket 1",
+        "do confirm_capacity 1",
+    ]);
     let script = script.answered(Step::PlaceTicket, 1, accepted()).fine();
     let script = script.answered(Step::ConfirmCapacity, 1, done());
     let script = script.expect(["confirm_capacity 1 done", "do dispatch 1"]);
@@ -229,7 +228,7 @@ fn a_ticket_dropped_during_the_confirmation_leaves_nothing_open() {
 
 #[test]
 fn a_ticket_dropped_before_it_was_known_to_be_accepted_counts_as_refused() {
-    let script = Script::ticketed(policy(), 2)
+    let script = Script::reserved(policy(), 2)
         .answered(Step::PlaceTicket, 0, Answer::Pending)
         .fine();
     let script = script.kitchen(0, kitchen_drops()).expect([
@@ -244,10 +243,13 @@ fn a_ticket_dropped_before_it_was_known_to_be_accepted_counts_as_refused() {
 
 #[test]
 fn a_cancel_is_allowed_until_pick_up_and_means_the_same_twice() {
-    let stages: [(&str, Stage); 7] = [
+    let stages: [(&str, Stage); 10] = [
         ("placed", |policy, _| Script::placed(policy)),
+        ("routed", Script::routed),
         ("held", Script::held),
+        ("paid", Script::paid),
         ("ticketed", Script::ticketed),
+        ("reserved", Script::reserved),
         ("accepted", Script::accepted),
         ("confirmed", Script::confirmed),
         ("preparing", Script::preparing),

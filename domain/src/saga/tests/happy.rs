@@ -10,18 +10,21 @@ use crate::time::Millis;
 #[test]
 fn an_order_goes_from_placed_to_delivered() {
     let script = Script::placed(Policy::default());
-    let script = script
-        .answered(Step::Route, 0, routed(2))
-        .expect(["route 0 done", "do hold_capacity 0"]);
+    let script =
+        script
+            .answered(Step::Route, 0, routed(2))
+            .expect(["route 0 done", "do hold_capacity 0", "do authorize 0"]);
     let script = script
         .answered(Step::HoldCapacity, 0, done())
-        .expect(["hold_capacity 0 done", "do authorize 0"]);
-    let script = script
-        .answered(Step::Authorize, 0, authorized(None))
-        .expect(["authorize 0 done", "do place_ticket 0"]);
+        .expect(["hold_capacity 0 done"]);
+    let script = script.answered(Step::Authorize, 0, authorized(None)).expect([
+        "authorize 0 done",
+        "do place_ticket 0",
+        "do confirm_capacity 0",
+    ]);
     let script = script
         .answered(Step::PlaceTicket, 0, accepted())
-        .expect(["place_ticket 0 done", "do confirm_capacity 0"]);
+        .expect(["place_ticket 0 done"]);
     assert_eq!(script.order.state().status, OrderStatus::Pending);
     let script = script.answered(Step::ConfirmCapacity, 0, done()).expect([
         "confirm_capacity 0 done",
@@ -64,16 +67,16 @@ fn an_order_goes_from_placed_to_delivered() {
 
 #[test]
 fn a_kitchen_may_think_about_a_ticket_and_a_zone_may_look_for_a_courier() {
-    let script = Script::ticketed(Policy::default(), 1);
+    let script = Script::reserved(Policy::default(), 1);
     let script = script
         .answered(Step::PlaceTicket, 0, Answer::Pending)
         .expect(["place_ticket 0 pending"]);
     assert_eq!(script.pending(), [], "what is with the kitchen is not asked for again");
     assert_eq!(script.wake_at(), Some(T0 + Policy::default().ticket_acceptance_ms));
-    let script = script
-        .kitchen(0, kitchen_accepts())
-        .expect(["place_ticket 0 done", "do confirm_capacity 0"]);
-    let script = script.answered(Step::ConfirmCapacity, 0, done()).fine();
+    let script =
+        script
+            .kitchen(0, kitchen_accepts())
+            .expect(["place_ticket 0 done", "OrderConfirmed", "do dispatch 0"]);
     let script = script
         .answered(Step::Dispatch, 0, Answer::Pending)
         .expect(["dispatch 0 pending"]);
@@ -153,12 +156,15 @@ fn the_last_steps_begin_even_when_everything_else_is_done_at_delivery() {
 
 #[test]
 fn each_effect_names_what_it_is_about() {
-    let script = Script::placed(Policy::default())
-        .answered(Step::Route, 0, routed(2))
-        .fine();
-    let [effect] = script.effects.as_slice() else {
-        panic!("one effect: {:?}", script.effects)
+    let script = Script::routed(Policy::default(), 2);
+    let [effect, authorization] = script.effects.as_slice() else {
+        panic!("two effects: {:?}", script.effects)
     };
+    let Action::Payment(request) = &authorization.action else {
+        panic!("an authorization: {authorization:?}")
+    };
+    assert_eq!((request.key, request.of), (authorization.key, None));
+    assert!(request.payment_token.is_some(), "what is to be charged");
     let Action::Capacity(
         channel,
         CapacityRequest::Hold {

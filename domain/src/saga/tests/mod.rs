@@ -9,4 +9,6 @@ mod properties;
 mod reports;
 mod script;
 mod steps;
+mod together;
+mod version_1;
 mod world;

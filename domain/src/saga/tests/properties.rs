@@ -6,7 +6,7 @@ use super::world::{Fate, World};
 use crate::channel::Availability;
 use crate::order::OrderStatus;
 use crate::policy::{CallPolicy, CaptureAt, Policy};
-use crate::saga::{Command, CourierReport, KitchenReport};
+use crate::saga::{CURRENT_VERSION, Command, CourierReport, KitchenReport};
 use crate::time::Millis;
 use proptest::prelude::*;
 
@@ -147,9 +147,15 @@ fn policy() -> impl Strategy<Value = Policy> {
     })
 }
 
-fn world() -> impl Strategy<Value = (Policy, Option<u64>, usize, Vec<Happening>)> {
+/// Old orders go on among the new ones.
+fn version() -> impl Strategy<Value = u16> {
+    prop_oneof![1 => 1..CURRENT_VERSION, 2 => Just(CURRENT_VERSION)]
+}
+
+fn world() -> impl Strategy<Value = (u16, Policy, Option<u64>, usize, Vec<Happening>)> {
     let authorized_for_min = prop_oneof![2 => Just(None), 1 => (1..60_u64).prop_map(Some)];
     (
+        version(),
         policy(),
         authorized_for_min,
         0..40_usize,
@@ -158,13 +164,13 @@ fn world() -> impl Strategy<Value = (Policy, Option<u64>, usize, Vec<Happening>)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 900, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn an_order_comes_to_its_end_and_the_books_agree(
-        (policy, authorized_for_min, head_start, happenings) in world()
+        (version, policy, authorized_for_min, head_start, happenings) in world()
     ) {
-        let mut world = World::new(policy, authorized_for_min.map(Millis::from_mins));
+        let mut world = World::new(version, policy, authorized_for_min.map(Millis::from_mins));
         for _ in 0..head_start {
             world.quiet_turn();
         }
@@ -178,16 +184,16 @@ proptest! {
 
 #[test]
 fn a_world_in_which_nothing_goes_wrong_delivers() {
-    for capture_at in [CaptureAt::Confirmed, CaptureAt::PickedUp, CaptureAt::Delivered] {
-        let mut world = World::new(
-            Policy {
+    for version in 1..=CURRENT_VERSION {
+        for capture_at in [CaptureAt::Confirmed, CaptureAt::PickedUp, CaptureAt::Delivered] {
+            let policy = Policy {
                 capture_at,
                 ..Policy::default()
-            },
-            None,
-        );
-        world.settle();
-        world.check();
-        assert_eq!(world.state().status, OrderStatus::Delivered);
+            };
+            let mut world = World::new(version, policy, None);
+            world.settle();
+            world.check();
+            assert_eq!(world.state().status, OrderStatus::Delivered);
+        }
     }
 }

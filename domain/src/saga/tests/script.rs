@@ -7,7 +7,7 @@ use crate::order::{Event, Order};
 use crate::policy::{CaptureAt, Policy};
 use crate::rejection::Rejection;
 use crate::saga::{
-    Answer, Command, CourierReport, Direction, Effect, KitchenReport, Receipt, Refused, Report, Step, wake_at,
+    Answer, Command, CourierReport, Direction, Effect, KitchenReport, Receipt, Refused, Report, Step, decide, wake_at,
 };
 use crate::time::{Millis, Timestamp};
 
@@ -94,7 +94,7 @@ pub(super) fn line(event: &Event) -> String {
         Event::KitchenReported { stage } => format!("kitchen {stage:?}"),
         Event::CourierReported { stage } => format!("courier {stage:?}"),
         Event::TicketDropped { round, .. } => format!("TicketDropped {round}"),
-        Event::OrderRerouted { round } => format!("OrderRerouted {round}"),
+        Event::OrderRerouted { round, .. } => format!("OrderRerouted {round}"),
         Event::CourierLost { round, .. } => format!("CourierLost {round}"),
         Event::OrderFailed { code } => format!("OrderFailed {}", code.as_str()),
         other => other.name().to_owned(),
@@ -145,6 +145,25 @@ pub(super) fn kitchen_drops() -> KitchenReport {
     }
 }
 
+fn place() -> Command {
+    Command::Place {
+        id: order_id(1),
+        details: details().into(),
+    }
+}
+
+/// The log of an order that was just accepted under a version of the definition, read back.
+pub(super) fn placed_under(version: u16, policy: &Policy) -> Journalled<Order> {
+    let context = Context { now: T0, policy };
+    let mut events = decide(None, place(), &context).expect("it is accepted").events;
+    for event in &mut events {
+        if let Event::OrderPlaced { saga_version, .. } = event {
+            *saga_version = version;
+        }
+    }
+    Journalled::from_log(vec![(T0, serde_json::to_string(&events).expect("events are JSON"))])
+}
+
 impl Script {
     /// An order that was just accepted.
     pub(super) fn placed(policy: Policy) -> Self {
@@ -154,11 +173,22 @@ impl Script {
             policy,
             effects: Vec::new(),
         };
-        let place = Command::Place {
-            id: order_id(1),
-            details: details().into(),
+        script.told(place()).expect(["OrderPlaced", "do route 0"])
+    }
+
+    /// An order whose log a program that knew this version of the definition began.
+    pub(super) fn placed_under(version: u16, policy: Policy) -> Self {
+        let script = Self {
+            order: placed_under(version, &policy),
+            now: T0,
+            policy,
+            effects: Vec::new(),
         };
-        script.told(place).expect(["OrderPlaced", "do route 0"])
+        assert_eq!(
+            script.history().iter().map(line).collect::<Vec<_>>(),
+            ["OrderPlaced", "do route 0"]
+        );
+        script
     }
 
     /// Capacity is being held with the first of so many kitchens, and the money set aside.

@@ -9,8 +9,8 @@ use crate::order::{Event, OrderStatus};
 use crate::policy::{CallPolicy, Policy};
 use crate::saga::definition::Exhausted;
 use crate::saga::{
-    Answer, Backward, Command, CourierReport, Direction, Effect, EffectKey, Forward, Participant, Receipt, Record,
-    Step, StepDefinition, definition,
+    Answer, Backward, CURRENT_VERSION, Command, CourierReport, Direction, Effect, EffectKey, Forward, Participant,
+    Receipt, Record, Step, StepDefinition, definition,
 };
 
 /// One kitchen, so that a failure before the end has no alternate; few attempts, so that they are soon used up.
@@ -28,10 +28,16 @@ fn policy() -> Policy {
     }
 }
 
-fn table() -> impl Iterator<Item = &'static StepDefinition> {
-    definition(crate::saga::CURRENT_VERSION)
-        .expect("the current version")
-        .iter()
+/// Every row of every version that orders may still follow.
+fn rows() -> impl Iterator<Item = (u16, &'static StepDefinition)> {
+    (1..=CURRENT_VERSION).flat_map(|version| {
+        let table = definition(version).expect("a known version");
+        table.iter().map(move |row| (version, row))
+    })
+}
+
+fn undoable() -> impl Iterator<Item = (u16, &'static StepDefinition)> {
+    rows().filter(|(_, row)| row.compensation.is_some())
 }
 
 /// An order whose participants are willing.
@@ -42,9 +48,9 @@ struct Order {
 
 impl Order {
     /// Everything goes well until an attempt of the step is under way.
-    fn at(step: Step) -> (Self, Effect) {
+    fn at(version: u16, step: Step) -> (Self, Effect) {
         let mut order = Self {
-            script: Script::placed(policy()),
+            script: Script::placed_under(version, policy()),
             participants: Participants::new(None),
         };
         loop {
@@ -204,8 +210,8 @@ fn check_end(row: &StepDefinition, order: Order, key: EffectKey) {
 
 #[test]
 fn every_step_fails_until_its_attempts_are_used_up() {
-    for row in table() {
-        let (mut order, effect) = Order::at(row.step);
+    for (version, row) in rows() {
+        let (mut order, effect) = Order::at(version, row.step);
         while matches!(order.record(effect.key).forward, Forward::Acting(_)) {
             let pending = order.script.pending();
             let attempt = pending
@@ -223,8 +229,8 @@ fn every_step_fails_until_its_attempts_are_used_up() {
 /// No answer ever comes, although the participant has done it each time it was asked.
 #[test]
 fn every_step_gets_no_answer() {
-    for row in table() {
-        let (mut order, effect) = Order::at(row.step);
+    for (version, row) in rows() {
+        let (mut order, effect) = Order::at(version, row.step);
         while let Forward::Acting(attempt) = order.record(effect.key).forward {
             let asked = Effect {
                 attempt: attempt.number,
@@ -252,8 +258,8 @@ fn every_step_gets_no_answer() {
 
 #[test]
 fn every_step_is_refused() {
-    for row in table() {
-        let (order, effect) = Order::at(row.step);
+    for (version, row) in rows() {
+        let (order, effect) = Order::at(version, row.step);
         let order = order.answers(&effect, refusal());
         let record = order.record(effect.key);
         if record.is_stuck() {
@@ -286,8 +292,8 @@ fn every_step_is_refused() {
 /// The same answer twice; the same request again after a restart; the same command again.
 #[test]
 fn every_step_is_repeated() {
-    for row in table() {
-        let (mut order, effect) = Order::at(row.step);
+    for (version, row) in rows() {
+        let (mut order, effect) = Order::at(version, row.step);
         let first = order.ask(&effect);
         order.script = order.script.restarted();
         assert!(
@@ -353,10 +359,9 @@ fn turns_back(mut order: Order) -> Order {
 /// The compensation is carried out twice at the participant, and its answer comes twice, with a restart between.
 #[test]
 fn every_step_is_undone_twice() {
-    let undone: Vec<_> = table().filter(|row| row.compensation.is_some()).collect();
-    assert!(undone.len() >= 5);
-    for row in undone {
-        let (mut order, effect) = Order::at(row.step);
+    assert!(undoable().count() >= 5 * usize::from(CURRENT_VERSION));
+    for (version, row) in undoable() {
+        let (mut order, effect) = Order::at(version, row.step);
         let answer = order.ask(&effect);
         assert_eq!(
             deed(&order, row, effect.key),
@@ -397,8 +402,8 @@ fn every_step_is_undone_twice() {
 /// The compensation arrives before the action, which was on a slow road: the action is then refused for ever.
 #[test]
 fn every_step_undone_before_it_arrives_never_happens() {
-    for row in table().filter(|row| row.compensation.is_some()) {
-        let (order, effect) = Order::at(row.step);
+    for (version, row) in undoable() {
+        let (order, effect) = Order::at(version, row.step);
         let order = turns_back(order).ends();
         let mut order = order;
         let late = order.ask(&effect);
@@ -415,8 +420,8 @@ fn every_step_undone_before_it_arrives_never_happens() {
 /// A compensation that brings no answer is tried as long as a persistent step, then stuck, passed over and repaired.
 #[test]
 fn every_compensation_fails_until_its_attempts_are_used_up() {
-    for row in table().filter(|row| row.compensation.is_some()) {
-        let (mut order, effect) = Order::at(row.step);
+    for (version, row) in undoable() {
+        let (mut order, effect) = Order::at(version, row.step);
         let answer = order.ask(&effect);
         order = turns_back(order.answers(&effect, answer));
         let key = EffectKey {
@@ -444,7 +449,7 @@ fn every_compensation_fails_until_its_attempts_are_used_up() {
 /// The books of this test keep to the rules themselves.
 #[test]
 fn the_participants_keep_to_the_rules() {
-    let (mut order, effect) = Order::at(Step::Authorize);
+    let (mut order, effect) = Order::at(CURRENT_VERSION, Step::Authorize);
     assert!(matches!(order.ask(&effect), Answer::Done(_)));
     assert_eq!(order.participants.payments.standing(&effect.key), Some(Standing::Done));
     assert_eq!(order.participants.payments.undo(effect.key), done());

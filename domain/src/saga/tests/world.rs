@@ -3,9 +3,10 @@
 
 use super::checks::turn;
 use super::participants::{COURIERS, KITCHENS, Mood, Participants, Standing, reports};
+use super::script::placed_under;
 use crate::channel::{self, Availability, ClaimState};
 use crate::entity::Entity;
-use crate::fixtures::{Journalled, T0, TOTAL_MINOR, channel_id, courier_id, details, order_id};
+use crate::fixtures::{Journalled, T0, TOTAL_MINOR, channel_id, courier_id, order_id};
 use crate::invariants;
 use crate::order::{Order, OrderStatus};
 use crate::policy::Policy;
@@ -54,22 +55,17 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(policy: Policy, authorized_for: Option<Millis>) -> Self {
-        let (order, participants) = (Journalled::new(), Participants::new(authorized_for));
+    /// A world whose order was accepted under a version of the saga's definition.
+    pub(super) fn new(version: u16, policy: Policy, authorized_for: Option<Millis>) -> Self {
         let mut world = Self {
-            order,
-            participants,
+            order: placed_under(version, &policy),
+            participants: Participants::new(authorized_for),
             policy,
             now: T0,
             mail: Vec::new(),
             carried_away: false,
         };
-        world
-            .tell(Command::Place {
-                id: order_id(1),
-                details: details().into(),
-            })
-            .expect("the first");
+        world.restart_order();
         world
     }
 

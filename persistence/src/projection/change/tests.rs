@@ -142,7 +142,13 @@ fn every_status_is_told() {
 
 #[test]
 fn a_rerouted_order_is_confirmed_again_by_nobody_yet() {
-    let rerouted = change(5, &[Event::OrderRerouted { round: 1 }]);
+    let rerouted = change(
+        5,
+        &[Event::OrderRerouted {
+            round: 1,
+            channel: None,
+        }],
+    );
     assert_eq!(rerouted.channel, Some(None));
     for (before, after) in [
         (OrderStatus::Pending, OrderStatus::Pending),
