@@ -9,9 +9,10 @@ use std::process::ExitCode;
 use uoop::cli::Cli;
 use uoop::settings::{LogError, SettingsError};
 
-// glibc keeps the memory of actors that are gone.
+// glibc keeps the memory of actors that are gone. Tasks are aligned to two cache lines, which mimalloc serves at a detour:
+// with jemalloc an order took 7 % less of the server's processor time, and a tenth less memory.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
