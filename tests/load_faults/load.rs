@@ -17,8 +17,10 @@ pub(crate) const CHANNELS: u64 = 10;
 const UNDER_WAY_MAX: usize = 4_096;
 /// Of the orders that are not acknowledged, every so manieth is sent again at once and until it is; the others at the end.
 const INSISTENT: u64 = 8;
-/// The pause before a request is sent again.
+/// The pause before a request is sent again; it doubles with each further one, so that those who insist are no storm.
 const AGAIN: Duration = Duration::from_millis(500);
+/// The longest such pause.
+const AGAIN_MAX: Duration = Duration::from_secs(8);
 /// How many requests are under way at once when every order is sent again.
 const AGAIN_AT_ONCE: usize = 16;
 /// Longer than the server lets a request take, so that it is the server who says that time is over.
@@ -240,8 +242,10 @@ async fn submit(shared: Arc<Shared>, rate: u32) {
         shared.offered.fetch_add(1, Ordering::AcqRel);
         let shared = Arc::clone(&shared);
         under_way.spawn(async move {
+            let mut pause = AGAIN;
             while !shared.submit(n).await && n.is_multiple_of(INSISTENT) && !shared.is_over.load(Ordering::Acquire) {
-                sleep(AGAIN).await;
+                sleep(pause).await;
+                pause = pause.saturating_mul(2).min(AGAIN_MAX);
             }
         });
     }

@@ -20,6 +20,17 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 /// How often something that must come is looked for.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// Settings of every server, whatever the environment says.
+const COMMON: [&str; 5] = [
+    "kafka.brokers=",
+    "redis.url=",
+    // So that there is work under way at any moment.
+    "participants.simulated.latency_ms_min=10",
+    "participants.simulated.latency_ms_max=60",
+    // All that waited comes to the kitchens at once when a store is back: these can take it.
+    "participants.concurrency_max=4096",
+];
+
 /// A server of the profile `bench`, over a store of its own.
 pub(crate) struct Rig {
     pub(crate) server: Server,
@@ -52,17 +63,7 @@ impl Rig {
         let mut arguments = ["--profile", "bench", "--data-dir"].map(str::to_owned).to_vec();
         arguments.push(data.display().to_string());
         let url = start.database.map_or("", |database| database.url());
-        // Whatever the environment says; and answers take a little, so that there is work under way at any moment.
-        let common = [
-            "kafka.brokers=",
-            "redis.url=",
-            "participants.simulated.latency_ms_min=10",
-        ];
-        let common = common
-            .iter()
-            .copied()
-            .chain(["participants.simulated.latency_ms_max=60"]);
-        for setting in common.map(str::to_owned).chain(start.set) {
+        for setting in COMMON.iter().copied().map(str::to_owned).chain(start.set) {
             arguments.extend(["--set".to_owned(), setting]);
         }
         arguments.extend(["--database-url".to_owned(), url.to_owned()]);
@@ -142,10 +143,14 @@ impl Rig {
             let asked = futures::stream::iter(open).map(async |id| {
                 let seen = self.client.status(&id).await;
                 let status = seen.unwrap_or_else(|error| panic!("order {id}: {error}")).status;
-                assert!(
-                    matches!(status.as_str(), "PENDING" | "CONFIRMED"),
-                    "order {id} is {status}"
-                );
+                if !matches!(status.as_str(), "PENDING" | "CONFIRMED") {
+                    let history = self.client.events(&id).await.expect("its history").events;
+                    let said = history.iter().skip_while(|event| event.kind != "StepStarted");
+                    let said: Vec<String> = said
+                        .map(|event| format!("{} {} {}", event.at, event.kind, event.data))
+                        .collect();
+                    panic!("order {id} is {status}: {}", said.join("\n"));
+                }
                 (status != "CONFIRMED").then_some(id)
             });
             open = asked.buffer_unordered(16).filter_map(async |open| open).collect().await;
