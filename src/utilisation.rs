@@ -78,6 +78,7 @@ mod tests {
 
     /// A channel with room for so many units in a slot, of which so many are taken.
     fn channel(capacity: u32, taken: u32) -> Channel {
+        let hold = "01a3185c-5000-893d-8000-000000000001:hold_capacity:0:do";
         let channel = json!({
             "id": "k-1",
             "config": {
@@ -86,7 +87,7 @@ mod tests {
                 "cost_minor": 0, "radius_m": 1,
             },
             "availability": {"state": "ONLINE"},
-            "ledger": {"claims": {}, "used": {"900000": taken}},
+            "ledger": {"claims": {hold: {"slot": 900_000, "units": taken, "state": "reserved"}}},
         });
         serde_json::from_value(channel).expect("a channel")
     }

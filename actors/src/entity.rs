@@ -8,7 +8,7 @@ use crate::hosted::Hosted;
 use crate::node::Node;
 use crate::restore::restore;
 use crate::shard::ShardMessage;
-use crate::turn::{Gathered, InFlight, answer};
+use crate::turn::{Gathered, Heard, InFlight, answer};
 use domain::ids::{Epoch, Position, Seq, StreamId};
 use domain::ports::{Append, AppendError, KeyClaim, Refusal, Snapshot, StoreError};
 use domain::time::{Millis, Timestamp};
@@ -291,7 +291,7 @@ impl<E: Hosted> EntityState<E> {
         let InFlight {
             next,
             effects,
-            replies,
+            heard,
             place,
             ..
         } = turn;
@@ -314,20 +314,19 @@ impl<E: Hosted> EntityState<E> {
         let before = before.map_or_else(|| Arc::clone(&versioned.state), |before| before.state);
         E::publish(&self.args.node, Some(&before), &versioned);
         E::perform(&self.args.node, effects, false);
-        for (reply, outcome) in replies {
+        for Heard { reply, outcome, .. } in heard {
             Ask::answer(reply, answer(outcome, Some(&versioned)));
         }
         self.args.cell.touch();
         self.schedule(false);
     }
 
-    /// The append was certainly not made: whoever waits is told, and what nobody waits for is done again.
-    fn put_back(&mut self, mut turn: InFlight<E>, error: &CallError) {
-        for ask in std::mem::take(&mut turn.told).into_iter().rev() {
+    /// The append was certainly not made: see [`InFlight::put_back`].
+    fn put_back(&mut self, turn: InFlight<E>, error: &CallError) {
+        for ask in turn.put_back(error).into_iter().rev() {
             self.args.cell.depth.fetch_add(1, Ordering::Relaxed);
             self.queue.push_front(ask);
         }
-        turn.fail(error);
     }
 
     /// Answers everything that waits with an error.

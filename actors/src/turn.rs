@@ -16,6 +16,16 @@ type Reply<E> = Option<oneshot::Sender<Result<Applied<E>, CallError>>>;
 /// refused. A refusal that rests on what is not durable yet waits like everything else.
 type Outcome<E> = Result<(<E as Entity>::Reply, bool), Rejection>;
 
+/// A command of a turn, and whom to answer.
+pub(crate) struct Heard<E: Hosted> {
+    pub(crate) reply: Reply<E>,
+    pub(crate) outcome: Outcome<E>,
+    /// The command, to be heard again if the append is not made. Only from within: who asks from outside is told instead,
+    /// and may come back or not.
+    again: Option<E::Command>,
+    wake: bool,
+}
+
 /// What a turn has gathered so far.
 pub(crate) struct Gathered<E: Hosted> {
     /// The state after the commands so far, if they changed it.
@@ -23,8 +33,7 @@ pub(crate) struct Gathered<E: Hosted> {
     pub(crate) events: Vec<E::Event>,
     pub(crate) claim: Option<KeyClaim>,
     effects: Vec<E::Effect>,
-    replies: Vec<(Reply<E>, Outcome<E>)>,
-    told: Vec<Ask<E>>,
+    heard: Vec<Heard<E>>,
     permits: Vec<OwnedSemaphorePermit>,
     place: Option<OwnedSemaphorePermit>,
     /// Whether a timer's command was among them.
@@ -35,9 +44,7 @@ pub(crate) struct Gathered<E: Hosted> {
 pub(crate) struct InFlight<E: Hosted> {
     pub(crate) next: E,
     pub(crate) effects: Vec<E::Effect>,
-    pub(crate) replies: Vec<(Reply<E>, Outcome<E>)>,
-    /// Commands that nobody waits for: they are done again if the append is not made.
-    pub(crate) told: Vec<Ask<E>>,
+    pub(crate) heard: Vec<Heard<E>>,
     /// Returned when the turn is over.
     _permits: Vec<OwnedSemaphorePermit>,
     pub(crate) place: Option<OwnedSemaphorePermit>,
@@ -50,8 +57,7 @@ impl<E: Hosted> Gathered<E> {
             events: Vec::new(),
             claim: None,
             effects: Vec::new(),
-            replies: Vec::new(),
-            told: Vec::new(),
+            heard: Vec::new(),
             permits: Vec::new(),
             place: None,
             woken: false,
@@ -87,7 +93,7 @@ impl<E: Hosted> Gathered<E> {
             wake,
         } = ask;
         self.woken |= wake;
-        let again = reply.is_none().then(|| command.clone());
+        let again = permit.is_none().then(|| command.clone());
         let seq = committed.map_or(Seq(0), |versioned| versioned.seq);
         let actual = if self.events.is_empty() { seq } else { seq.next() };
         let decided = if let Some(expected) = if_match.filter(|expected| *expected != actual) {
@@ -109,10 +115,6 @@ impl<E: Hosted> Gathered<E> {
                 if changed {
                     self.working = next;
                     self.claim = claim;
-                    self.told.extend(again.map(|command| Ask {
-                        wake,
-                        ..Ask::tell(command)
-                    }));
                 }
                 self.events.extend(decision.events);
                 self.effects.extend(decision.effects);
@@ -124,7 +126,12 @@ impl<E: Hosted> Gathered<E> {
         }
         self.permits.extend(permit);
         self.place = self.place.take().or(place);
-        self.replies.push((reply, outcome));
+        self.heard.push(Heard {
+            reply,
+            outcome,
+            again,
+            wake,
+        });
     }
 
     /// The turn as it is written; `None`: nothing changed.
@@ -133,8 +140,7 @@ impl<E: Hosted> Gathered<E> {
         Some(InFlight {
             next,
             effects: self.effects,
-            replies: self.replies,
-            told: self.told,
+            heard: self.heard,
             _permits: self.permits,
             place: self.place,
         })
@@ -144,9 +150,27 @@ impl<E: Hosted> Gathered<E> {
 impl<E: Hosted> InFlight<E> {
     /// The append was not made: whoever waits is told.
     pub(crate) fn fail(self, error: &CallError) {
-        for (reply, _) in self.replies {
-            Ask::answer(reply, Err(error.clone()));
+        for heard in self.heard {
+            Ask::answer(heard.reply, Err(error.clone()));
         }
+    }
+
+    /// The append was not made, but may be later: who asked from outside is told; what came from within is returned, in
+    /// its order, to be heard again. So an answer that came in time is heard before the deadline it was in time for,
+    /// however long the store is away.
+    pub(crate) fn put_back(self, error: &CallError) -> Vec<Ask<E>> {
+        let mut again = Vec::new();
+        for heard in self.heard {
+            match heard.again {
+                Some(command) => again.push(Ask {
+                    reply: heard.reply,
+                    wake: heard.wake,
+                    ..Ask::tell(command)
+                }),
+                None => Ask::answer(heard.reply, Err(error.clone())),
+            }
+        }
+        again
     }
 }
 
