@@ -228,21 +228,23 @@ async fn nobody_who_reads_notices_that_redis_is_killed_and_it_is_used_again_when
     let id = fresh(&redis, 1).await;
     let owner = Arc::new(StatusCache::start(100, Some(Arc::clone(&redis))));
     let other = Arc::new(StatusCache::start(100, Some(connect(&server.url(), options).await)));
-    let (committed, over) = (Arc::new(AtomicU64::new(1)), Arc::new(AtomicBool::new(false)));
+    // What the store has, and what of it the cache was told: an actor commits, tells the cache, and only then answers.
+    let (committed, told) = (Arc::new(AtomicU64::new(1)), Arc::new(AtomicU64::new(1)));
+    let over = Arc::new(AtomicBool::new(false));
     let reading = {
-        let (committed, over) = (Arc::clone(&committed), Arc::clone(&over));
+        let (committed, told, over) = (Arc::clone(&committed), Arc::clone(&told), Arc::clone(&over));
         let (owner, other) = (Arc::clone(&owner), Arc::clone(&other));
         tokio::spawn(async move {
+            let load = async || Ok::<_, Infallible>(entry(id, committed.load(Ordering::Acquire), false));
             let mut reads = 0_u64;
             while !over.load(Ordering::Acquire) {
-                let known = committed.load(Ordering::Acquire);
-                let load = async || entry(id, committed.load(Ordering::Acquire), false);
-                let seen = owner.read(id, Standing::Owner, NOBODY, loaded(load().await)).await;
+                let known = told.load(Ordering::Acquire);
+                let seen = owner.read(id, Standing::Owner, NOBODY, load()).await;
                 assert!(
                     seen.expect("infallible").version.0 >= known,
                     "the owner reads its writes"
                 );
-                let seen = other.read(id, Standing::Other, NOBODY, loaded(load().await)).await;
+                let seen = other.read(id, Standing::Other, NOBODY, load()).await;
                 assert!(seen.expect("infallible").version.0 >= 1);
                 reads += 1;
                 tokio::task::yield_now().await;
@@ -251,10 +253,9 @@ async fn nobody_who_reads_notices_that_redis_is_killed_and_it_is_used_again_when
         })
     };
     let change = || {
-        let version = committed.load(Ordering::Acquire) + 1;
-        // Committed first, then told: as an actor does, whose readers may see it before the cache does.
+        let version = committed.fetch_add(1, Ordering::AcqRel) + 1;
         owner.changed(id, || entry(id, version, false));
-        committed.store(version, Ordering::Release);
+        told.store(version, Ordering::Release);
         version
     };
     let version = change();
