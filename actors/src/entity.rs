@@ -40,6 +40,8 @@ pub(crate) enum EntityMessage<E: Hosted> {
     Fenced,
 }
 
+impl<E: Hosted> ractor::Message for EntityMessage<E> {}
+
 pub(crate) struct EntityActor<E>(PhantomData<E>);
 
 impl<E> EntityActor<E> {

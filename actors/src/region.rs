@@ -30,12 +30,17 @@ const EFFECTS_AT_ONCE: usize = 1_024;
 /// The pause before a store that is away is asked again.
 const STORE_BACKOFF: Duration = Duration::from_millis(200);
 
+/// What a shard consists of.
+const KINDS: [StreamKind; 3] = [StreamKind::Channel, StreamKind::Zone, StreamKind::Order];
+
 pub(crate) enum RegionMessage {
     /// The node starts: everything is to be brought back.
     Recover,
     /// A shard whose actor ended is to be started again.
     Restart(ShardId),
 }
+
+impl ractor::Message for RegionMessage {}
 
 pub(crate) struct RegionState {
     node: Arc<Node>,
@@ -195,7 +200,7 @@ impl Plan {
     /// Reads every live stream of the shards. Channels and zones become known; nothing else happens yet.
     async fn read(node: &Node, shards: &[ShardId]) -> Result<Self, StoreError> {
         let mut plan = Self::default();
-        for recorded in node.ports.store.recover(shards).await? {
+        for recorded in node.ports.store.recover(shards, &KINDS).await? {
             let added = catch_unwind(AssertUnwindSafe(|| plan.add_stream(node, &recorded)));
             let added = added.unwrap_or_else(|_| Err(StoreError::Corrupt("it makes this program panic".into())));
             // One corrupt stream harms nobody else: its actor crashes on loading and is parked, where it can be seen.

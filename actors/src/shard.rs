@@ -57,6 +57,8 @@ pub(crate) enum ShardMessage {
     Fenced,
 }
 
+impl ractor::Message for ShardMessage {}
+
 pub(crate) struct ShardArgs {
     pub(crate) node: Arc<Node>,
     pub(crate) shard: ShardId,

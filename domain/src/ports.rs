@@ -208,6 +208,13 @@ pub trait Store: Send + Sync + 'static {
     /// The store is away.
     async fn acquire(&self, node: &str, shards: &[ShardId]) -> Result<Vec<OwnedShard>, StoreError>;
 
+    /// Takes shards that `node` owns once more: increments their epochs, which fences whatever it has still under way.
+    /// Shards whose owner is another by now are left out, and left alone.
+    ///
+    /// # Errors
+    /// The store is away; the epochs may have been incremented.
+    async fn reacquire(&self, node: &str, shards: &[ShardId]) -> Result<Vec<OwnedShard>, StoreError>;
+
     /// Commits a batch in one transaction: the epoch check, rows, snapshots and keys. Rows of a shard whose epoch is
     /// another are left out and answered as fenced; all others are committed together. Outcomes are in input order.
     ///
@@ -227,11 +234,11 @@ pub trait Store: Send + Sync + 'static {
     /// The store is away or corrupt.
     async fn rows(&self, stream: StreamId, after: Seq, limit: usize) -> Result<Vec<Row>, StoreError>;
 
-    /// Every live stream of the shards, as [`Store::load`] gives it.
+    /// Every live stream of these kinds in the shards, as [`Store::load`] gives it.
     ///
     /// # Errors
     /// The store is away or corrupt.
-    async fn recover(&self, shards: &[ShardId]) -> Result<Vec<Recorded>, StoreError>;
+    async fn recover(&self, shards: &[ShardId], kinds: &[StreamKind]) -> Result<Vec<Recorded>, StoreError>;
 
     /// Who used an idempotency key in a shard.
     ///
@@ -292,6 +299,99 @@ pub trait Journal: Send + Sync + 'static {
     /// # Errors
     /// See [`AppendError`].
     async fn append(&self, append: Append) -> Result<(), AppendError>;
+
+    /// Takes shards in, which were just taken from the store: from now on their rows are written.
+    async fn adopt(&self, owned: &[OwnedShard]);
+
+    /// Gives shards up: what was appended before is written, and what comes after is answered as fenced. Returns once
+    /// nothing of them is under way any more. Shards that it does not hold are passed over.
+    async fn release(&self, shards: &[ShardId]);
+}
+
+/// A node of a cluster, as the store knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its name, with its incarnation: no two processes ever have the same.
+    pub name: String,
+    /// Where its gateway listens: host and port.
+    pub address: String,
+    /// How long its lease still runs by the store's clock, in milliseconds; negative: so long ago it lapsed.
+    pub lease_left_ms: i64,
+    /// Whether it gives its shards away and takes none.
+    pub draining: bool,
+}
+
+/// Who owns a shard, as the store knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardOwner {
+    /// Which shard.
+    pub shard: ShardId,
+    /// The epoch of the last ownership.
+    pub epoch: Epoch,
+    /// The node's name; empty: nobody.
+    pub owner: String,
+}
+
+/// The members of a cluster and what they own, at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterView {
+    /// The members, by name.
+    pub members: Vec<Member>,
+    /// All shards, in order.
+    pub shards: Vec<ShardOwner>,
+    /// The store's clock, in milliseconds since the Unix epoch.
+    pub now_ms: i64,
+}
+
+/// Who is in the cluster and who owns what: kept with the data, since there the epochs are checked. Leases are compared
+/// by the store's clock.
+#[async_trait]
+pub trait Membership: Send + Sync + 'static {
+    /// Enters a node under a name that nobody had before, and holds its lifeline: something in the store that ends by
+    /// itself when this process dies.
+    ///
+    /// # Errors
+    /// The store is away.
+    async fn join(&self, name: &str, address: &str, lease_ms: u64) -> Result<(), StoreError>;
+
+    /// Renews a node's lease and its lifeline, and says whether it drains. `false`: it was removed, and is out for good.
+    /// Idempotent.
+    ///
+    /// # Errors
+    /// The store is away.
+    async fn renew(&self, name: &str, lease_ms: u64, draining: bool) -> Result<bool, StoreError>;
+
+    /// Members and owners, read consistently.
+    ///
+    /// # Errors
+    /// The store is away.
+    async fn view(&self) -> Result<ClusterView, StoreError>;
+
+    /// Takes shards for a node that is in the cluster: each whose epoch is still the one given has it incremented, which
+    /// fences the owner before, and is returned with its new epoch and highest position. Others are left out, and left
+    /// alone. Waits out the batches under way.
+    ///
+    /// # Errors
+    /// The store is away; some may have been taken: the next [`Membership::view`] tells.
+    async fn take(&self, name: &str, shards: &[(ShardId, Epoch)]) -> Result<Vec<OwnedShard>, StoreError>;
+
+    /// Makes shards of a node nobody's. Those that are another's are left alone. Idempotent.
+    ///
+    /// # Errors
+    /// The store is away.
+    async fn release(&self, name: &str, shards: &[ShardId]) -> Result<(), StoreError>;
+
+    /// Whether a node's lifeline holds. `false` is certain: its process is gone, or has lost its connection for good.
+    ///
+    /// # Errors
+    /// The store is away.
+    async fn is_alive(&self, name: &str) -> Result<bool, StoreError>;
+
+    /// Removes a node from the cluster; its shards are then nobody's. Idempotent.
+    ///
+    /// # Errors
+    /// The store is away.
+    async fn remove(&self, name: &str) -> Result<(), StoreError>;
 }
 
 /// A payment provider.

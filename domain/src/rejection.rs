@@ -1,6 +1,6 @@
 //! Rejections: the business says no. Not an error (nothing broke) and not *fenced* (we may still say so).
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// What is wrong with one field of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,14 +22,14 @@ impl FieldError {
 }
 
 /// Why a command is not carried out. Nothing was written.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Rejection {
     /// There is no such thing.
     #[error("no such {0}")]
-    NotFound(&'static str),
+    NotFound(#[serde(deserialize_with = "thing")] &'static str),
     /// It exists already.
     #[error("this {0} exists already")]
-    Exists(&'static str),
+    Exists(#[serde(deserialize_with = "thing")] &'static str),
     /// The request is not valid.
     #[error("invalid request: {}", .0.iter().map(|e| format!("{}: {}", e.pointer, e.detail)).collect::<Vec<_>>().join("; "))]
     Invalid(Vec<FieldError>),
@@ -47,4 +47,11 @@ pub enum Rejection {
         /// The version there is.
         actual: u64,
     },
+}
+
+/// The things that are missing or exist already, by the words for them. A newer node may know of more.
+fn thing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'static str, D::Error> {
+    const THINGS: [&str; 5] = ["order", "channel", "zone", "courier", "stream"];
+    let word = String::deserialize(deserializer)?;
+    Ok(THINGS.into_iter().find(|thing| *thing == word).unwrap_or("thing"))
 }

@@ -16,8 +16,8 @@ use std::sync::Arc;
 /// Most articles of a menu, or of a list of what is sold out.
 const MENU_ITEMS_MAX: usize = 2_000;
 
-/// What a channel can be told.
-#[derive(Clone, Debug, PartialEq)]
+/// What a channel can be told. The names are part of what nodes say to each other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     /// Its settings; creates it the first time. Idempotent.
     Configure {

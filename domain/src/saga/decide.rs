@@ -10,12 +10,13 @@ use crate::ids::OrderId;
 use crate::order::{Details, Ending, Event, Order, OrderStatus};
 use crate::rejection::Rejection;
 use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// What an order can be told.
-#[derive(Clone, Debug, PartialEq)]
+/// What an order can be told. The names are part of what nodes say to each other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
-    /// It is accepted.
+    /// It is accepted. Idempotent: said again with the same id and details, it changes nothing.
     Place {
         /// Under which id.
         id: OrderId,
@@ -64,6 +65,10 @@ pub enum Command {
 pub fn decide(state: Option<&Order>, command: Command, context: &Context<'_>) -> Result<Decision<Order>, Rejection> {
     let turn = match (state, command) {
         (None, Command::Place { id, details }) => place(id, details, context)?,
+        // Said again by whoever did not hear the answer: ids are minted once.
+        (Some(order), Command::Place { id, details }) if order.id == id && order.details == details => {
+            Turn::on(order, context)
+        }
         (Some(_), Command::Place { .. }) => return Err(Rejection::Exists("order")),
         (None, _) => return Err(Rejection::NotFound("order")),
         (Some(order), command) => {

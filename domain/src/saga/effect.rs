@@ -136,7 +136,7 @@ pub enum Action {
 }
 
 /// What a channel's capacity ledger is asked. `key` is always the key of the hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CapacityRequest {
     /// Hold units of a slot until a moment.
     Hold {
@@ -243,7 +243,7 @@ pub struct Ticket {
 }
 
 /// What a zone's dispatcher is asked. `key` is always the key of the dispatch.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum JobRequest {
     /// Send a courier.
     Assign {

@@ -14,8 +14,8 @@ use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What a zone can be told. The first word to a zone creates it.
-#[derive(Clone, Debug, PartialEq)]
+/// What a zone can be told. The first word to a zone creates it. The names are part of what nodes say to each other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     /// A courier's settings; it joins the first time. Idempotent.
     PutCourier {

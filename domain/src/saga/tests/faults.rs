@@ -7,6 +7,7 @@ use crate::policy::{CallPolicy, CaptureAt, Policy};
 use crate::rejection::Rejection;
 use crate::saga::{Answer, Command, CourierReport, Direction, Record, Step};
 use crate::time::Millis;
+use std::sync::Arc;
 
 /// Rules under which three failures are enough for everything.
 fn impatient() -> Policy {
@@ -36,13 +37,17 @@ fn answer(step: Step, round: u32, direction: Direction, attempt: u32, answer: An
 #[test]
 fn an_order_must_exist_and_exists_once() {
     let script = Script::placed(Policy::default());
-    let place = Command::Place {
+    let place = |details| Command::Place {
         id: order_id(1),
-        details: details().into(),
+        details: Arc::new(details),
     };
     let mut order = script.order;
+    let again = order.tell(place(details()), T0, &script.policy);
+    assert!(again.expect("said again").events.is_empty());
+    let mut other = details();
+    other.notes = Some("and a fork".into());
     assert_eq!(
-        order.tell(place, T0, &script.policy).expect_err("twice"),
+        order.tell(place(other), T0, &script.policy).expect_err("another"),
         Rejection::Exists("order")
     );
     let mut none = crate::fixtures::Journalled::<crate::order::Order>::new();
