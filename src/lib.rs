@@ -7,6 +7,9 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod data_dir;
+#[cfg(test)]
+#[path = "../tests/load_faults/database.rs"]
+mod database;
 pub mod demo;
 pub mod http;
 mod inbound;

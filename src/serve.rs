@@ -9,7 +9,7 @@ use crate::participants::draw::InvalidSetting;
 use crate::participants::guard::{GuardConfig, Guarded};
 use crate::participants::http::{HttpKitchens, HttpPayments};
 use crate::participants::simulated::{SimulatedKitchens, SimulatedPayments};
-use crate::participants::wall;
+use crate::participants::wall::{self, WallClock};
 use crate::projection;
 use crate::settings::{
     CourierKind, KafkaSettings, ParticipantKind, ParticipantSettings, RedisSettings, Settings, StorePlace,
@@ -18,8 +18,8 @@ use crate::status::Statuses;
 use crate::utilisation;
 use crate::webhooks::{Delivering, Webhooks};
 use crate::world::{Roles, World};
-use actors::{CallError, Platform, Ports, Readiness};
-use domain::ports::{Clock, Kitchens, OrderObserver, Payments, Store, StoreError};
+use actors::{CallError, ClusterError, Platform, Ports, Readiness};
+use domain::ports::{Clock, Kitchens, Membership, OrderObserver, Payments, Store, StoreError};
 use domain::shard::ShardId;
 use metrics_exporter_prometheus::BuildError;
 use persistence::projection::Projector;
@@ -33,6 +33,8 @@ use tokio::net::TcpListener;
 
 /// How long a stopping server still answers after it has said, at `/readyz`, that it stops.
 const LINGER: Duration = Duration::from_millis(200);
+/// How long a node may take to give its shards away.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the journal may take to commit what it holds.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the relay may take to publish what is committed, once nothing is any more.
@@ -81,6 +83,18 @@ pub enum ServeError {
     /// What is reported over Kafka cannot be consumed.
     #[error("events cannot be consumed from kafka")]
     Inbound(#[from] InboundError),
+    /// The node cannot take part in its cluster.
+    #[error("cannot join the cluster")]
+    Cluster(#[from] ClusterError),
+    /// The store belongs to a cluster, and this server is not a node of it.
+    #[error(
+        "the store is that of a cluster ({0} is one of its nodes): start with --cluster to be one of them, or stop them \
+         first"
+    )]
+    Clustered(String),
+    /// The other nodes removed this one.
+    #[error("this node was taken for gone and removed from the cluster: start it again")]
+    Expelled,
     /// Another node has taken over.
     #[error("another node took over shard {0}: it writes to the same store, and this one must not any more")]
     Fenced(ShardId),
@@ -154,18 +168,29 @@ struct Node {
 
 impl Node {
     async fn start(settings: &Settings) -> Result<Self, ServeError> {
-        let store = open(settings).await?;
-        let clock: Arc<dyn Clock> = Arc::new(BusinessClock::of(&*store, settings.time.scale).await?);
-        let name = format!("uoop-{}", std::process::id());
-        let shards: Vec<ShardId> = store.shard_map().all().collect();
-        let owned = store.acquire(&name, &shards).await?;
+        let Opened { store, membership } = Opened::open(settings).await?;
+        let local = wall::skewed(settings.time.skew_ms);
+        let clock = Arc::new(BusinessClock::of(&store, settings.time.scale, local).await?);
+        let wall = clock.wall();
+        let clock: Arc<dyn Clock> = clock;
+        let cluster = settings.cluster.options(store_now_ms(&*store).await?);
+        let part = membership.filter(|_| settings.cluster.enabled);
+        let name = match &part {
+            Some(_) => cluster.transport.name.clone(),
+            None => format!("uoop-{}", std::process::id()),
+        };
+        let owned = match &part {
+            // Its shards come one by one, as the cluster has it.
+            Some(_) => Vec::new(),
+            None => store.acquire(&name, &store.shard_map().all().collect::<Vec<_>>()).await?,
+        };
         let journal = GroupJournal::start(&store, &owned, &name, &settings.store.journal());
         let redis = redis(&settings.redis)?;
         let statuses = Arc::new(Statuses::start(settings.cache.entries_max, redis.clone()));
         let world = World::new(roles(&settings.participants), Arc::clone(&clock));
-        let (payments, kitchens) = participants(&settings.participants)?;
+        let (payments, kitchens) = participants(&settings.participants, &wall)?;
         let policy = settings.policy().scaled(settings.time.scale);
-        let webhooks = webhooks(settings).await?;
+        let webhooks = webhooks(settings, &wall).await?;
         let delivering = webhooks.start(&journal.tail(), &store).await?;
         let projection = projection::open(settings, &*store).await?;
         let following = settings.projection.options();
@@ -183,7 +208,10 @@ impl Node {
             observers: vec![Arc::clone(&statuses) as Arc<dyn OrderObserver>, Arc::clone(&world) as _],
             policy,
         };
-        let platform = Platform::start(ports, settings.actors.options()).await?;
+        let platform = match part {
+            Some(membership) => Platform::join(ports, settings.actors.options(), membership, cluster).await?,
+            None => Platform::start(ports, settings.actors.options()).await?,
+        };
         world.join(platform.clone());
         if let Some(redis) = redis {
             tokio::spawn(utilisation::publish(platform.clone(), redis, policy.slot_ms));
@@ -224,15 +252,21 @@ impl Node {
         let platform = self.platform.clone();
         let stopping = async move {
             shutdown.await;
-            platform.drain();
+            if platform.is_clustered() {
+                // Whoever still asks is answered as before: by the nodes that have the shards then.
+                if tokio::time::timeout(LEAVE_TIMEOUT, platform.leave()).await.is_err() {
+                    tracing::warn!("not every shard was given away in time; the others take them over");
+                }
+            } else {
+                platform.drain();
+            }
             tokio::time::sleep(LINGER).await;
         };
+        let fenced = fenced(&self.platform, &mut self.journal);
         let served = tokio::select! {
             served = http::serve(listener, app, stopping) => served.map_err(ServeError::Http),
-            Some(shard) = self.journal.next_fenced() => {
-                self.platform.fail(format!("another node took over shard {shard}"));
-                Err(ServeError::Fenced(shard))
-            }
+            shard = fenced => Err(ServeError::Fenced(shard)),
+            () = self.platform.expelled() => Err(ServeError::Expelled),
         };
         if let Some(inbound) = self.inbound.take() {
             inbound.stop().await;
@@ -256,6 +290,52 @@ impl Node {
     }
 }
 
+/// Tells the platform of shards that are another node's. Resolves when this node cannot go on without one: by itself, it
+/// owns all or nothing.
+async fn fenced(platform: &Platform, journal: &mut JournalHandle) -> ShardId {
+    loop {
+        let Some(shard) = journal.next_fenced().await else {
+            return std::future::pending().await;
+        };
+        platform.fenced(shard);
+        if !platform.is_clustered() {
+            return shard;
+        }
+    }
+}
+
+/// The store, and who is in its cluster, if it can have one.
+struct Opened {
+    store: Arc<dyn Store>,
+    membership: Option<Arc<dyn Membership>>,
+}
+
+impl Opened {
+    async fn open(settings: &Settings) -> Result<Self, ServeError> {
+        let StorePlace::Postgres(url) = settings.store.place() else {
+            let store = open(settings).await?;
+            return Ok(Self { store, membership: None });
+        };
+        let options = settings.store.postgres();
+        let store = Arc::new(PostgresStore::connect(url.expose(), settings.store.shards, &options).await?);
+        if !settings.cluster.enabled {
+            let members = store.view().await?.members;
+            if let Some(member) = members.into_iter().find(|member| member.lease_left_ms > 0) {
+                return Err(ServeError::Clustered(member.name));
+            }
+        }
+        Ok(Self {
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            membership: Some(store),
+        })
+    }
+}
+
+/// The store's clock if it has one, so that incarnations grow whatever the machines' clocks say.
+async fn store_now_ms(store: &dyn Store) -> Result<i64, StoreError> {
+    Ok(store.clock_ms().await?.unwrap_or_else(crate::clock::wall_ms))
+}
+
 /// Opens the store that the settings name.
 pub(crate) async fn open(settings: &Settings) -> Result<Arc<dyn Store>, StoreError> {
     let shards = settings.store.shards;
@@ -269,14 +349,14 @@ pub(crate) async fn open(settings: &Settings) -> Result<Arc<dyn Store>, StoreErr
 }
 
 /// Webhooks, kept beside the orders: on the embedded store in a file of their own.
-async fn webhooks(settings: &Settings) -> Result<Webhooks, ServeError> {
+async fn webhooks(settings: &Settings, wall: &WallClock) -> Result<Webhooks, ServeError> {
     let store: Arc<dyn WebhookStore> = match settings.store.place() {
         StorePlace::Memory => Arc::new(MemoryWebhooks::default()),
         StorePlace::Sqlite(path) => Arc::new(SqliteWebhooks::open(&path.with_file_name("webhooks.db")).await?),
         StorePlace::Postgres(url) => Arc::new(PostgresWebhooks::connect(url.expose())?),
     };
     let ids = Arc::new(RandomIds::default());
-    Ok(Webhooks::new(store, settings.webhooks.options(), wall::system(), ids)?)
+    Ok(Webhooks::new(store, settings.webhooks.options(), Arc::clone(wall), ids)?)
 }
 
 /// The connection to Redis, if there is one. It is made in the background: a start does not wait for it.
@@ -296,16 +376,16 @@ fn roles(participants: &ParticipantSettings) -> Roles {
 
 type Participants = (Arc<dyn Payments>, Arc<dyn Kitchens>);
 
-fn participants(settings: &ParticipantSettings) -> Result<Participants, ServeError> {
+fn participants(settings: &ParticipantSettings, wall: &WallClock) -> Result<Participants, ServeError> {
     let simulated = settings.simulated.config();
     let payments: Arc<dyn Payments> = match settings.http_payments() {
         None => Arc::new(SimulatedPayments::new(simulated)),
-        Some(config) => Arc::new(HttpPayments::new(&config, wall::system())?),
+        Some(config) => Arc::new(HttpPayments::new(&config, Arc::clone(wall))?),
     };
     let kitchens: Arc<dyn Kitchens> = match settings.http_kitchens() {
         // They decide in their answers; who reports the cooking is the world.
         None => Arc::new(SimulatedKitchens::new(simulated, Arc::new(|_, _| {}))),
-        Some(config) => Arc::new(HttpKitchens::new(&config, wall::system())?),
+        Some(config) => Arc::new(HttpKitchens::new(&config, Arc::clone(wall))?),
     };
     let guard = settings.guard();
     // A payment provider serves everybody: its limit is not that of one kitchen.

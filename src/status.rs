@@ -24,14 +24,21 @@ impl Statuses {
     pub async fn of(&self, platform: &Platform, id: OrderId) -> Result<StatusEntry, CallError> {
         let live = || platform.live_order(id).map(|order| entry(&order.state, order.seq));
         let load = async { platform.order(id).await.map(|order| entry(&order.state, order.seq)) };
-        // One store has one server: it owns every order.
-        self.0.read(id, Standing::Owner, live, load).await
+        let standing = || match platform.owns(id.stream()) {
+            true => Standing::Owner,
+            false => Standing::Other,
+        };
+        self.0.read(id, standing, live, load).await
     }
 }
 
 impl OrderObserver for Statuses {
     fn observe(&self, id: OrderId, seq: Seq, order: &Arc<Order>) {
         self.0.changed(id, || entry(order, seq));
+    }
+
+    fn forget(&self, is_lost: &dyn Fn(OrderId) -> bool) {
+        self.0.forget(is_lost);
     }
 }
 

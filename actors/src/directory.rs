@@ -75,6 +75,20 @@ impl Directory {
         }
     }
 
+    /// Takes a channel in unless something newer is known of it.
+    pub(crate) fn offer_channel(&self, channel: &Versioned<Channel>) {
+        if self.channel(&channel.state.id).is_none_or(|known| known.seq < channel.seq) {
+            self.put_channel(channel);
+        }
+    }
+
+    /// Takes a zone in unless something newer is known of it.
+    pub(crate) fn offer_zone(&self, zone: &Versioned<Zone>) {
+        if self.zone(&zone.state.id).is_none_or(|known| known.seq < zone.seq) {
+            self.put_zone(zone);
+        }
+    }
+
     pub(crate) fn put_zone(&self, zone: &Versioned<Zone>) {
         let known = self.zones.insert(zone.state.id.clone(), zone.clone());
         if known.is_none_or(|known| known.state.couriers.len() != zone.state.couriers.len()) {

@@ -1,6 +1,6 @@
 //! Carries out the effects of sagas: asks the participant, bounded in time, and brings the answer to the order.
 
-use crate::ask::Ask;
+use crate::call::{Call, Origin};
 use crate::error::CallError;
 use crate::hosted::Hosted;
 use crate::node::Node;
@@ -10,7 +10,6 @@ use domain::ports::Recorded;
 use domain::saga::{Action, Answer, CapacityRequest, Command, Effect, Receipt, Refused};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
 
 /// The pause before an order is told again what it could not hear.
 const INSIST_PAUSE: Duration = Duration::from_millis(100);
@@ -105,19 +104,8 @@ pub(crate) async fn insist(node: &Arc<Node>, order: OrderId, command: Command) {
 
 /// Asks an actor on behalf of a saga: past the shard's admission, which the order has passed already.
 async fn ask<E: Hosted>(node: &Arc<Node>, stream: StreamId, command: E::Command) -> Result<E::Reply, CallError> {
-    let (tx, rx) = oneshot::channel();
-    node.deliver(
-        stream,
-        E::envelope(Ask {
-            reply: Some(tx),
-            ..Ask::tell(command)
-        }),
-        false,
-    );
-    match rx.await {
-        Ok(result) => result.map(|applied| applied.reply),
-        Err(_) => Err(CallError::TimedOut),
-    }
+    let outcome = node.call::<E>(Call::new(stream, command, Origin::Saga)).await;
+    outcome.map(|outcome| outcome.reply)
 }
 
 /// Chooses the channels that can make an order. Asks nobody.

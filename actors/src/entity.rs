@@ -3,6 +3,7 @@
 
 use crate::ask::{Ask, Versioned};
 use crate::cell::{Cell, Latest, Status};
+use crate::cluster::{Notice, ReplicaRow};
 use crate::error::CallError;
 use crate::hosted::Hosted;
 use crate::node::Node;
@@ -190,7 +191,7 @@ impl<E: Hosted> EntityState<E> {
             return Ok(());
         }
         let (events, claim, woken) = (std::mem::take(&mut turn.events), turn.claim.take(), turn.woken);
-        let Some(turn) = turn.into_flight() else {
+        let Some(mut turn) = turn.into_flight() else {
             // Nothing changed, so the timer stands as it stood, unless it was just used up.
             if woken {
                 self.schedule(true);
@@ -198,6 +199,7 @@ impl<E: Hosted> EntityState<E> {
             return Ok(());
         };
         let append = self.append(&turn.next, &events, claim, context.now)?;
+        turn.row = replica_row(&node, &turn.next, &append);
         self.in_flight = Some(turn);
         let (myself, under_way) = (myself.clone(), node.append_begins(append.shard));
         tokio::spawn(async move {
@@ -295,6 +297,7 @@ impl<E: Hosted> EntityState<E> {
             effects,
             heard,
             place,
+            row,
             ..
         } = turn;
         let seq = self.seq().next();
@@ -315,6 +318,9 @@ impl<E: Hosted> EntityState<E> {
         self.place = self.place.take().or(place).filter(|_| !rests);
         let before = before.map_or_else(|| Arc::clone(&versioned.state), |before| before.state);
         E::publish(&self.args.node, Some(&before), &versioned);
+        if let (Some(row), Some(cluster)) = (row, self.args.node.cluster.get()) {
+            cluster.tell_all(&Notice::Row(row));
+        }
         E::perform(&self.args.node, effects, false);
         for Heard { reply, outcome, .. } in heard {
             Ask::answer(reply, answer(outcome, Some(&versioned)));
@@ -399,4 +405,15 @@ impl<E: Hosted> EntityState<E> {
         myself.drain()?;
         Ok(())
     }
+}
+
+/// What other nodes are told of a row, if this node is in a cluster and they keep copies of the entity.
+fn replica_row<E: Hosted>(node: &Node, next: &E, append: &Append) -> Option<ReplicaRow> {
+    node.cluster.get()?;
+    Some(ReplicaRow {
+        of: next.replica()?,
+        seq: append.seq,
+        at: append.at,
+        events: append.events.clone(),
+    })
 }

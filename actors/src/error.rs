@@ -1,9 +1,10 @@
 //! Why a call to an actor brought no result.
 
 use domain::rejection::Rejection;
+use serde::{Deserialize, Serialize};
 
 /// Why a call was not carried out. Except for [`CallError::TimedOut`], nothing of it was or will be.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum CallError {
     /// The business says no.
     #[error(transparent)]

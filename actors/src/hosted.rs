@@ -1,8 +1,11 @@
 //! What the actor shell needs to know of each kind of entity.
 
 use crate::ask::{Ask, Envelope, Versioned};
+use crate::call::{Call, Outcome};
 use crate::cell::Latest;
+use crate::cluster::{Replica, Request, Response};
 use crate::effector;
+use crate::error::CallError;
 use crate::node::Node;
 use domain::channel::Channel;
 use domain::entity::Entity;
@@ -45,6 +48,17 @@ pub(crate) trait Hosted: Entity {
     fn perform(node: &Arc<Node>, effects: Vec<Self::Effect>, resumed: bool);
 
     fn envelope(ask: Ask<Self>) -> Envelope;
+
+    /// The call as another node is asked it.
+    fn request(call: Call<Self>) -> Request;
+
+    /// What another node answered to such a request; `None`: it answered something else.
+    fn outcome(response: Response) -> Option<Result<Outcome<Self>, CallError>>;
+
+    /// Under which name other nodes keep copies of it, if they do.
+    fn replica(&self) -> Option<Replica> {
+        None
+    }
 }
 
 impl Hosted for Order {
@@ -73,9 +87,7 @@ impl Hosted for Order {
     }
 
     fn publish(node: &Node, before: Option<&Self>, order: &Versioned<Self>) {
-        if let Some(watcher) = node.watchers.get(&order.state.id) {
-            watcher.send_replace(Some(order.clone()));
-        }
+        node.tell_watchers(order);
         for observer in &node.ports.observers {
             observer.observe(order.state.id, order.seq, &order.state);
         }
@@ -102,6 +114,17 @@ impl Hosted for Order {
 
     fn envelope(ask: Ask<Self>) -> Envelope {
         Envelope::Order(ask)
+    }
+
+    fn request(call: Call<Self>) -> Request {
+        Request::Order(call)
+    }
+
+    fn outcome(response: Response) -> Option<Result<Outcome<Self>, CallError>> {
+        match response {
+            Response::Order(outcome) => Some(outcome),
+            _ => None,
+        }
     }
 }
 
@@ -150,7 +173,7 @@ impl Hosted for Channel {
     }
 
     fn publish(node: &Node, _before: Option<&Self>, channel: &Versioned<Self>) {
-        node.directory.put_channel(channel);
+        node.directory.offer_channel(channel);
     }
 
     fn perform(_node: &Arc<Node>, effects: Vec<Self::Effect>, _resumed: bool) {
@@ -160,6 +183,21 @@ impl Hosted for Channel {
 
     fn envelope(ask: Ask<Self>) -> Envelope {
         Envelope::Channel(ask)
+    }
+
+    fn request(call: Call<Self>) -> Request {
+        Request::Channel(call)
+    }
+
+    fn outcome(response: Response) -> Option<Result<Outcome<Self>, CallError>> {
+        match response {
+            Response::Channel(outcome) => Some(outcome),
+            _ => None,
+        }
+    }
+
+    fn replica(&self) -> Option<Replica> {
+        Some(Replica::Channel(self.id.clone()))
     }
 }
 
@@ -180,7 +218,7 @@ impl Hosted for Zone {
     }
 
     fn publish(node: &Node, _before: Option<&Self>, zone: &Versioned<Self>) {
-        node.directory.put_zone(zone);
+        node.directory.offer_zone(zone);
     }
 
     fn perform(node: &Arc<Node>, effects: Vec<Self::Effect>, _resumed: bool) {
@@ -193,5 +231,20 @@ impl Hosted for Zone {
 
     fn envelope(ask: Ask<Self>) -> Envelope {
         Envelope::Zone(ask)
+    }
+
+    fn request(call: Call<Self>) -> Request {
+        Request::Zone(call)
+    }
+
+    fn outcome(response: Response) -> Option<Result<Outcome<Self>, CallError>> {
+        match response {
+            Response::Zone(outcome) => Some(outcome),
+            _ => None,
+        }
+    }
+
+    fn replica(&self) -> Option<Replica> {
+        Some(Replica::Zone(self.id.clone()))
     }
 }

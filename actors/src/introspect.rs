@@ -5,13 +5,13 @@ use crate::node::{Node, Readiness};
 use domain::entity::Entity;
 use domain::ports::StreamKind;
 use domain::shard::ShardId;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 /// An actor as it can be observed from outside.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ActorView {
     /// Where it is in the supervision tree: `node/shard-017/order-<id>`.
     pub path: String,
@@ -169,4 +169,28 @@ pub(crate) fn state(node: &Node, cell: &Cell) -> Option<Value> {
         Latest::Channel(channel) => serde_json::to_value(&*channel.state).ok()?,
         Latest::Zone(zone) => serde_json::to_value(&*zone.state).ok()?,
     })
+}
+
+impl Node {
+    /// All actors by path, or the one at a path with its observable state.
+    pub(crate) fn actors(&self, path: Option<&str>) -> Vec<ActorView> {
+        let cells = self.registry.all();
+        let Some(path) = path else {
+            let mut children = HashMap::new();
+            for cell in &cells {
+                *children.entry(cell.shard).or_insert(0) += 1;
+            }
+            let mut views = trunk(self, &children);
+            views.extend(cells.iter().map(|cell| view(cell)));
+            views.sort_by(|a, b| a.path.cmp(&b.path));
+            return views;
+        };
+        if let Some(cell) = cells.iter().find(|cell| self::path(cell) == path) {
+            let state = state(self, cell);
+            return vec![ActorView { state, ..view(cell) }];
+        }
+        let mut views = self.actors(None);
+        views.retain(|view| view.path == path);
+        views
+    }
 }

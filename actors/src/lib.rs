@@ -5,7 +5,9 @@
 //! turn is: decide → append and await the commit → publish → reply and begin the effects.
 
 mod ask;
+mod call;
 mod cell;
+mod cluster;
 mod directory;
 mod effector;
 mod entity;
@@ -19,9 +21,11 @@ mod platform;
 mod region;
 mod restore;
 mod shard;
+mod transport;
 mod turn;
 mod wheel;
 
+pub use cluster::{ClusterError, ClusterOptions, ClusterStatus, MemberView, ShardView};
 pub use ask::{Applied, CommandOptions, IdempotencyKey, Placed, Versioned};
 pub use directory::Directory;
 pub use error::CallError;
@@ -30,3 +34,4 @@ pub use node::{Readiness, Recovery};
 pub use options::{ActorOptions, Ports};
 pub use platform::Platform;
 pub use restore::restore;
+pub use transport::{LinkView, TlsFiles, TransportError, TransportOptions};

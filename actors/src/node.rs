@@ -1,7 +1,8 @@
 //! What all actors of this node share.
 
 use crate::ask::{Envelope, Versioned};
-use crate::cell::Registry;
+use crate::cell::{Latest, Registry};
+use crate::cluster::{Cluster, watch};
 use crate::directory::Directory;
 use crate::error::CallError;
 use crate::options::{ActorOptions, Ports};
@@ -18,7 +19,7 @@ use serde::Serialize;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch as channel};
 use tokio::time::Instant;
 
 /// Watchers below this number are never looked through for those that nobody holds any more.
@@ -42,7 +43,7 @@ pub enum Readiness {
 }
 
 /// What a start found in flight, and how long it took until all of it moved again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Recovery {
     /// Orders that were not settled.
     pub orders_live: usize,
@@ -102,10 +103,17 @@ pub(crate) struct Node {
     pub(crate) directory: Directory,
     pub(crate) registry: Registry,
     pub(crate) shards: Vec<ShardSlot>,
-    pub(crate) watchers: DashMap<OrderId, watch::Sender<Option<Versioned<Order>>>>,
+    pub(crate) watchers: DashMap<OrderId, channel::Sender<Option<Versioned<Order>>>>,
+    /// Watched orders that are followed wherever they live.
+    followed: DashSet<OrderId>,
     pub(crate) keys_in_flight: DashSet<String>,
     pub(crate) readiness: ArcSwap<Readiness>,
     pub(crate) recovery: OnceLock<Recovery>,
+    /// This node's part in a cluster, if it is in one.
+    pub(crate) cluster: OnceLock<Arc<Cluster>>,
+    /// Channels and zones of other nodes that are being read.
+    pub(crate) reading: DashSet<StreamId>,
+    leaving: AtomicBool,
     /// Places for orders under way.
     places: Arc<Semaphore>,
     stopped: AtomicBool,
@@ -135,6 +143,10 @@ impl Node {
             directory: Directory::default(),
             registry: Registry::default(),
             watchers: DashMap::new(),
+            followed: DashSet::new(),
+            cluster: OnceLock::new(),
+            reading: DashSet::new(),
+            leaving: AtomicBool::new(false),
             keys_in_flight: DashSet::new(),
             readiness: ArcSwap::from_pointee(Readiness::Recovering),
             recovery: OnceLock::new(),
@@ -182,9 +194,16 @@ impl Node {
     pub(crate) fn admit(&self, stream: StreamId) -> Result<OwnedSemaphorePermit, CallError> {
         match &**self.readiness.load() {
             Readiness::Ready => {}
+            // In a cluster each shard serves as soon as it is here.
+            Readiness::Recovering if self.cluster.get().is_some() => {}
             Readiness::Recovering => return Err(CallError::Unavailable("the node is still recovering".into())),
             Readiness::Draining => return Err(CallError::Unavailable("the node is stopping".into())),
             Readiness::Unavailable { why } => return Err(CallError::Unavailable(why.clone())),
+        }
+        if !self.lease_holds() {
+            return Err(CallError::Unavailable(
+                "the store has been silent for longer than this node may go on without it".into(),
+            ));
         }
         let shard = self.map.shard_of(stream);
         let admission = Arc::clone(&self.slot(shard).admission);
@@ -215,7 +234,10 @@ impl Node {
         };
         if let Some(ShardMessage::Deliver { envelope, .. }) = rejected {
             slot.pulse.passed_on();
-            envelope.refuse(CallError::Unavailable(format!("shard {shard} is starting")));
+            envelope.refuse(match self.cluster.get() {
+                Some(_) if !self.holds(shard) => CallError::Fenced,
+                _ => CallError::Unavailable(format!("shard {shard} is starting")),
+            });
         }
     }
 
@@ -239,16 +261,90 @@ impl Node {
         self.slot(shard).appends.load(Ordering::Acquire) > 0
     }
 
-    /// Watches an order. Watchers that nobody holds any more are dropped whenever their number has doubled.
-    pub(crate) fn watch(&self, order: OrderId) -> watch::Receiver<Option<Versioned<Order>>> {
+    /// Whether the shard's actors run here.
+    pub(crate) fn holds(&self, shard: ShardId) -> bool {
+        self.slot(shard).actor.load().is_some()
+    }
+
+    /// Whether this node may still believe in its shards.
+    pub(crate) fn lease_holds(&self) -> bool {
+        self.cluster.get().is_none_or(|cluster| cluster.lease.holds())
+    }
+
+    /// Its shards go to other nodes; what is asked goes on being answered. Idempotent.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
+    /// It takes shards again. Idempotent.
+    pub(crate) fn stay(&self) {
+        self.leaving.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
+    }
+
+    /// Everything in flight moves: it serves from now on, unless it has been told to stop, or has failed, meanwhile.
+    pub(crate) fn recovered(&self, recovery: &Recovery) {
+        if self.recovery.set(recovery.clone()).is_ok() {
+            tracing::info!(?recovery, "everything in flight moves again");
+        }
+        let recovering = self.readiness.load();
+        if **recovering == Readiness::Recovering {
+            self.readiness.compare_and_swap(&recovering, Arc::new(Readiness::Ready));
+        }
+    }
+
+    /// An order as its actor last committed it; `None` when it has no actor here. Asks nobody.
+    pub(crate) fn live_order(&self, id: OrderId) -> Option<Versioned<Order>> {
+        let cell = self.registry.get(id.stream())?;
+        match cell.latest.load().as_deref() {
+            Some(Latest::Order(order)) => Some(order.clone()),
+            _ => None,
+        }
+    }
+
+    /// Watches an order, wherever it lives. Watchers that nobody holds any more are dropped whenever their number has
+    /// doubled.
+    pub(crate) fn watch(self: &Arc<Self>, order: OrderId) -> channel::Receiver<Option<Versioned<Order>>> {
         if self.watchers.len() >= self.watchers_max.load(Ordering::Relaxed) {
             self.watchers.retain(|_, watcher| watcher.receiver_count() > 0);
             self.watchers_max
                 .store(WATCHERS_MIN.max(2 * self.watchers.len()), Ordering::Relaxed);
         }
-        self.watchers
+        let watcher = self
+            .watchers
             .entry(order)
-            .or_insert_with(|| watch::channel(None).0)
-            .subscribe()
+            .or_insert_with(|| channel::channel(None).0)
+            .subscribe();
+        if self.cluster.get().is_some() && self.followed.insert(order) {
+            watch::follow(self, order);
+        }
+        watcher
+    }
+
+    /// Whether somebody still watches the order; if not, it is followed no more, and a new watcher begins anew.
+    pub(crate) fn is_followed(&self, order: OrderId) -> bool {
+        let watched = || self.watchers.get(&order).is_some_and(|watcher| watcher.receiver_count() > 0);
+        if watched() {
+            return true;
+        }
+        self.followed.remove(&order);
+        // Somebody may have come just before.
+        watched() && self.followed.insert(order)
+    }
+
+    /// Tells an order's watchers, unless they know.
+    pub(crate) fn tell_watchers(&self, order: &Versioned<Order>) {
+        if let Some(watcher) = self.watchers.get(&order.state.id) {
+            watcher.send_if_modified(|known| {
+                let is_newer = known.as_ref().is_none_or(|known| known.seq < order.seq);
+                if is_newer {
+                    *known = Some(order.clone());
+                }
+                is_newer
+            });
+        }
     }
 }

@@ -1,11 +1,11 @@
 //! The platform as its users see it: the handle through which commands reach actors and state is read.
 
-use crate::ask::{Applied, Ask, CommandOptions, IdempotencyKey, Placed, Versioned};
-use crate::cell::Latest;
+use crate::ask::{Applied, CommandOptions, IdempotencyKey, Placed, Versioned};
+use crate::call::{Call, Origin};
 use crate::directory::Directory;
 use crate::error::CallError;
 use crate::hosted::Hosted;
-use crate::introspect::{self, ActorView};
+use crate::introspect::ActorView;
 use crate::node::{Node, Readiness, Recovery};
 use crate::options::{ActorOptions, Ports};
 use crate::region::{RegionActor, RegionMessage};
@@ -19,9 +19,8 @@ use domain::rejection::Rejection;
 use domain::saga;
 use domain::zone::{self, Zone};
 use ractor::{Actor, ActorRef};
-use std::collections::HashMap;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::sync::watch;
 
 /// Until authentication brings others, everybody is this tenant.
 const TENANT: &str = "default";
@@ -29,8 +28,8 @@ const TENANT: &str = "default";
 /// A running platform. Cheap to clone.
 #[derive(Clone)]
 pub struct Platform {
-    node: Arc<Node>,
-    region: ActorRef<RegionMessage>,
+    pub(crate) node: Arc<Node>,
+    pub(crate) region: ActorRef<RegionMessage>,
 }
 
 /// Frees an idempotency key when its request is over.
@@ -48,7 +47,10 @@ impl Platform {
     /// # Errors
     /// The actor system does not start.
     pub async fn start(ports: Ports, options: ActorOptions) -> Result<Self, CallError> {
-        let node = Arc::new(Node::new(ports, options));
+        Self::spawn(Arc::new(Node::new(ports, options))).await
+    }
+
+    pub(crate) async fn spawn(node: Arc<Node>) -> Result<Self, CallError> {
         let started = RegionActor::spawn(None, RegionActor, Arc::clone(&node)).await;
         let (region, ending) = started.map_err(|error| CallError::Unavailable(error.to_string()))?;
         let platform = Self { node, region };
@@ -80,7 +82,13 @@ impl Platform {
 
     /// Whether it serves.
     pub fn readiness(&self) -> Readiness {
-        (**self.node.readiness.load()).clone()
+        match &**self.node.readiness.load() {
+            Readiness::Ready if self.node.is_leaving() => Readiness::Draining,
+            Readiness::Ready if !self.node.lease_holds() => Readiness::Unavailable {
+                why: "the store has been silent for longer than this node may go on without it".to_owned(),
+            },
+            other => other.clone(),
+        }
     }
 
     /// What the start found in flight; `None` until all of it moves again.
@@ -104,6 +112,7 @@ impl Platform {
         self.node.stop();
         // An error here means that it has stopped already.
         let _ = self.region.stop_and_wait(None, None).await;
+        self.part().await;
     }
 
     /// Accepts an order. It is durable when this returns. Under a key that was used with the same request, the first
@@ -125,16 +134,11 @@ impl Platform {
             id,
             details: Arc::new(details),
         };
-        match self
-            .ask::<Order>(
-                id.stream(),
-                command,
-                None,
-                scoped.clone(),
-                Some(self.node.admit_order()?),
-            )
-            .await
-        {
+        let call = Call {
+            claim: scoped.clone(),
+            ..Call::<Order>::new(id.stream(), command, Origin::New)
+        };
+        match self.ask(call).await {
             Ok(applied) => Ok(Placed {
                 order: applied.entity,
                 replayed: false,
@@ -142,6 +146,15 @@ impl Platform {
             Err(CallError::KeyUsed) => {
                 let claim = scoped.ok_or_else(|| CallError::Unavailable("a key clashed that nobody gave".into()))?;
                 self.first_answer(self.used(id.stream(), &claim).await?, &claim).await
+            }
+            // There is no room for a new order; one that was accepted before needs none.
+            Err(CallError::Overloaded { what }) => {
+                if let Some(claim) = scoped
+                    && let Some(used) = self.find_claim(id.stream(), &claim).await?
+                {
+                    return self.first_answer(used, &claim).await;
+                }
+                Err(CallError::Overloaded { what })
             }
             Err(error) => Err(error),
         }
@@ -174,14 +187,13 @@ impl Platform {
 
     /// Who used a key that is known to be used.
     async fn used(&self, near: StreamId, claim: &KeyClaim) -> Result<ClaimRecord, CallError> {
-        let found = self
-            .node
-            .ports
-            .store
-            .claim(self.node.map.shard_of(near), &claim.key)
-            .await
-            .map_err(away)?;
+        let found = self.find_claim(near, claim).await?;
         found.ok_or_else(|| CallError::Unavailable("the idempotency key vanished".into()))
+    }
+
+    async fn find_claim(&self, near: StreamId, claim: &KeyClaim) -> Result<Option<ClaimRecord>, CallError> {
+        let shard = self.node.map.shard_of(near);
+        self.node.ports.store.claim(shard, &claim.key).await.map_err(away)
     }
 
     /// The order that used the key first, as its first row left it.
@@ -205,11 +217,7 @@ impl Platform {
 
     /// An order as its actor last committed it; `None` when it has no actor now. Asks nobody.
     pub fn live_order(&self, id: OrderId) -> Option<Versioned<Order>> {
-        let cell = self.node.registry.get(id.stream())?;
-        match cell.latest.load().as_deref() {
-            Some(Latest::Order(order)) => Some(order.clone()),
-            _ => None,
-        }
+        self.node.live_order(id)
     }
 
     /// An order as it stands: from its actor's last commit, or from the store. Wakes nobody.
@@ -244,21 +252,23 @@ impl Platform {
             fingerprint: key.fingerprint,
         });
         let Some(claim) = claim else {
-            return self.ask(id.stream(), command, options.if_match, None, None).await;
+            return self
+                .ask(Call {
+                    if_match: options.if_match,
+                    ..Call::new(id.stream(), command, Origin::Outside)
+                })
+                .await;
         };
         let _guard = self.guard(&claim.key)?;
         let stream = id.stream();
-        let used = self
-            .node
-            .ports
-            .store
-            .claim(self.node.map.shard_of(stream), &claim.key)
-            .await
-            .map_err(away)?;
-        let used = match used {
+        let used = match self.find_claim(stream, &claim).await? {
             Some(used) => used,
             None => match self
-                .ask(stream, command, options.if_match, Some(claim.clone()), None)
+                .ask(Call {
+                    if_match: options.if_match,
+                    claim: Some(claim.clone()),
+                    ..Call::new(stream, command, Origin::Outside)
+                })
                 .await
             {
                 // An earlier call that its caller gave up was carried out after all.
@@ -299,7 +309,15 @@ impl Platform {
         id: &ChannelId,
         if_match: Option<Seq>,
     ) -> Result<Applied<Channel>, CallError> {
-        self.ask(id.stream(), command, if_match, None, None).await
+        let applied = self
+            .ask(Call {
+                if_match,
+                ..Call::<Channel>::new(id.stream(), command, Origin::Outside)
+            })
+            .await?;
+        // Who told it must find it told, wherever it lives.
+        self.node.directory.offer_channel(&applied.entity);
+        Ok(applied)
     }
 
     /// Tells a zone something.
@@ -307,60 +325,25 @@ impl Platform {
     /// # Errors
     /// See [`CallError`].
     pub async fn zone(&self, command: zone::Command, id: &ZoneId) -> Result<Applied<Zone>, CallError> {
-        self.ask(id.stream(), command, None, None, None).await
+        let call = Call::<Zone>::new(id.stream(), command, Origin::Outside);
+        let applied = self.ask(call).await?;
+        self.node.directory.offer_zone(&applied.entity);
+        Ok(applied)
     }
 
-    async fn ask<E: Hosted>(
-        &self,
-        stream: StreamId,
-        command: E::Command,
-        if_match: Option<Seq>,
-        claim: Option<KeyClaim>,
-        place: Option<OwnedSemaphorePermit>,
-    ) -> Result<Applied<E>, CallError> {
-        // Only what is new has a place yet to take.
-        let fresh = place.is_some();
-        let permit = Some(self.node.admit(stream)?);
-        let (tx, rx) = oneshot::channel();
-        let ask = Ask {
-            if_match,
-            claim,
-            reply: Some(tx),
-            permit,
-            place,
-            ..Ask::tell(command)
-        };
-        self.node.deliver(stream, E::envelope(ask), fresh);
-        match tokio::time::timeout(self.node.options.call_timeout, rx).await {
-            Ok(Ok(result)) => result,
-            // The actor crashed over the call, perhaps after it was carried out.
-            Ok(Err(_)) | Err(_) => Err(CallError::TimedOut),
-        }
+    async fn ask<E: Hosted>(&self, call: Call<E>) -> Result<Applied<E>, CallError> {
+        let asked = tokio::time::timeout(self.node.options.call_timeout, self.node.call(call)).await;
+        asked.unwrap_or(Err(CallError::TimedOut))?.applied()
     }
 
     /// The supervision tree: the node, its shards, and every actor that lives, by path.
     pub fn introspect(&self) -> Vec<ActorView> {
-        let cells = self.node.registry.all();
-        let mut children = HashMap::new();
-        for cell in &cells {
-            *children.entry(cell.shard).or_insert(0) += 1;
-        }
-        let mut views = introspect::trunk(&self.node, &children);
-        views.extend(cells.iter().map(|cell| introspect::view(cell)));
-        views.sort_by(|a, b| a.path.cmp(&b.path));
-        views
+        self.node.actors(None)
     }
 
     /// One actor with its observable state.
     pub fn introspect_at(&self, path: &str) -> Option<ActorView> {
-        let cells = self.node.registry.all();
-        match cells.iter().find(|cell| introspect::path(cell) == path) {
-            Some(cell) => Some(ActorView {
-                state: introspect::state(&self.node, cell),
-                ..introspect::view(cell)
-            }),
-            None => self.introspect().into_iter().find(|view| view.path == path),
-        }
+        self.node.actors(Some(path)).pop()
     }
 }
 

@@ -5,7 +5,7 @@ use crate::hosted::Hosted;
 use crate::life::Crashes;
 use crate::node::{Node, Readiness, Recovery};
 use crate::restore::restore;
-use crate::shard::{ShardActor, ShardArgs};
+use crate::shard::{ShardActor, ShardArgs, ShardMessage};
 use domain::channel::Channel;
 use domain::entity::Entity;
 use domain::ids::StreamId;
@@ -15,17 +15,23 @@ use domain::saga::Effect;
 use domain::shard::ShardId;
 use domain::time::Timestamp;
 use domain::zone::Zone;
-use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
-use std::collections::HashMap;
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, ActorStatus, SupervisionEvent};
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// Effects begun at a time before other tasks get a turn. Beginning one is a microsecond; each turn given away is behind
 /// everything that the effects before have already set in motion.
 const EFFECTS_AT_ONCE: usize = 1_024;
+
+/// How long the actors of a shard that is another's may take to end, once nothing of them is under way any more.
+const ENDING_MAX: Duration = Duration::from_secs(1);
+/// How often that is looked at.
+const GLANCE: Duration = Duration::from_millis(2);
 
 /// The pause before a store that is away is asked again.
 const STORE_BACKOFF: Duration = Duration::from_millis(200);
@@ -34,8 +40,18 @@ const STORE_BACKOFF: Duration = Duration::from_millis(200);
 const KINDS: [StreamKind; 3] = [StreamKind::Channel, StreamKind::Zone, StreamKind::Order];
 
 pub(crate) enum RegionMessage {
-    /// The node starts: everything is to be brought back.
+    /// A node by itself starts: everything is to be brought back.
     Recover,
+    /// Shards were taken: what is in flight in them is to be brought back.
+    Adopt {
+        shards: Vec<ShardId>,
+        done: oneshot::Sender<Recovery>,
+    },
+    /// Shards are another node's: what runs of them is to end.
+    Leave {
+        shards: Vec<ShardId>,
+        done: oneshot::Sender<()>,
+    },
     /// A shard whose actor ended is to be started again.
     Restart(ShardId),
 }
@@ -45,6 +61,8 @@ impl ractor::Message for RegionMessage {}
 pub(crate) struct RegionState {
     node: Arc<Node>,
     shards: HashMap<ActorId, ShardId>,
+    /// The shards that are this node's.
+    adopted: HashSet<ShardId>,
     crashes: HashMap<ShardId, Crashes>,
     started: Instant,
 }
@@ -60,13 +78,18 @@ impl Actor for RegionActor {
         Ok(RegionState {
             node,
             shards: HashMap::new(),
+            adopted: HashSet::new(),
             crashes: HashMap::new(),
             started: Instant::now(),
         })
     }
 
-    async fn post_start(&self, myself: ActorRef<RegionMessage>, _: &mut RegionState) -> Result<(), ActorProcessingErr> {
-        Ok(myself.cast(RegionMessage::Recover)?)
+    async fn post_start(&self, myself: ActorRef<RegionMessage>, state: &mut RegionState) -> Result<(), ActorProcessingErr> {
+        // In a cluster the coordinator says what is this node's.
+        if state.node.cluster.get().is_none() {
+            myself.cast(RegionMessage::Recover)?;
+        }
+        Ok(())
     }
 
     async fn handle(
@@ -92,6 +115,16 @@ impl Actor for RegionActor {
                 }
             }
             RegionMessage::Restart(shard) => state.restart(&myself, shard).await,
+            RegionMessage::Adopt { shards, done } => {
+                if let Some(recovery) = state.adopt(&myself, shards).await {
+                    // Whoever took them may have been stopped meanwhile.
+                    let _ = done.send(recovery);
+                }
+            }
+            RegionMessage::Leave { shards, done } => {
+                state.leave(&shards).await;
+                let _ = done.send(());
+            }
         }
         Ok(())
     }
@@ -107,7 +140,9 @@ impl Actor for RegionActor {
             SupervisionEvent::ActorTerminated(actor, _, why) => (actor, why.unwrap_or_default()),
             _ => return Ok(()),
         };
-        if let Some(shard) = state.shards.remove(&actor.get_id()) {
+        if let Some(shard) = state.shards.remove(&actor.get_id())
+            && state.adopted.contains(&shard)
+        {
             tracing::error!(%shard, why, "a shard ended and is started again");
             metrics::counter!("uoop_shard_crashes_total").increment(1);
             // Its children died with it.
@@ -125,8 +160,20 @@ impl Actor for RegionActor {
 
 impl RegionState {
     /// Starts all shards and everything that was in flight.
-    async fn recover(&mut self, myself: &ActorRef<RegionMessage>, shards: Vec<ShardId>, mut plan: Plan) {
+    async fn recover(&mut self, myself: &ActorRef<RegionMessage>, shards: Vec<ShardId>, plan: Plan) {
+        let recovery = self.bring_back(myself, shards, plan, self.started).await;
+        self.node.recovered(&recovery);
+    }
+
+    async fn bring_back(
+        &mut self,
+        myself: &ActorRef<RegionMessage>,
+        shards: Vec<ShardId>,
+        mut plan: Plan,
+        begun: Instant,
+    ) -> Recovery {
         for shard in shards {
+            self.adopted.insert(shard);
             self.start(myself, shard, &mut plan).await;
         }
         let recovery = Recovery {
@@ -136,22 +183,70 @@ impl RegionState {
             elapsed_ms: 0,
         };
         plan.execute(&self.node).await;
-        let elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let recovery = Recovery { elapsed_ms, ..recovery };
-        tracing::info!(?recovery, "everything in flight moves again");
-        let _ = self.node.recovery.set(recovery);
-        // Unless the node has been told to stop, or has failed, meanwhile.
-        let recovering = self.node.readiness.load();
-        if **recovering == Readiness::Recovering {
-            self.node
-                .readiness
-                .compare_and_swap(&recovering, Arc::new(Readiness::Ready));
+        let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Recovery { elapsed_ms, ..recovery }
+    }
+
+    /// Starts shards that were just taken, and everything that is in flight in them. A store that is away is waited for.
+    async fn adopt(&mut self, myself: &ActorRef<RegionMessage>, shards: Vec<ShardId>) -> Option<Recovery> {
+        let begun = Instant::now();
+        while !self.node.is_stopped() {
+            match Plan::read(&self.node, &shards).await {
+                Ok(plan) => return Some(self.bring_back(myself, shards, plan, begun).await),
+                Err(StoreError::Unavailable(why)) => {
+                    tracing::warn!(why, "the store is away; what is in flight cannot be read yet");
+                    tokio::time::sleep(STORE_BACKOFF).await;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "what is in flight cannot be read");
+                    let why = error.to_string();
+                    self.node.readiness.store(Arc::new(Readiness::Unavailable { why }));
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    /// Ends what runs of shards that are another's: nothing new is taken, what was appended is answered, and what waits
+    /// is told to ask there.
+    async fn leave(&mut self, shards: &[ShardId]) {
+        let mut ending = Vec::new();
+        for shard in shards {
+            self.adopted.remove(shard);
+            self.crashes.remove(shard);
+            if let Some(actor) = self.node.slot(*shard).actor.swap(None) {
+                // One that takes no message any more has ended already.
+                let _ = actor.cast(ShardMessage::Fenced);
+                ending.push((*shard, actor));
+            }
+        }
+        self.node.ports.journal.release(shards).await;
+        let patience = Instant::now() + ENDING_MAX;
+        for (shard, actor) in ending {
+            while actor.get_status() != ActorStatus::Stopped && Instant::now() < patience {
+                tokio::time::sleep(GLANCE).await;
+            }
+            if actor.get_status() != ActorStatus::Stopped {
+                tracing::warn!(%shard, "a shard's actors did not end by themselves");
+                // It cannot write any more; whoever waits is told by the end of the wait.
+                let _ = actor.stop_and_wait(None, None).await;
+            }
+            self.shards.remove(&actor.get_id());
+            self.node.registry.clear(shard);
+            let pulse = &self.node.slot(shard).pulse;
+            pulse.depth.store(0, Ordering::Relaxed);
+            pulse.timers.store(0, Ordering::Relaxed);
+            pulse.next_timer.store(0, Ordering::Relaxed);
         }
     }
 
     /// Starts a shard again from the store. As long as an append of its dead actors is under way the store does not say
     /// all; and one that is away is waited for.
     async fn restart(&mut self, myself: &ActorRef<RegionMessage>, shard: ShardId) {
+        if !self.adopted.contains(&shard) {
+            return;
+        }
         let plan = if self.node.is_appending(shard) {
             None
         } else {

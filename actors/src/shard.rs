@@ -136,7 +136,10 @@ impl Actor for ShardActor {
             ShardMessage::Respawn { stream } => state.respawn(&myself, stream),
             ShardMessage::Idle { stream } => state.passivate(stream),
             ShardMessage::StillBusy { stream } => state.still_busy(&myself, stream),
-            ShardMessage::Fenced => state.fence(),
+            ShardMessage::Fenced => {
+                state.fence();
+                state.end_if_empty(&myself);
+            }
         }
         state.show_timers();
         Ok(())
@@ -152,12 +155,14 @@ impl Actor for ShardActor {
             SupervisionEvent::ActorTerminated(actor, ..) => {
                 if let Some(stream) = state.actors.remove(&actor.get_id()) {
                     state.gone(&myself, stream);
+                    state.end_if_empty(&myself);
                 }
             }
             SupervisionEvent::ActorFailed(actor, error) => {
                 if let Some(stream) = state.actors.remove(&actor.get_id()) {
                     if state.fenced {
                         state.gone(&myself, stream);
+                        state.end_if_empty(&myself);
                     } else {
                         state.crashed(&myself, stream, &error.to_string());
                     }
@@ -402,6 +407,13 @@ impl ShardState {
             false,
             Some((cell, crashes)),
         );
+    }
+
+    /// In a cluster the shard may come back: then it begins anew.
+    fn end_if_empty(&self, myself: &ActorRef<ShardMessage>) {
+        if self.fenced && self.children.is_empty() && self.node.cluster.get().is_some() {
+            myself.stop(None);
+        }
     }
 
     /// The shard is lost: its actors go, its timers stand still, and whoever asks is told.

@@ -1,6 +1,7 @@
 //! A turn of an actor: what the commands that waited came to, before and while it is written.
 
 use crate::ask::{Applied, Ask, Versioned};
+use crate::cluster::ReplicaRow;
 use crate::error::CallError;
 use crate::hosted::Hosted;
 use crate::node::Node;
@@ -48,6 +49,8 @@ pub(crate) struct InFlight<E: Hosted> {
     /// Returned when the turn is over.
     _permits: Vec<OwnedSemaphorePermit>,
     pub(crate) place: Option<OwnedSemaphorePermit>,
+    /// What other nodes are told of it.
+    pub(crate) row: Option<ReplicaRow>,
 }
 
 impl<E: Hosted> Gathered<E> {
@@ -143,6 +146,7 @@ impl<E: Hosted> Gathered<E> {
             heard: self.heard,
             _permits: self.permits,
             place: self.place,
+            row: None,
         })
     }
 }

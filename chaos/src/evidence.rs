@@ -1,8 +1,9 @@
 //! What a run leaves behind, as it was read: the interface's JSON and the sandbox's ledger, with the fields that are
 //! checked and no others.
 
-use domain::ids::OrderId;
+use domain::ids::{OrderId, StreamId};
 use domain::invariants::Deed;
+use domain::ports::StreamKind;
 use domain::saga::{EffectKey, Refused, Step};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -213,4 +214,102 @@ pub struct CourierSeen {
     /// The order it carries, or is to carry.
     #[serde(default)]
     pub order_id: Option<OrderId>,
+}
+
+/// What the store holds, as its tables have it: every row of every stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreSeen {
+    /// How many shards it has.
+    pub shards: u16,
+    /// All streams.
+    pub streams: BTreeMap<StreamId, StreamSeen>,
+    /// All used idempotency keys.
+    pub keys: Vec<KeySeen>,
+}
+
+/// A stream in the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamSeen {
+    /// The number of what it is, see [`StreamKind::code`].
+    pub kind: i16,
+    /// Its rows, by version.
+    pub rows: Vec<RowSeen>,
+    /// Its folded state, as the platform keeps it.
+    pub snapshot: Option<SnapshotSeen>,
+}
+
+/// A row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowSeen {
+    /// Its version.
+    pub seq: u64,
+    /// The shard it says it is in.
+    pub shard: u16,
+    /// Its place on that shard's line.
+    pub position: u64,
+    /// When, in milliseconds of business time since the Unix epoch.
+    pub at: i64,
+    /// A JSON array of events.
+    pub events: String,
+}
+
+/// A snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotSeen {
+    /// The version it is of.
+    pub seq: u64,
+    /// Whether something is still to happen, by its own word.
+    pub live: bool,
+    /// JSON.
+    pub state: String,
+}
+
+/// A used idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySeen {
+    /// The shard it is in.
+    pub shard: u16,
+    /// The key, with its scope.
+    pub key: String,
+    /// The stream that it made or changed.
+    pub stream: StreamId,
+    /// The version that it made.
+    pub seq: u64,
+}
+
+impl StoreSeen {
+    /// The orders.
+    pub fn orders(&self) -> impl Iterator<Item = (OrderId, &StreamSeen)> {
+        let of_order = |(_, stream): &(&StreamId, &StreamSeen)| stream.kind == StreamKind::Order.code();
+        self.streams.iter().filter(of_order).map(|(id, stream)| (OrderId(*id), stream))
+    }
+}
+
+impl StreamSeen {
+    /// Its history in the words of the interface.
+    ///
+    /// # Errors
+    /// A row is no array of events.
+    pub fn told(&self) -> Result<Vec<EventView>, serde_json::Error> {
+        let mut told = Vec::with_capacity(self.rows.len() * 2);
+        for row in &self.rows {
+            let events: Vec<Tagged> = serde_json::from_str(&row.events)?;
+            told.extend(events.into_iter().enumerate().map(|(index, event)| EventView {
+                version: row.seq,
+                index,
+                at: row.at,
+                kind: event.kind,
+                data: event.data,
+            }));
+        }
+        Ok(told)
+    }
+}
+
+#[derive(Deserialize)]
+struct Tagged {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(flatten)]
+    data: Map<String, Value>,
 }

@@ -10,6 +10,7 @@ pub mod day;
 pub mod evidence;
 pub mod faults;
 pub mod run;
+pub mod simulator;
 
 pub use checker::{Verdict, check};
 pub use evidence::Evidence;

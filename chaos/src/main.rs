@@ -1,7 +1,7 @@
 //! `chaos`: runs UOOP under faults and says whether it kept its promises.
 
 use chaos::run::{Shares, Store};
-use chaos::{Options, run};
+use chaos::{Options, run, simulator};
 use clap::{Parser, Subcommand};
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -17,6 +17,14 @@ Examples:
 
 Exit codes: 0 everything holds; 1 something does not; 2 the run could not be carried out.";
 
+const SIMULATE_EXAMPLES: &str = "\
+Examples:
+  cargo run --release -p chaos -- simulate               a hundred fresh seeds
+  cargo run --release -p chaos -- simulate --seeds 10000 --nodes 5
+  cargo run -p chaos -- simulate --seed 4711 --seeds 1   one seed again
+
+Exit codes: 0 everything holds; 1 something does not.";
+
 /// Runs UOOP under faults and checks that it kept its promises.
 #[derive(Debug, Parser)]
 #[command(name = "chaos", version, after_help = EXAMPLES)]
@@ -30,6 +38,51 @@ enum Command {
     /// Play a day against a server that is killed and participants that fail, then compare everybody's books
     #[command(after_help = EXAMPLES)]
     Run(RunArgs),
+    /// Simulate a cluster in virtual time, from seeds, and check the invariants at every commit
+    #[command(after_help = SIMULATE_EXAMPLES)]
+    Simulate(SimulateArgs),
+}
+
+/// Seeds follow each other. Without a first one it is drawn, and printed.
+#[derive(Debug, clap::Args)]
+struct SimulateArgs {
+    /// How many seeds are run
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    seeds: u64,
+    /// The first seed
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// How many nodes the cluster has
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=16))]
+    nodes: u16,
+    /// For how many virtual hours orders come and faults happen
+    #[arg(long, value_name = "H", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    hours: u64,
+    /// How many orders are placed in each run
+    #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    orders: u16,
+    /// Leave failing scenarios as large as they are
+    #[arg(long)]
+    no_shrink: bool,
+    /// Print the result as one JSON object, the last line
+    #[arg(long)]
+    json: bool,
+}
+
+impl SimulateArgs {
+    fn options(&self) -> simulator::Options {
+        let first = self.seed.unwrap_or_else(simulator::fresh_seed);
+        simulator::Options {
+            seeds: (0..self.seeds).map(|n| first.wrapping_add(n)).collect(),
+            size: simulator::Size {
+                nodes: usize::from(self.nodes),
+                hours: self.hours,
+                orders: usize::from(self.orders),
+            },
+            shrink: !self.no_shrink,
+            broken: None,
+        }
+    }
 }
 
 /// Shares are in percent of all cases.
@@ -142,8 +195,11 @@ fn store(text: &str) -> Result<Store, String> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Command::Run(args) = Cli::parse().command;
-    match try_run(args).await {
+    let done = match Cli::parse().command {
+        Command::Run(args) => try_run(args).await,
+        Command::Simulate(args) => try_simulate(&args),
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -165,6 +221,18 @@ async fn try_run(args: RunArgs) -> Result<bool, Box<dyn Error>> {
         writeln!(output, "{report}")?;
     }
     Ok(report.violations.is_empty())
+}
+
+/// Whether everything holds.
+fn try_simulate(args: &SimulateArgs) -> Result<bool, Box<dyn Error>> {
+    let report = simulator::simulate(&args.options());
+    let mut output = io::stdout().lock();
+    if args.json {
+        writeln!(output, "{}", serde_json::to_string(&report)?)?;
+    } else {
+        writeln!(output, "{report}")?;
+    }
+    Ok(report.failures.is_empty())
 }
 
 fn chain(error: &dyn Error) -> String {

@@ -42,13 +42,13 @@ pub trait Entity: Clone + fmt::Debug + PartialEq + Serialize + DeserializeOwned 
     /// What kind of stream it is.
     const KIND: StreamKind;
     /// What it can be told.
-    type Command: Clone + fmt::Debug + Send + 'static;
+    type Command: Clone + fmt::Debug + Serialize + DeserializeOwned + Send + Sync + 'static;
     /// What can happen to it.
     type Event: Clone + fmt::Debug + PartialEq + Serialize + DeserializeOwned + Send + 'static;
     /// What it can want done.
     type Effect: Clone + fmt::Debug + Send + 'static;
     /// What it answers.
-    type Reply: Clone + fmt::Debug + Send + 'static;
+    type Reply: Clone + fmt::Debug + Serialize + DeserializeOwned + Send + Sync + 'static;
 
     /// Decides on a command; `state` is `None` before the first event.
     ///

@@ -5,6 +5,7 @@
 //! and ids enter as data. A decision is a function of its arguments, so every one of them can be replayed.
 
 pub mod channel;
+pub mod cluster;
 pub mod entity;
 pub mod geo;
 pub mod ids;

@@ -275,6 +275,13 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// The store is away.
     async fn keep_setting(&self, name: &str, value: &str) -> Result<String, StoreError>;
+
+    /// The store's own wall clock, in milliseconds since the Unix epoch, by which all who share it can go; `None`: it has
+    /// none but this machine's.
+    ///
+    /// # Errors
+    /// The store is away.
+    async fn clock_ms(&self) -> Result<Option<i64>, StoreError>;
 }
 
 /// Why an append was not made. In every case nothing of it was written.
@@ -420,4 +427,7 @@ pub trait Kitchens: Send + Sync + 'static {
 pub trait OrderObserver: Send + Sync + 'static {
     /// The order is now as given; `seq` is its version. Also called for each live order at a start. Must not block.
     fn observe(&self, id: OrderId, seq: Seq, order: &std::sync::Arc<crate::order::Order>);
+
+    /// These orders are another node's now: what is kept of them is no longer told when they change. Must not block.
+    fn forget(&self, _is_lost: &dyn Fn(OrderId) -> bool) {}
 }

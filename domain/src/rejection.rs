@@ -21,15 +21,18 @@ impl FieldError {
     }
 }
 
+/// The word for a thing, such as `order`. A name of its own, because a reference in plain sight would be read as borrowed.
+type Thing = &'static str;
+
 /// Why a command is not carried out. Nothing was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Rejection {
     /// There is no such thing.
     #[error("no such {0}")]
-    NotFound(#[serde(deserialize_with = "thing")] &'static str),
+    NotFound(#[serde(deserialize_with = "thing")] Thing),
     /// It exists already.
     #[error("this {0} exists already")]
-    Exists(#[serde(deserialize_with = "thing")] &'static str),
+    Exists(#[serde(deserialize_with = "thing")] Thing),
     /// The request is not valid.
     #[error("invalid request: {}", .0.iter().map(|e| format!("{}: {}", e.pointer, e.detail)).collect::<Vec<_>>().join("; "))]
     Invalid(Vec<FieldError>),

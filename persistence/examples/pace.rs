@@ -78,7 +78,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     report_waits(store.name(), waits);
 
     let begun = Instant::now();
-    let live = store.recover(&shards).await?.len();
+    let live = store.recover(&shards, &[StreamKind::Order]).await?.len();
     println!(
         "{}: {live} live orders recovered in {:.3} s",
         store.name(),

@@ -5,6 +5,10 @@
 //! for other services: written by the owner alone, replaced only by a newer version, gone [`TTL`] after it was last known
 //! to be current, so that its age can be told from the time it has left.
 //!
+//! Nodes share the orders, and an order can become another node's at any moment. *Architecture invariant*: an entry that was
+//! made under one ownership is never served under another. What a node loses it [forgets](StatusCache::forget); and a read
+//! that found its order owned when it began, and ends after something was lost, leaves no entry behind.
+//!
 //! *Architecture invariant*: an answer never depends on Redis. It is asked within [`RedisOptions::timeout`], not at all
 //! for a moment after it failed, and whatever it does not say is read from the actor or the store.
 
@@ -25,6 +29,7 @@ use metrics::Counter;
 use publisher::Publisher;
 use redis::Found;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::task::AbortHandle;
 
@@ -46,6 +51,8 @@ pub enum Standing {
 /// The status cache of a node.
 pub struct StatusCache {
     memory: Arc<Memory>,
+    /// How often orders were lost to other nodes.
+    losses: AtomicU64,
     shared: Option<Shared>,
     figures: Figures,
 }
@@ -78,6 +85,7 @@ impl StatusCache {
         });
         Self {
             memory,
+            losses: AtomicU64::new(0),
             shared,
             figures: Figures::new(),
         }
@@ -92,20 +100,33 @@ impl StatusCache {
         }
     }
 
+    /// These orders are another node's now: what is kept of them is no longer told when they change. To be called as soon as
+    /// [`StatusCache::read`] is told so of their standing, and before this node can own any of them again. Looks at every
+    /// entry, so that one call for many shards is better than many.
+    pub fn forget(&self, is_lost: impl Fn(OrderId) -> bool) {
+        // First: a read that does not see this yet has its place already, which is found below.
+        self.losses.fetch_add(1, Ordering::SeqCst);
+        self.memory.forget(is_lost);
+    }
+
     /// An order's status: from an entry, else from its actor (`live`), else from the store (`load`). `load` begins only
     /// when nothing else answers. Never older than what was committed before the call when the owner asks, and than
-    /// [`AGE_MAX`] when another node does.
+    /// [`AGE_MAX`] when another node does. `standing` is asked once, at the beginning: losing the order later does no harm,
+    /// since what is read then was current at a moment of this call, and is not kept.
     ///
     /// # Errors
     /// Those of `load`.
     pub async fn read<E>(
         &self,
         id: OrderId,
-        standing: Standing,
+        standing: impl FnOnce() -> Standing,
         live: impl FnOnce() -> Option<StatusEntry>,
         load: impl Future<Output = Result<StatusEntry, E>>,
     ) -> Result<StatusEntry, E> {
         let tiers = &self.figures;
+        // Before the standing, so that whatever is lost after it was asked for makes this number another.
+        let losses = self.losses.load(Ordering::SeqCst);
+        let standing = standing();
         if standing == Standing::Other {
             if let Some(found) = self.find(id).await
                 && is_acceptable(&found, standing)
@@ -122,30 +143,35 @@ impl StatusCache {
         }
         // From here on changes reach the slot, so that what is read below cannot be left behind by one that falls between.
         let slot = self.memory.track(id);
-        if let Some(entry) = live() {
+        let read = if let Some(entry) = live() {
             tiers.actor.increment(1);
-            return Ok(self.fill(id, &slot, entry));
-        }
-        if let Some(found) = self.find(id).await
+            Ok((entry, true))
+        } else if let Some(found) = self.find(id).await
             && is_acceptable(&found, standing)
         {
             tiers.redis.increment(1);
-            return Ok(slot.fill(found.entry).0);
-        }
-        tiers.store.increment(1);
-        match load.await {
-            Ok(entry) => Ok(self.fill(id, &slot, entry)),
-            Err(error) => {
+            Ok((found.entry, false))
+        } else {
+            tiers.store.increment(1);
+            load.await.map(|entry| (entry, true))
+        };
+        match read {
+            // Nothing was lost so far. What is lost from here on finds the place above, and takes it away.
+            Ok((entry, is_news)) if self.losses.load(Ordering::SeqCst) == losses => {
+                Ok(self.fill(id, &slot, entry, is_news))
+            }
+            other => {
                 self.memory.forget_empty(id);
-                Err(error)
+                other.map(|(entry, _)| entry)
             }
         }
     }
 
     /// Puts what was read into the slot, and gives what is in it then: a change may have come first.
-    fn fill(&self, id: OrderId, slot: &Slot, entry: StatusEntry) -> StatusEntry {
+    /// `is_news`: Redis does not have it yet.
+    fn fill(&self, id: OrderId, slot: &Slot, entry: StatusEntry, is_news: bool) -> StatusEntry {
         let (entry, is_new) = slot.fill(entry);
-        if is_new {
+        if is_new && is_news {
             self.publish(id);
         }
         entry

@@ -1,14 +1,19 @@
 //! A follower: somebody who handles each committed row at least once, in position order within each shard, and keeps a
 //! cursor in the store so that it goes on after a restart where it was.
+//!
+//! Lines come and go with the shards of this node. A line that was lost is forgotten: others may move its cursor on. When
+//! it is adopted again it begins where its cursor is then. So on every line each owner begins where the last one is known
+//! to have been, and a row is passed over only by somebody who said that it is [`done`](Follower::done).
 
-use crate::tail::{Tail, TailRow};
+use crate::tail::{HeldLine, Tail, TailRow};
 use domain::ids::Position;
 use domain::ports::{Store, StoreError};
 use domain::shard::ShardId;
 use metrics::{Gauge, Unit, describe_gauge, gauge};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// Lines that are read from the store in one round: whoever is far behind catches up a few lines at a time.
 const STORE_READS_MAX: usize = 8;
@@ -18,8 +23,13 @@ pub struct Follower {
     tail: Arc<Tail>,
     store: Arc<dyn Store>,
     name: &'static str,
+    cursors: Cursors,
     changed_rx: watch::Receiver<()>,
     places: HashMap<ShardId, Place>,
+    /// What was done on lines that were lost before it was saved.
+    parting: BTreeMap<ShardId, Position>,
+    /// Lines that were forgotten, until somebody asks.
+    forgotten: BTreeSet<ShardId>,
     /// Rows that were read and not handed out yet.
     gathered: Vec<Arc<TailRow>>,
     /// Which line is looked at first, so that none waits behind the others for ever.
@@ -29,8 +39,38 @@ pub struct Follower {
     lag: Gauge,
 }
 
-#[derive(Clone, Copy, Default)]
+/// Who keeps the cursors.
+enum Cursors {
+    /// The store; and which lines they are being read for. Reading goes on when a look is given up half-way: whoever
+    /// looks again and again for a moment would never learn them otherwise.
+    InStore(Option<Reading>),
+    /// Whoever made the follower, who places the lines.
+    Elsewhere,
+}
+
+struct Reading {
+    lines: Vec<Unplaced>,
+    cursors: JoinHandle<Result<Vec<(ShardId, Position)>, StoreError>>,
+}
+
+/// A line of which the follower does not know yet where it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unplaced {
+    shard: ShardId,
+    generation: u64,
+}
+
+impl Unplaced {
+    /// Which line.
+    pub const fn shard(self) -> ShardId {
+        self.shard
+    }
+}
+
+#[derive(Clone, Copy)]
 struct Place {
+    /// The adoption of the line that it is of.
+    generation: u64,
     /// Handed out so far.
     read: Position,
     /// Handled so far.
@@ -45,37 +85,33 @@ impl Follower {
     /// # Errors
     /// The store is away.
     pub async fn start(tail: &Arc<Tail>, store: &Arc<dyn Store>, name: &'static str) -> Result<Self, StoreError> {
-        let cursors = store.cursors(name).await?;
-        Ok(Self::at(tail, store, name, cursors))
+        let mut follower = Self::new(tail, store, name, Cursors::InStore(None));
+        let held = follower.held();
+        follower.read_cursors(&held).await?;
+        Ok(follower)
     }
 
-    /// A follower of that name at cursors that it keeps elsewhere, together with what it makes of the rows; lines that
-    /// are left out are at their beginning. It has nothing to [`save`](Self::save).
-    pub fn at(
-        tail: &Arc<Tail>,
-        store: &Arc<dyn Store>,
-        name: &'static str,
-        cursors: impl IntoIterator<Item = (ShardId, Position)>,
-    ) -> Self {
+    /// A follower of that name whose cursors are kept elsewhere, together with what is made of the rows. Nothing of a
+    /// line is handed out before it has its [`place`](Self::place), and there is nothing to [`save`](Self::save).
+    pub fn at(tail: &Arc<Tail>, store: &Arc<dyn Store>, name: &'static str) -> Self {
+        Self::new(tail, store, name, Cursors::Elsewhere)
+    }
+
+    fn new(tail: &Arc<Tail>, store: &Arc<dyn Store>, name: &'static str, cursors: Cursors) -> Self {
         describe_gauge!(
             "uoop_follower_lag_rows",
             Unit::Count,
             "Committed rows that a follower has not handled yet"
         );
-        let at = |position| Place {
-            read: position,
-            done: position,
-            saved: position,
-        };
         Self {
             changed_rx: tail.changes(),
             tail: Arc::clone(tail),
             store: Arc::clone(store),
             name,
-            places: cursors
-                .into_iter()
-                .map(|(shard, position)| (shard, at(position)))
-                .collect(),
+            cursors,
+            places: HashMap::new(),
+            parting: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
             gathered: Vec::new(),
             first: 0,
             is_level: false,
@@ -116,93 +152,210 @@ impl Follower {
         self.is_level
     }
 
+    /// Lines that were lost since this was asked last, also if they are this node's again: what was handed out of them and
+    /// is not done was handed out in vain, and comes again to whoever owns them. They are noticed when rows are looked
+    /// for, so whoever remembers rows asks between that and taking the new ones.
+    pub fn forgotten(&mut self) -> BTreeSet<ShardId> {
+        std::mem::take(&mut self.forgotten)
+    }
+
+    /// Lines that wait to be told where they begin. Their cursors must be read after this was asked.
+    pub fn unplaced(&mut self) -> Vec<Unplaced> {
+        let held = self.held();
+        self.without_place(&held)
+    }
+
+    /// Begins a line behind this position.
+    pub fn place(&mut self, line: Unplaced, position: Position) {
+        let place = Place {
+            generation: line.generation,
+            read: position,
+            done: position,
+            saved: position,
+        };
+        self.places.insert(line.shard, place);
+    }
+
+    /// The lines that are this node's now, by shard. Forgets what was known of others, or of an earlier adoption.
+    fn held(&mut self) -> Vec<HeldLine> {
+        let held: Vec<HeldLine> = self.tail.held().collect();
+        let generation = |shard| {
+            let at = held.binary_search_by_key(&shard, |line: &HeldLine| line.shard).ok()?;
+            held.get(at).map(|line| line.generation)
+        };
+        self.places.retain(|shard, place| {
+            let is_same = generation(*shard) == Some(place.generation);
+            if !is_same {
+                self.forgotten.insert(*shard);
+                if place.done > place.saved {
+                    let parting = self.parting.entry(*shard).or_default();
+                    *parting = place.done.max(*parting);
+                }
+            }
+            is_same
+        });
+        if !self.forgotten.is_empty() {
+            self.gathered.retain(|row| self.places.contains_key(&row.shard));
+        }
+        held
+    }
+
+    fn without_place(&self, held: &[HeldLine]) -> Vec<Unplaced> {
+        let unplaced = |line: &HeldLine| Unplaced {
+            shard: line.shard,
+            generation: line.generation,
+        };
+        let is_unplaced = |line: &&HeldLine| self.place_of(line).is_none();
+        held.iter().filter(is_unplaced).map(unplaced).collect()
+    }
+
+    /// Places the lines that have none, if the store keeps the cursors. Cancel safe.
+    async fn read_cursors(&mut self, held: &[HeldLine]) -> Result<(), StoreError> {
+        // More than once if lines were adopted while the cursors of others were read.
+        loop {
+            let lines = self.without_place(held);
+            let Cursors::InStore(reading) = &mut self.cursors else {
+                return Ok(());
+            };
+            if lines.is_empty() && reading.is_none() {
+                return Ok(());
+            }
+            let (store, name) = (&self.store, self.name);
+            let reading_now = reading.get_or_insert_with(|| Reading {
+                lines,
+                cursors: tokio::spawn({
+                    let store = Arc::clone(store);
+                    async move { store.cursors(name).await }
+                }),
+            });
+            let read = (&mut reading_now.cursors).await;
+            let lines = std::mem::take(&mut reading_now.lines);
+            *reading = None;
+            let died = |error| StoreError::Unavailable(format!("cursors could not be read: {error}"));
+            let cursors: HashMap<ShardId, Position> = read.map_err(died)??.into_iter().collect();
+            for line in lines {
+                self.place(line, cursors.get(&line.shard).copied().unwrap_or_default());
+            }
+        }
+    }
+
     async fn gather(&mut self, rows_max: usize) -> Result<(), StoreError> {
-        let ends = self.tail.ends();
-        self.show_lag(&ends);
         self.is_level = false;
-        self.gather_from(&ends, rows_max).await?;
-        let is_read = |(shard, end): &(ShardId, Position)| self.places.get(shard).map_or(0, |at| at.read.0) >= end.0;
-        self.is_level = ends.iter().all(is_read);
+        let held = self.held();
+        self.read_cursors(&held).await?;
+        self.show_lag(&held);
+        self.gather_from(&held, rows_max).await?;
+        let is_read = |line: &HeldLine| self.place_of(line).is_some_and(|at| at.read >= line.end);
+        self.is_level = held.iter().all(is_read);
         Ok(())
     }
 
-    async fn gather_from(&mut self, ends: &[(ShardId, Position)], rows_max: usize) -> Result<(), StoreError> {
-        if ends.is_empty() {
+    /// The place on a line, if it is of the same adoption.
+    fn place_of(&self, line: &HeldLine) -> Option<&Place> {
+        let place = self.places.get(&line.shard);
+        place.filter(|place| place.generation == line.generation)
+    }
+
+    async fn gather_from(&mut self, held: &[HeldLine], rows_max: usize) -> Result<(), StoreError> {
+        if held.is_empty() {
             return Ok(());
         }
-        self.first = (self.first + 1) % ends.len();
+        self.first = (self.first + 1) % held.len();
         let mut store_reads = 0;
-        for (shard, end) in ends.iter().cycle().skip(self.first).take(ends.len()) {
+        for line in held.iter().cycle().skip(self.first).take(held.len()) {
             let room = rows_max.saturating_sub(self.gathered.len());
             if room == 0 {
                 break;
             }
-            let after = self.places.entry(*shard).or_default().read;
-            if after >= *end {
+            let Some(after) = self.place_of(line).map(|place| place.read) else {
+                continue;
+            };
+            if after >= line.end {
                 continue;
             }
-            let rows = match self.tail.recent(*shard, after, room) {
+            let rows = match self.tail.recent(line.shard, after, room) {
                 Some(rows) => rows,
                 None if store_reads == STORE_READS_MAX => continue,
                 None => {
                     store_reads += 1;
-                    self.tail.read(*shard, after, room).await?
+                    self.tail.read(line.shard, after, room).await?
                 }
             };
-            if let Some(last) = rows.last() {
-                self.places.entry(*shard).or_default().read = last.row.position;
+            if let (Some(last), Some(place)) = (rows.last(), self.places.get_mut(&line.shard)) {
+                place.read = last.row.position;
             }
             self.gathered.extend(rows);
         }
         Ok(())
     }
 
-    /// Everything of a shard up to this position is handled.
+    /// Everything of a shard up to this position is handled. That stays true when its line is lost, so its cursor is then
+    /// still moved: the new owner's may be behind.
     pub fn done(&mut self, shard: ShardId, position: Position) {
-        let place = self.places.entry(shard).or_default();
-        place.done = place.done.max(position);
+        let done = match self.places.get_mut(&shard) {
+            Some(place) => &mut place.done,
+            None => self.parting.entry(shard).or_default(),
+        };
+        *done = position.max(*done);
     }
 
     /// Hands the rows of a shard that are not handled out again.
     pub fn rewind(&mut self, shard: ShardId) {
         self.gathered.retain(|row| row.shard != shard);
-        let place = self.places.entry(shard).or_default();
-        place.read = place.done;
+        if let Some(place) = self.places.get_mut(&shard) {
+            place.read = place.done;
+        }
     }
 
-    /// Keeps in the store what is handled. Rows handled since the last call come again after a crash.
+    /// Keeps in the store what is handled. Rows handled since the last call come again after a crash. No cursor moves
+    /// backward, so whoever owned a line before does its new owner no harm.
     ///
     /// # Errors
     /// The store is away; the call may be repeated.
     pub async fn save(&mut self) -> Result<(), StoreError> {
-        let moved: Vec<(ShardId, Position)> = self
-            .places
-            .iter()
-            .filter(|(_, place)| place.done > place.saved)
-            .map(|(shard, place)| (*shard, place.done))
-            .collect();
+        if matches!(self.cursors, Cursors::Elsewhere) {
+            self.parting.clear();
+            return Ok(());
+        }
+        let moved = self.places.iter().filter(|(_, place)| place.done > place.saved);
+        let mut moved: BTreeMap<ShardId, Position> = moved.map(|(shard, place)| (*shard, place.done)).collect();
+        for (shard, position) in &self.parting {
+            let to = moved.entry(*shard).or_default();
+            *to = (*to).max(*position);
+        }
         if moved.is_empty() {
             return Ok(());
         }
+        let moved: Vec<(ShardId, Position)> = moved.into_iter().collect();
         self.store.advance(self.name, &moved).await?;
+        self.parting.clear();
         for (shard, position) in moved {
-            self.places.entry(shard).or_default().saved = position;
+            if let Some(place) = self.places.get_mut(&shard) {
+                place.saved = position.max(place.saved);
+            }
         }
         Ok(())
     }
 
-    /// Committed rows that are not handled yet, over all lines.
+    /// Committed rows that are not handled yet, over all lines of this node. Of a line whose cursor is not known yet: all
+    /// that it ever held.
     pub fn lag_rows(&self) -> u64 {
-        self.lag_behind(&self.tail.ends())
+        let done = |line: &HeldLine| self.place_of(line).map_or(0, |place| place.done.0);
+        self.tail.held().map(|line| line.end.0.saturating_sub(done(&line))).sum()
     }
 
-    fn lag_behind(&self, ends: &[(ShardId, Position)]) -> u64 {
-        let done = |shard| self.places.get(shard).map_or(0, |place| place.done.0);
-        ends.iter().map(|(shard, end)| end.0.saturating_sub(done(shard))).sum()
+    fn show_lag(&self, held: &[HeldLine]) {
+        let lag = |line: &HeldLine| Some(line.end.0.saturating_sub(self.place_of(line)?.done.0));
+        let rows: u64 = held.iter().filter_map(lag).sum();
+        self.lag.set(u32::try_from(rows).unwrap_or(u32::MAX));
     }
+}
 
-    fn show_lag(&self, ends: &[(ShardId, Position)]) {
-        self.lag.set(u32::try_from(self.lag_behind(ends)).unwrap_or(u32::MAX));
+impl Drop for Follower {
+    fn drop(&mut self) {
+        if let Cursors::InStore(Some(reading)) = &self.cursors {
+            reading.cursors.abort();
+        }
     }
 }
 

@@ -5,9 +5,13 @@
 //!
 //! The journal owns the epochs and the positions: it stamps both on each row. A shard that turns out to be fenced is
 //! dropped, reported through [`JournalHandle::next_fenced`], and every later append to it is answered at once.
+//!
+//! In a cluster shards come and go: [`Journal::adopt`] and [`Journal::release`] go through the writers' queues like rows,
+//! so that what was appended before and after is treated accordingly.
 
 mod batch;
 mod figures;
+mod ownership;
 mod writer;
 
 use crate::tail::Tail;
@@ -15,12 +19,13 @@ use async_trait::async_trait;
 use domain::ports::{Append, AppendError, Journal, Store};
 use domain::shard::{OwnedShard, ShardId};
 use figures::Figures;
+use ownership::Ownership;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use writer::{Line, Writer};
+use writer::Writer;
 
 /// How a journal gathers.
 #[derive(Clone, Debug)]
@@ -54,7 +59,7 @@ impl Default for JournalOptions {
 /// Appends of one stream are committed in the order in which they were made, but one that is refused does not stop the
 /// next: who appends waits for the answer before the stream's next row, as its version demands anyway.
 pub struct GroupJournal {
-    queues: Vec<mpsc::Sender<Pending>>,
+    queues: Vec<mpsc::Sender<Task>>,
     owned: Arc<Ownership>,
     figures: Figures,
     tail: Arc<Tail>,
@@ -63,88 +68,55 @@ pub struct GroupJournal {
 /// Runs the writers: tells which shards were lost, and ends the journal.
 pub struct JournalHandle {
     journal: Arc<GroupJournal>,
-    fenced_rx: mpsc::Receiver<ShardId>,
     closing_tx: watch::Sender<bool>,
     writers: Vec<JoinHandle<()>>,
+}
+
+/// What a writer has to do, in the order in which it comes.
+enum Task {
+    /// A row.
+    Append(Pending),
+    /// Shards come in.
+    Adopt(Vec<OwnedShard>, Done),
+    /// Shards go.
+    Release(Vec<ShardId>, Done),
 }
 
 /// A row in a queue, and whom to answer.
 struct Pending {
     append: Append,
+    /// The adoption of the shard that the row was appended under. A row that was on its way while its shard was given
+    /// up and adopted again was decided by an actor of before, and is fenced.
+    generation: u64,
     reply_tx: Reply,
 }
 
 /// Where an append is answered.
 type Reply = oneshot::Sender<Result<(), AppendError>>;
 
-/// Which shards the journal may still write to, by number; shared between those who append and the writers.
-struct Ownership {
-    shards: Vec<AtomicBool>,
-    fenced_tx: mpsc::Sender<ShardId>,
-}
-
-impl Ownership {
-    fn holds(&self, shard: ShardId) -> bool {
-        self.shards
-            .get(usize::from(shard.0))
-            .is_some_and(|held| held.load(Ordering::Acquire))
-    }
-
-    /// Gives a shard up and reports it, once.
-    fn lose(&self, shard: ShardId) {
-        let held = self.shards.get(usize::from(shard.0));
-        if held.is_some_and(|held| held.swap(false, Ordering::AcqRel)) {
-            tracing::warn!(%shard, "fenced: another node owns the shard");
-            // There is room for each shard once; and if nobody listens any more, nobody needs to know.
-            let _ = self.fenced_tx.try_send(shard);
-        }
-    }
-}
+/// Where it is said that shards have come or gone.
+type Done = oneshot::Sender<()>;
 
 impl GroupJournal {
-    /// Starts the writers over shards that were just acquired from the store for `node`.
+    /// Starts the writers over shards that were just acquired from the store for `node`; none, in a cluster.
     ///
-    /// Must be called within a tokio runtime. Install the metrics recorder first: the figures are looked up once, here.
+    /// The node's name is what tells its own shards from those that another has taken, so no two processes may ever have
+    /// the same in one store. Must be called within a tokio runtime. Install the metrics recorder first: the figures are
+    /// looked up once, here.
     pub fn start(store: &Arc<dyn Store>, owned: &[OwnedShard], node: &str, options: &JournalOptions) -> JournalHandle {
         let writers = options.writers.max(1);
-        let (fenced_tx, fenced_rx) = mpsc::channel(owned.len().max(1));
         let (closing_tx, closing_rx) = watch::channel(false);
-        let ownership = Ownership {
-            shards: store.shard_map().all().map(|_| AtomicBool::new(false)).collect(),
-            fenced_tx,
-        };
-        for line in owned {
-            if let Some(held) = ownership.shards.get(usize::from(line.shard.0)) {
-                held.store(true, Ordering::Release);
-            }
-        }
-        let ownership = Arc::new(ownership);
+        let ownership = Arc::new(Ownership::new(store.shard_map()));
         let figures = Figures::new();
-        let tail = Arc::new(Tail::new(store, owned, options.tail_bytes_max));
+        let tail = Arc::new(Tail::new(store, options.tail_bytes_max));
         let mut queues = Vec::new();
         let mut tasks = Vec::new();
         for number in 0..writers {
             let (queue_tx, queue_rx) = mpsc::channel(options.queue_rows_max.max(1));
-            let mine = owned.iter().filter(|line| writer_of(line.shard, writers) == number);
-            let writer = Writer {
-                store: store.clone(),
-                node: node.to_owned(),
-                lines: mine
-                    .map(|line| {
-                        (
-                            line.shard,
-                            Line {
-                                epoch: line.epoch,
-                                end: line.position,
-                            },
-                        )
-                    })
-                    .collect(),
-                ownership: ownership.clone(),
-                figures: figures.clone(),
-                tail: tail.clone(),
-                options: options.clone(),
-            };
+            let mut writer = Writer::new(store, node, &ownership, &figures, &tail, options);
+            for line in owned.iter().filter(|line| writer_of(line.shard, writers) == number) {
+                writer.adopt(line);
+            }
             tasks.push(tokio::spawn(writer.run(queue_rx, closing_rx.clone())));
             queues.push(queue_tx);
         }
@@ -156,9 +128,40 @@ impl GroupJournal {
         });
         JournalHandle {
             journal,
-            fenced_rx,
             closing_tx,
             writers: tasks,
+        }
+    }
+
+    /// The queue of a shard's writer.
+    fn queue(&self, shard: ShardId) -> Option<&mpsc::Sender<Task>> {
+        self.queues.get(writer_of(shard, self.queues.len()))
+    }
+
+    /// Splits something among the writers, by shard.
+    fn by_writer<T>(&self, items: impl Iterator<Item = T>, shard: impl Fn(&T) -> ShardId) -> BTreeMap<usize, Vec<T>> {
+        let mut parts: BTreeMap<usize, Vec<T>> = BTreeMap::new();
+        for item in items {
+            parts
+                .entry(writer_of(shard(&item), self.queues.len()))
+                .or_default()
+                .push(item);
+        }
+        parts
+    }
+
+    /// Hands each writer its part at once, and waits until all have done theirs. A writer that has ended is passed over.
+    async fn tell<T>(&self, parts: BTreeMap<usize, Vec<T>>, task: impl Fn(Vec<T>, Done) -> Task) {
+        let mut answers = Vec::new();
+        for (writer, part) in parts {
+            let (done_tx, done_rx) = oneshot::channel();
+            let Some(queue_tx) = self.queues.get(writer) else { continue };
+            if queue_tx.send(task(part, done_tx)).await.is_ok() {
+                answers.push(done_rx);
+            }
+        }
+        for done_rx in answers {
+            let _ = done_rx.await;
         }
     }
 }
@@ -171,24 +174,45 @@ fn writer_of(shard: ShardId, writers: usize) -> usize {
 impl Journal for GroupJournal {
     async fn append(&self, append: Append) -> Result<(), AppendError> {
         let closed = || AppendError::Unavailable("the journal is closed".into());
-        if !self.owned.holds(append.shard) {
+        let Some(generation) = self.owned.generation(append.shard) else {
             self.figures.fenced.increment(1);
             return Err(AppendError::Fenced);
-        }
-        let queue_tx = self
-            .queues
-            .get(writer_of(append.shard, self.queues.len()))
-            .ok_or_else(closed)?;
+        };
+        let queue_tx = self.queue(append.shard).ok_or_else(closed)?;
         let (reply_tx, reply_rx) = oneshot::channel();
         let place = queue_tx.reserve().await.map_err(|_| closed())?;
         self.figures.queue_rows.increment(1);
-        place.send(Pending { append, reply_tx });
+        place.send(Task::Append(Pending {
+            append,
+            generation,
+            reply_tx,
+        }));
         match reply_rx.await {
             Ok(answer) => answer,
             // The writer died with the row in its hands (it panicked, or the runtime is ending), so nobody can say
             // what became of it. No answer is better than a wrong one.
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// A shard that this journal may still hold must be released before it is taken from the store again: until then the
+    /// writer may itself take it once more, to find out about a commit.
+    async fn adopt(&self, owned: &[OwnedShard]) {
+        let parts = self.by_writer(owned.iter().copied(), |line| line.shard);
+        self.tell(parts, Task::Adopt).await;
+        for line in owned {
+            if self.queue(line.shard).is_none_or(mpsc::Sender::is_closed) {
+                // The writer has died, or is about to end: nobody writes to the shard.
+                self.owned.report(line.shard);
+            }
+        }
+    }
+
+    /// Waits for the store if the outcome of a commit is still unknown. After [`JournalHandle::close`] was called there
+    /// is nothing to give up: then it is the end of that call that says that nothing is under way.
+    async fn release(&self, shards: &[ShardId]) {
+        self.tell(self.by_writer(shards.iter().copied(), |shard| *shard), Task::Release)
+            .await;
     }
 }
 
@@ -203,9 +227,10 @@ impl JournalHandle {
         self.journal.tail.clone()
     }
 
-    /// The next shard that was found fenced; each is reported once. `None` when the journal has ended. Cancel safe.
+    /// The next shard that was found fenced, and is still: each loss is reported once, unless the shard was adopted again
+    /// before anybody asked. Cancel safe.
     pub async fn next_fenced(&mut self) -> Option<ShardId> {
-        self.fenced_rx.recv().await
+        self.journal.owned.next_fenced().await
     }
 
     /// Takes no more appends, commits what is queued, and ends. Waits for the store if an outcome is still unknown:

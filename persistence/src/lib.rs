@@ -37,7 +37,7 @@ pub use sqlite::{SqliteOptions, SqliteStore};
 pub use tail::{Tail, TailRow};
 pub use usage::{Usage, usage};
 pub use webhooks::{
-    Changed, Delivery, Kept, MemoryWebhooks, PostgresWebhooks, SqliteWebhooks, SubscriptionRecord, WebhookId,
+    Attempted, Changed, Delivery, Kept, MemoryWebhooks, PostgresWebhooks, SqliteWebhooks, SubscriptionRecord, WebhookId,
     WebhookStore,
 };
 

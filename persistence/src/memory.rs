@@ -1,20 +1,39 @@
 //! The memory store: the contract in its plainest form. Tests use it, and the contract suite uses it as the model that
 //! the databases are compared with.
 
+mod membership;
+
 use crate::record::{KEY_BYTES_MAX, SHARDS_SETTING, in_order, no_such_shard, outcomes, poison, position_taken, signed};
 use async_trait::async_trait;
 use domain::ids::{Epoch, Position, Seq, StreamId};
 use domain::ports::{
-    Append, ClaimRecord, CommitError, Recorded, Refusal, Row, RowOutcome, Snapshot, Store, StoreError, StreamKind,
+    Append, ClaimRecord, Clock, CommitError, Recorded, Refusal, Row, RowOutcome, Snapshot, Store, StoreError, StreamKind,
 };
 use domain::shard::{OwnedShard, ShardId, ShardMap};
+use membership::Node;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::time::Instant;
 
-/// A store that forgets everything when it is dropped. Cheap, and as strict as the databases.
+/// A store that is forgotten when its last handle is dropped. Cheap, and as strict as the databases.
+///
+/// A handle is what a process has of a database: over several of them ([`MemoryStore::another`]) nodes form a cluster
+/// within one process. With a handle end the lifelines of the nodes that joined over it.
 pub struct MemoryStore {
     shards: ShardMap,
-    contents: Mutex<Contents>,
+    contents: Arc<Mutex<Contents>>,
+    /// By which leases are compared.
+    watch: Watch,
+    /// This handle's number.
+    handle: u64,
+}
+
+/// What tells a store the time.
+#[derive(Clone)]
+enum Watch {
+    /// The runtime's clock, since the store was made.
+    Since(Instant),
+    Clock(Arc<dyn Clock>),
 }
 
 #[derive(Default)]
@@ -22,6 +41,12 @@ struct Contents {
     settings: HashMap<String, String>,
     cursors: BTreeMap<(String, ShardId), Position>,
     epochs: HashMap<ShardId, u64>,
+    /// Shards that are left out are nobody's.
+    owners: HashMap<ShardId, String>,
+    nodes: BTreeMap<String, Node>,
+    /// The handle that holds each node's lifeline.
+    lifelines: BTreeMap<String, u64>,
+    handles: u64,
     rows: BTreeMap<(StreamId, Seq), Row>,
     positions: BTreeMap<(ShardId, Position), (StreamId, Seq)>,
     snapshots: BTreeMap<StreamId, Kept>,
@@ -35,8 +60,17 @@ struct Kept {
 }
 
 impl MemoryStore {
-    /// An empty store with so many shards.
+    /// An empty store with so many shards. Leases run by the runtime's clock, which tests may pause.
     pub fn new(shards: ShardMap) -> Self {
+        Self::watched(shards, Watch::Since(Instant::now()))
+    }
+
+    /// The same, with leases that run by a clock, as a simulation has one.
+    pub fn timed(shards: ShardMap, clock: Arc<dyn Clock>) -> Self {
+        Self::watched(shards, Watch::Clock(clock))
+    }
+
+    fn watched(shards: ShardMap, watch: Watch) -> Self {
         let contents = Contents {
             epochs: shards.all().map(|shard| (shard, 0)).collect(),
             settings: HashMap::from([(SHARDS_SETTING.to_owned(), shards.len().to_string())]),
@@ -44,7 +78,29 @@ impl MemoryStore {
         };
         Self {
             shards,
-            contents: Mutex::new(contents),
+            contents: Arc::new(Mutex::new(contents)),
+            watch,
+            handle: 0,
+        }
+    }
+
+    /// Another handle on the same contents, as another process has it.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        let mut contents = self.contents();
+        contents.handles += 1;
+        Self {
+            shards: self.shards,
+            contents: Arc::clone(&self.contents),
+            watch: self.watch.clone(),
+            handle: contents.handles,
+        }
+    }
+
+    fn now_ms(&self) -> i64 {
+        match &self.watch {
+            Watch::Since(began) => i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX),
+            Watch::Clock(clock) => clock.now().0,
         }
     }
 
@@ -54,7 +110,41 @@ impl MemoryStore {
     }
 }
 
+impl Drop for MemoryStore {
+    fn drop(&mut self) {
+        let own = self.handle;
+        self.contents().lifelines.retain(|_, handle| *handle != own);
+    }
+}
+
 impl Contents {
+    /// Gives a shard to a node under a new epoch.
+    fn take(&mut self, node: &str, shard: ShardId) -> OwnedShard {
+        self.owners.insert(shard, node.to_owned());
+        OwnedShard {
+            shard,
+            epoch: self.next_epoch(shard),
+            position: self.end_of(shard),
+        }
+    }
+
+    fn next_epoch(&mut self, shard: ShardId) -> Epoch {
+        let epoch = self.epochs.entry(shard).or_default();
+        *epoch += 1;
+        Epoch(*epoch)
+    }
+
+    fn end_of(&self, shard: ShardId) -> Position {
+        let line = self.positions.range((shard, Position(0))..=(shard, Position(u64::MAX)));
+        line.last().map_or(Position(0), |((_, position), _)| *position)
+    }
+
+    /// One lifeline for each handle, and one handle for each lifeline.
+    fn hold_lifeline(&mut self, name: &str, handle: u64) {
+        self.lifelines.retain(|_, other| *other != handle);
+        self.lifelines.insert(name.to_owned(), handle);
+    }
+
     /// The checks that the databases make by types, constraints and unique indexes.
     fn check(&self, admitted: &[&Append]) -> Result<(), CommitError> {
         let mut versions = HashSet::new();
@@ -179,29 +269,32 @@ impl Store for MemoryStore {
         self.shards
     }
 
-    async fn acquire(&self, _node: &str, shards: &[ShardId]) -> Result<Vec<OwnedShard>, StoreError> {
+    async fn acquire(&self, node: &str, shards: &[ShardId]) -> Result<Vec<OwnedShard>, StoreError> {
         let mut contents = self.contents();
         if let Some(unknown) = shards.iter().find(|shard| !contents.epochs.contains_key(shard)) {
             return Err(no_such_shard(*unknown));
         }
-        let mut owned = HashMap::new();
-        for shard in shards.iter().copied().collect::<HashSet<_>>() {
-            let line = contents
-                .positions
-                .range((shard, Position(0))..=(shard, Position(u64::MAX)));
-            let position = line.last().map_or(Position(0), |((_, position), _)| *position);
-            let epoch = contents.epochs.entry(shard).or_default();
-            *epoch += 1;
-            owned.insert(
-                shard,
-                OwnedShard {
-                    shard,
-                    epoch: Epoch(*epoch),
-                    position,
-                },
-            );
+        let distinct: HashSet<ShardId> = shards.iter().copied().collect();
+        let take = |shard| (shard, contents.take(node, shard));
+        in_order(shards, &distinct.into_iter().map(take).collect())
+    }
+
+    async fn reacquire(&self, node: &str, shards: &[ShardId]) -> Result<Vec<OwnedShard>, StoreError> {
+        let mut contents = self.contents();
+        let mut seen = HashSet::new();
+        let mut owned = Vec::new();
+        for shard in shards.iter().copied().filter(|shard| seen.insert(*shard)) {
+            match contents.owners.get(&shard) {
+                Some(owner) if owner == node => owned.push(contents.take(node, shard)),
+                Some(_) => {}
+                // Nobody has fenced it yet, so what is under way could still be committed.
+                None if contents.epochs.contains_key(&shard) => {
+                    contents.next_epoch(shard);
+                }
+                None => {}
+            }
         }
-        in_order(shards, &owned)
+        Ok(owned)
     }
 
     async fn commit(&self, batch: &[Append]) -> Result<Vec<RowOutcome>, CommitError> {
@@ -224,13 +317,13 @@ impl Store for MemoryStore {
         Ok(self.contents().rows_after(stream, after).take(limit).collect())
     }
 
-    async fn recover(&self, shards: &[ShardId]) -> Result<Vec<Recorded>, StoreError> {
+    async fn recover(&self, shards: &[ShardId], kinds: &[StreamKind]) -> Result<Vec<Recorded>, StoreError> {
         let contents = self.contents();
         let wanted: HashSet<&ShardId> = shards.iter().collect();
-        let live = contents
-            .snapshots
-            .iter()
-            .filter(|(_, kept)| kept.snapshot.live && wanted.contains(&kept.shard));
+        let live =
+            contents.snapshots.iter().filter(|(_, kept)| {
+                kept.snapshot.live && wanted.contains(&kept.shard) && kinds.contains(&kept.kind)
+            });
         Ok(live.filter_map(|(stream, _)| contents.load(*stream)).collect())
     }
 
@@ -271,5 +364,9 @@ impl Store for MemoryStore {
             .entry(name.to_owned())
             .or_insert_with(|| value.to_owned())
             .clone())
+    }
+
+    async fn clock_ms(&self) -> Result<Option<i64>, StoreError> {
+        Ok(None)
     }
 }

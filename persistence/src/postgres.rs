@@ -8,18 +8,20 @@ mod acquire;
 mod commit;
 mod connections;
 mod errors;
+mod lifeline;
+mod membership;
 
 use crate::record::{self, Piece, SHARDS_SETTING, check_shards, in_order, migration_error, read_error, shard_code};
 use async_trait::async_trait;
 use connections::Writers;
-use domain::ids::{Epoch, Position, Seq, StreamId};
-use domain::ports::{Append, ClaimRecord, CommitError, Recorded, Row, RowOutcome, Store, StoreError};
+use domain::ids::{Position, Seq, StreamId};
+use domain::ports::{Append, ClaimRecord, CommitError, Recorded, Row, RowOutcome, Store, StoreError, StreamKind};
 use domain::shard::{OwnedShard, ShardId, ShardMap};
 use domain::time::Timestamp;
+use lifeline::Lifeline;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgPool};
-use std::collections::HashMap;
 use std::future::Future;
 use std::str::FromStr;
 use std::time::Duration;
@@ -35,6 +37,9 @@ fn migrations() -> Migrator {
 
 /// How long after a server-side limit the client gives up on its own.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// Connections for what concerns the cluster: two that take shards and wait for batches leave some for the others.
+const CONTROL: u32 = 4;
 
 /// How a Postgres database is used.
 #[derive(Clone, Debug)]
@@ -91,12 +96,16 @@ impl PostgresOptions {
     }
 }
 
-/// A store that many nodes share: each writes to the shards that it owns, and is fenced from the others.
+/// A store that many nodes share: each writes to the shards that it owns, and is fenced from the others. It also keeps
+/// who the nodes are ([`Membership`](domain::ports::Membership)); each node has a handle of its own, which holds its lifeline.
 pub struct PostgresStore {
     shards: ShardMap,
     writers: Writers,
     readers: PgPool,
     read_limit: Duration,
+    /// For what concerns the cluster, so that it neither waits for batches and reads nor makes them wait.
+    control: Writers,
+    lifeline: Lifeline,
 }
 
 impl PostgresStore {
@@ -118,12 +127,18 @@ impl PostgresStore {
             .acquire_timeout(options.acquire_timeout)
             .connect_lazy_with(options.base(url, options.read_timeout)?);
         let limit = options.write_timeout + GRACE;
+        let control = Writers::new(for_writes.clone(), CONTROL, options.acquire_timeout, limit);
         let writers = Writers::new(for_writes, options.writers, options.acquire_timeout, limit);
         let store = Self {
             shards,
             writers,
             readers,
             read_limit: options.read_timeout + GRACE,
+            control,
+            lifeline: Lifeline::new(
+                options.base(url, options.acquire_timeout)?,
+                options.acquire_timeout + GRACE,
+            ),
         };
         store.create_shards().await?;
         Ok(store)
@@ -185,28 +200,15 @@ impl Store for PostgresStore {
         if let Some(unknown) = shards.iter().find(|shard| shard.0 >= self.shards.len()) {
             return Err(record::no_such_shard(*unknown));
         }
-        let shards_taken = shards.iter().copied().map(shard_code).collect();
-        let acquired = self
-            .writers
-            .run(acquire::Acquire {
-                shards: shards_taken,
-                node,
-            })
-            .await;
-        let mut owned = HashMap::new();
-        for (shard, epoch, position) in acquired.map_err(errors::Failure::into_store_error)? {
-            let shard = ShardId(shard.unsigned_abs());
-            let epoch = Epoch(record::unsigned(epoch)?);
-            owned.insert(
-                shard,
-                OwnedShard {
-                    shard,
-                    epoch,
-                    position: Position(record::unsigned(position)?),
-                },
-            );
-        }
+        let acquire = self.writers.run(acquire::Acquire::all(node, shards)).await;
+        let owned = acquire::owned(acquire.map_err(errors::Failure::into_store_error)?)?;
         in_order(shards, &owned)
+    }
+
+    async fn reacquire(&self, node: &str, shards: &[ShardId]) -> Result<Vec<OwnedShard>, StoreError> {
+        let acquire = self.writers.run(acquire::Acquire::own(node, shards)).await;
+        let owned = acquire::owned(acquire.map_err(errors::Failure::into_store_error)?)?;
+        Ok(record::those_owned(shards.iter().copied(), owned))
     }
 
     async fn commit(&self, batch: &[Append]) -> Result<Vec<RowOutcome>, CommitError> {
@@ -226,11 +228,12 @@ impl Store for PostgresStore {
         record::rows(self.pieces(query.bind(record::limit(limit))).await?)
     }
 
-    async fn recover(&self, shards: &[ShardId]) -> Result<Vec<Recorded>, StoreError> {
+    async fn recover(&self, shards: &[ShardId], kinds: &[StreamKind]) -> Result<Vec<Recorded>, StoreError> {
         // `OFFSET 0` keeps the planner from joining by a scan of the whole table, however many streams it expects.
         let recover = "
             WITH s AS MATERIALIZED (
-                SELECT stream, kind, seq, live, state FROM snapshots WHERE live AND shard = ANY($1)
+                SELECT stream, kind, seq, live, state FROM snapshots
+                WHERE live AND shard = ANY($1) AND kind = ANY($2)
             )
             SELECT stream, kind, seq, 0 AS position, 0 AS at, live, state AS payload FROM s
             UNION ALL
@@ -241,7 +244,8 @@ impl Store for PostgresStore {
             ) r
             ORDER BY 1, 3";
         let codes: Vec<i16> = shards.iter().copied().map(shard_code).collect();
-        record::streams(self.pieces(sqlx::query_as(recover).bind(codes)).await?)
+        let kinds: Vec<i16> = kinds.iter().map(|kind| kind.code()).collect();
+        record::streams(self.pieces(sqlx::query_as(recover).bind(codes).bind(kinds)).await?)
     }
 
     async fn claim(&self, shard: ShardId, key: &str) -> Result<Option<ClaimRecord>, StoreError> {
@@ -300,5 +304,11 @@ impl Store for PostgresStore {
             .await?;
         let gone = || StoreError::Corrupt(format!("the setting '{name}' vanished"));
         self.setting(name).await?.ok_or_else(gone)
+    }
+
+    async fn clock_ms(&self) -> Result<Option<i64>, StoreError> {
+        let clock = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+        let now: i64 = self.read(sqlx::query_scalar(clock).fetch_one(&self.readers)).await?;
+        Ok(Some(now))
     }
 }

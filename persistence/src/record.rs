@@ -122,6 +122,27 @@ pub(crate) fn in_order(asked: &[ShardId], owned: &HashMap<ShardId, OwnedShard>) 
     asked.iter().map(find).collect()
 }
 
+/// The owned ones of the shards asked for, in the order asked.
+pub(crate) fn those_owned(
+    asked: impl IntoIterator<Item = ShardId>,
+    mut owned: HashMap<ShardId, OwnedShard>,
+) -> Vec<OwnedShard> {
+    asked.into_iter().filter_map(|shard| owned.remove(&shard)).collect()
+}
+
+/// Whether a node can be called so: in every store the same.
+pub(crate) fn check_node_name(name: &str) -> Result<(), StoreError> {
+    if name.is_empty() || name.contains('\0') {
+        return Err(StoreError::Mismatch(format!("a node cannot be called {name:?}")));
+    }
+    Ok(())
+}
+
+/// A name that a node of the cluster has already.
+pub(crate) fn name_taken(name: &str) -> StoreError {
+    StoreError::Mismatch(format!("the cluster has a node '{name}' already"))
+}
+
 pub(crate) fn no_such_shard(shard: ShardId) -> StoreError {
     StoreError::Mismatch(format!("the store has no shard {shard}"))
 }

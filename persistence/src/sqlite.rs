@@ -10,7 +10,7 @@ mod writer;
 use crate::record::{self, Piece, SHARDS_SETTING, check_shards, in_order, migration_error, read_error, shard_code};
 use async_trait::async_trait;
 use domain::ids::{Epoch, Position, Seq, StreamId};
-use domain::ports::{Append, ClaimRecord, CommitError, Recorded, Row, RowOutcome, Store, StoreError};
+use domain::ports::{Append, ClaimRecord, CommitError, Recorded, Row, RowOutcome, Store, StoreError, StreamKind};
 use domain::shard::{OwnedShard, ShardId, ShardMap};
 use domain::time::Timestamp;
 use sqlx::migrate::Migrator;
@@ -124,6 +124,30 @@ impl SqliteStore {
             .map_err(away)
     }
 
+    /// Takes shards for a node, whoever has them, or only its own.
+    async fn take(
+        &self,
+        node: &str,
+        shards: &[ShardId],
+        own: bool,
+    ) -> Result<HashMap<ShardId, OwnedShard>, StoreError> {
+        let acquire = work::Acquire {
+            shards: shards.to_vec(),
+            node: node.to_owned(),
+            own,
+        };
+        let acquired = self.writer.write(acquire).await.map_err(away)?;
+        let owned = |(shard, epoch, position)| {
+            let owned = OwnedShard {
+                shard,
+                epoch: Epoch(record::unsigned(epoch)?),
+                position: Position(record::unsigned(position)?),
+            };
+            Ok((shard, owned))
+        };
+        acquired.into_iter().map(owned).collect()
+    }
+
     async fn read(&self, query: ReadQuery<'_>) -> Result<Vec<Piece>, StoreError> {
         query.fetch_all(&self.readers).await.map_err(|error| read_error(&error))
     }
@@ -153,12 +177,10 @@ fn away(error: CommitError) -> StoreError {
     }
 }
 
-/// A list of shards as SQLite takes it: one JSON array, unfolded by `json_each`.
-fn shard_list(shards: &[ShardId]) -> String {
-    format!(
-        "[{}]",
-        shards.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-    )
+/// A list of numbers as SQLite takes it: one JSON array, unfolded by `json_each`.
+fn number_list(numbers: impl Iterator<Item = i16>) -> String {
+    let numbers: Vec<String> = numbers.map(|number| number.to_string()).collect();
+    format!("[{}]", numbers.join(","))
 }
 
 #[async_trait]
@@ -175,24 +197,13 @@ impl Store for SqliteStore {
         if let Some(unknown) = shards.iter().find(|shard| shard.0 >= self.shards.len()) {
             return Err(record::no_such_shard(*unknown));
         }
-        let acquire = work::Acquire {
-            shards: shards.to_vec(),
-            node: node.to_owned(),
-        };
-        let acquired = self.writer.write(acquire).await.map_err(away)?;
-        let mut owned = HashMap::new();
-        for (shard, epoch, position) in acquired {
-            let epoch = Epoch(record::unsigned(epoch)?);
-            owned.insert(
-                shard,
-                OwnedShard {
-                    shard,
-                    epoch,
-                    position: Position(record::unsigned(position)?),
-                },
-            );
-        }
+        let owned = self.take(node, shards, false).await?;
         in_order(shards, &owned)
+    }
+
+    async fn reacquire(&self, node: &str, shards: &[ShardId]) -> Result<Vec<OwnedShard>, StoreError> {
+        let owned = self.take(node, shards, true).await?;
+        Ok(record::those_owned(shards.iter().copied(), owned))
     }
 
     async fn commit(&self, batch: &[Append]) -> Result<Vec<RowOutcome>, CommitError> {
@@ -209,18 +220,22 @@ impl Store for SqliteStore {
         record::rows(self.read(query.bind(record::limit(limit))).await?)
     }
 
-    async fn recover(&self, shards: &[ShardId]) -> Result<Vec<Recorded>, StoreError> {
+    async fn recover(&self, shards: &[ShardId], kinds: &[StreamKind]) -> Result<Vec<Recorded>, StoreError> {
         let recover = "
             WITH s AS MATERIALIZED (
                 SELECT stream, kind, seq, live, state FROM snapshots
                 WHERE live = 1 AND shard IN (SELECT value FROM json_each($1))
+                    AND kind IN (SELECT value FROM json_each($2))
             )
             SELECT stream, kind, seq, 0 AS position, 0 AS at, live, state AS payload FROM s
             UNION ALL
             SELECT r.stream, r.kind, r.seq, r.position, r.at, NULL, r.events
             FROM s CROSS JOIN event_rows r ON r.stream = s.stream AND r.seq > s.seq
             ORDER BY 1, 3";
-        record::streams(self.read(sqlx::query_as(recover).bind(shard_list(shards))).await?)
+        let query = sqlx::query_as(recover)
+            .bind(number_list(shards.iter().map(|shard| shard_code(*shard))))
+            .bind(number_list(kinds.iter().map(|kind| kind.code())));
+        record::streams(self.read(query).await?)
     }
 
     async fn claim(&self, shard: ShardId, key: &str) -> Result<Option<ClaimRecord>, StoreError> {
@@ -281,5 +296,9 @@ impl Store for SqliteStore {
             value: value.to_owned(),
         };
         self.writer.write(keep).await.map_err(away)
+    }
+
+    async fn clock_ms(&self) -> Result<Option<i64>, StoreError> {
+        Ok(None)
     }
 }

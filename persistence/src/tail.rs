@@ -5,7 +5,7 @@
 
 use domain::ids::Position;
 use domain::ports::{Append, Row, Store, StoreError};
-use domain::shard::{OwnedShard, ShardId};
+use domain::shard::ShardId;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
@@ -33,10 +33,22 @@ pub struct Tail {
     changed_tx: watch::Sender<()>,
 }
 
+/// A line that this node owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HeldLine {
+    pub(crate) shard: ShardId,
+    /// How often this node has adopted the shard. Between two adoptions others may have owned it, so what was known about
+    /// those who follow it is void.
+    pub(crate) generation: u64,
+    /// Where it ends.
+    pub(crate) end: Position,
+}
+
 #[derive(Default)]
 struct Line {
     /// Whether this node owns the shard, and so knows where its line ends.
     held: bool,
+    generation: u64,
     end: Position,
     recent: VecDeque<Arc<TailRow>>,
     bytes: usize,
@@ -50,38 +62,43 @@ enum Place {
 }
 
 impl Tail {
-    /// A tail over shards that were just acquired, which keeps about `bytes_max` bytes of rows altogether.
-    pub(crate) fn new(store: &Arc<dyn Store>, owned: &[OwnedShard], bytes_max: usize) -> Self {
+    /// A tail of a node that owns no shards yet, which keeps about `bytes_max` bytes of rows if it owns all.
+    pub(crate) fn new(store: &Arc<dyn Store>, bytes_max: usize) -> Self {
         let map = store.shard_map();
-        let tail = Self {
+        Self {
             store: Arc::clone(store),
             lines: map.all().map(|_| Mutex::default()).collect(),
             line_bytes_max: bytes_max / usize::from(map.len()),
             changed_tx: watch::Sender::new(()),
-        };
-        for line in owned {
-            tail.adopt(line.shard, line.position);
         }
-        tail
     }
 
-    /// A line is this node's, and ends there.
-    pub(crate) fn adopt(&self, shard: ShardId, end: Position) {
-        if let Some(mut line) = self.line(shard) {
+    /// A line is this node's, and ends there. Says how often it has been by now; 0: the store has no such line.
+    pub(crate) fn adopt(&self, shard: ShardId, end: Position) -> u64 {
+        let generation = self.line(shard).map_or(0, |mut line| {
             // What was committed before under another epoch may be missing here.
             *line = Line {
                 held: true,
+                generation: line.generation + 1,
                 end,
                 ..Line::default()
             };
-        }
+            line.generation
+        });
+        // Those who follow may be far from its end.
+        self.changed_tx.send_replace(());
+        generation
     }
 
     /// A line is no longer this node's: nobody here follows it any more.
     pub(crate) fn lose(&self, shard: ShardId) {
         if let Some(mut line) = self.line(shard) {
-            *line = Line::default();
+            *line = Line {
+                generation: line.generation,
+                ..Line::default()
+            };
         }
+        self.changed_tx.send_replace(());
     }
 
     /// Rows were committed; in position order within each shard.
@@ -98,16 +115,26 @@ impl Tail {
         self.changed_tx.send_replace(());
     }
 
-    /// Resolves when something was committed after the last look.
+    /// Resolves when something was committed, or a line adopted or lost, after the last look.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changed_tx.subscribe()
     }
 
     /// The lines that this node owns, and where they end.
     pub fn ends(&self) -> Vec<(ShardId, Position)> {
-        let shards = self.store.shard_map().all();
-        let end = |shard| self.line(shard).filter(|line| line.held).map(|line| line.end);
-        shards.filter_map(|shard| Some((shard, end(shard)?))).collect()
+        self.held().map(|line| (line.shard, line.end)).collect()
+    }
+
+    /// The lines that this node owns, by shard.
+    pub(crate) fn held(&self) -> impl Iterator<Item = HeldLine> {
+        self.store.shard_map().all().filter_map(|shard| {
+            let line = self.line(shard).filter(|line| line.held)?;
+            Some(HeldLine {
+                shard,
+                generation: line.generation,
+                end: line.end,
+            })
+        })
     }
 
     /// Rows after a position in position order, at most `limit`; none for a line that is not this node's. At once

@@ -4,7 +4,12 @@
 //! Only what must wait comes here, and stays until it is taken, is dropped with its subscription, or grows too old as a
 //! dead letter. What a subscription and a message say is the sender's business; here they are texts.
 //!
-//! All moments are wall time in milliseconds since the Unix epoch. All implementations are held to one contract suite.
+//! Several nodes share one place. What is kept is whoever's takes it next: a *claim* makes a delivery one node's for a
+//! while, and is what an [`Attempted`] one is updated under, so that a node that was away for longer than it had claimed
+//! does not undo what the next one did. Nothing is a node's for good: one that dies loses only what was left of its claims.
+//!
+//! All moments are wall time in milliseconds since the Unix epoch, on which the nodes must agree: to well within the length
+//! of a claim. All implementations are held to one contract suite.
 
 mod memory;
 mod postgres;
@@ -116,6 +121,15 @@ pub struct Delivery {
     pub committed_at: Option<i64>,
 }
 
+/// A claimed delivery as it stands after an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempted {
+    /// As it is to be kept.
+    pub delivery: Delivery,
+    /// The claim it was attempted under: its `next_at` as [`WebhookStore::claim`] gave it.
+    pub claim: i64,
+}
+
 /// How many deliveries of a subscription are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
@@ -155,12 +169,12 @@ pub trait WebhookStore: Send + Sync + 'static {
     /// The store is away; some of them may be kept or none.
     async fn keep(&self, deliveries: &[Delivery]) -> Result<(), StoreError>;
 
-    /// Keeps how kept deliveries stand after an attempt: attempts, next attempt, end and error. Those that are gone
-    /// stay gone. Idempotent.
+    /// Keeps how claimed deliveries stand after an attempt: attempts, next attempt, end and error. Those that are gone
+    /// stay gone, and those whose claim has passed to somebody else are theirs: both are left alone. Idempotent.
     ///
     /// # Errors
     /// The store is away.
-    async fn update(&self, deliveries: &[Delivery]) -> Result<(), StoreError>;
+    async fn update(&self, attempted: &[Attempted]) -> Result<(), StoreError>;
 
     /// Forgets deliveries that were made. Idempotent.
     ///

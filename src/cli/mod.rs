@@ -1,6 +1,7 @@
 //! The command line.
 
 mod bench;
+mod cluster;
 mod config;
 mod migrate;
 mod order;
@@ -9,6 +10,7 @@ mod serve;
 
 pub use self::config::ConfigArgs;
 pub use bench::BenchArgs;
+pub use cluster::ClusterArgs;
 pub use migrate::MigrateArgs;
 pub use order::OrderArgs;
 pub use replay::ReplayArgs;
@@ -57,6 +59,8 @@ enum Command {
     Bench(BenchArgs),
     /// Submit, show, watch, cancel and list orders
     Order(OrderArgs),
+    /// Show the nodes of a cluster, or take one out of service
+    Cluster(ClusterArgs),
     /// Bring the store's schema up to date
     Migrate(MigrateArgs),
     /// Check or show the configuration
@@ -75,7 +79,7 @@ impl Cli {
             // The one starts the log itself, as its configuration says; the other may be asked what is wrong with that.
             Command::Serve(_) | Command::Config(_) => {}
             Command::Sandbox(_) => start_log_of_tool("info")?,
-            Command::Replay(_) | Command::Bench(_) | Command::Order(_) | Command::Migrate(_) => {
+            Command::Replay(_) | Command::Bench(_) | Command::Order(_) | Command::Cluster(_) | Command::Migrate(_) => {
                 start_log_of_tool("warn")?;
             }
         }
@@ -88,6 +92,7 @@ impl Cli {
             Command::Replay(args) => args.run().await?,
             Command::Bench(args) => args.run().await?,
             Command::Order(args) => args.run().await?,
+            Command::Cluster(args) => args.run().await?,
             Command::Migrate(args) => args.run().await?,
             Command::Config(args) => args.run()?,
         })

@@ -12,6 +12,9 @@ use tokio::signal::unix::{SignalKind, signal};
 pub struct ServeArgs {
     #[command(flatten)]
     settings: SettingsArgs,
+    /// Be a node of a cluster: as `--set cluster.enabled=true`
+    #[arg(long)]
+    cluster: bool,
 }
 
 impl ServeArgs {
@@ -20,7 +23,11 @@ impl ServeArgs {
     /// # Errors
     /// The configuration is wrong, or the server does not start or cannot go on.
     pub async fn run(self) -> Result<ExitCode, Box<dyn Error>> {
-        let loaded = self.settings.load()?;
+        let mut settings = self.settings;
+        if self.cluster {
+            settings.set.push(("cluster.enabled".to_owned(), "true".to_owned()));
+        }
+        let loaded = settings.load()?;
         start_log(&loaded.settings.log)?;
         for warning in &loaded.warnings {
             warn(warning);

@@ -19,6 +19,7 @@ use crate::api::{
     CancelBody, CapacityView, ChannelBody, ChannelList, ChannelView, ClockView, CourierBody, EventsView, MenuBody,
     OrderBody, OrderList, OrderView, StatusView,
 };
+use actors::ClusterStatus;
 use reqwest::{Method, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -132,6 +133,32 @@ impl Client {
     /// [`ClientError::Refused`] with status 404 when the server does not know it.
     pub async fn status(&self, id: &str) -> Result<StatusView, ClientError> {
         self.read(&["v1", "orders", id, "status"]).await
+    }
+
+    /// The cluster as the server, one of its nodes, sees it.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with status 404 when it is not a node of a cluster.
+    pub async fn cluster(&self) -> Result<ClusterStatus, ClientError> {
+        self.read(&["v1", "cluster"]).await
+    }
+
+    /// Takes the server, a node of a cluster, out of service. Returns once it owns nothing. Idempotent.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with status 404 when it is not a node of a cluster.
+    pub async fn drain(&self) -> Result<(), ClientError> {
+        let path = ["v1", "cluster", "drain"];
+        self.send(&Call::of(Method::POST, &path)).await.map(drop)
+    }
+
+    /// Takes the server, a node of a cluster, back into service. Idempotent.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with status 404 when it is not a node of a cluster.
+    pub async fn rebalance(&self) -> Result<(), ClientError> {
+        let path = ["v1", "cluster", "rebalance"];
+        self.send(&Call::of(Method::POST, &path)).await.map(drop)
     }
 
     /// The server's figures, in Prometheus' text format.

@@ -25,8 +25,28 @@ pub(super) struct Filter {
     prefix: Option<String>,
     /// Only after this path: the `next` of the page before.
     after: Option<String>,
+    /// Of this node of the cluster (see `GET /v1/cluster`); of the one that is asked when absent.
+    node: Option<String>,
     /// At most so many, 0 to 10000; 100 when absent.
     limit: Option<usize>,
+}
+
+/// Whose actor.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct OfNode {
+    /// Of this node of the cluster; of the one that is asked when absent.
+    node: Option<String>,
+}
+
+async fn of_node(gateway: &Gateway, node: Option<&str>, path: Option<&str>) -> Result<Vec<ActorView>, Problem> {
+    let platform = gateway.platform();
+    Ok(match (node, path) {
+        (Some(node), path) => platform.introspect_on(node, path).await?,
+        (None, Some(path)) => platform.introspect_at(path).into_iter().collect(),
+        (None, None) => platform.introspect(),
+    })
 }
 
 /// Actors, by path.
@@ -56,7 +76,7 @@ pub(super) async fn list(
         let text = format!("limit is {limit}; at most {LIMIT_MAX} are shown at a time, and next leads on");
         return Err(Problem::new(Kind::MalformedRequest, text));
     }
-    let mut matching = gateway.platform().introspect();
+    let mut matching = of_node(&gateway, filter.node.as_deref(), None).await?;
     matching.retain(|actor| {
         filter.kind.as_ref().is_none_or(|kind| actor.kind == *kind)
             && filter
@@ -85,6 +105,7 @@ pub(super) async fn list(
     let parameters = [
         ("kind", filter.kind.as_deref()),
         ("prefix", filter.prefix.as_deref()),
+        ("node", filter.node.as_deref()),
         ("limit", Some(&*limit.to_string())),
         ("after", next.as_deref()),
     ];
@@ -100,14 +121,19 @@ pub(super) async fn list(
 
 /// One actor with its observable state: what it is at, what is pending, when it wakes.
 #[utoipa::path(get, path = "/v1/actors/{path}", tag = "platform",
-    params(("path" = String, Path, description = "its path, such as `node/shard-017/channel-demo`")),
+    params(("path" = String, Path, description = "its path, such as `node/shard-017/channel-demo`"), OfNode),
     responses((status = 200, description = "the actor", body = Object), AnyProblem))]
-pub(super) async fn get(State(gateway): State<Gateway>, Path(path): Path<String>) -> Result<Json<ActorView>, Problem> {
+pub(super) async fn get(
+    State(gateway): State<Gateway>,
+    Path(path): Path<String>,
+    QueryOf(of): QueryOf<OfNode>,
+) -> Result<Json<ActorView>, Problem> {
     let none = || {
         Problem::new(
             Kind::NotFound,
             "no actor lives at that path: GET /v1/actors lists those that do",
         )
     };
-    gateway.platform().introspect_at(&path).map(Json).ok_or_else(none)
+    let mut found = of_node(&gateway, of.node.as_deref(), Some(&path)).await?;
+    found.pop().map(Json).ok_or_else(none)
 }

@@ -11,6 +11,7 @@ mod admission;
 mod answer;
 mod channels;
 mod clock;
+mod cluster;
 mod conditions;
 mod connection;
 mod couriers;

@@ -1,7 +1,7 @@
 //! The routes, and the OpenAPI 3.1 document that is generated from their handlers.
 
 use super::problem::{ProblemBody, ProblemField};
-use super::{Gateway, actors, channels, clock, couriers, events, health, orders, reports, search, stream, webhooks};
+use super::{Gateway, actors, channels, clock, cluster, couriers, events, health, orders, reports, search, stream, webhooks};
 use axum::routing::get;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -54,6 +54,9 @@ pub(super) fn v1() -> OpenApiRouter<Gateway> {
         .routes(routes!(webhooks::dead_letters))
         .routes(routes!(webhooks::replay))
         .routes(routes!(clock::get))
+        .routes(routes!(cluster::get))
+        .routes(routes!(cluster::drain))
+        .routes(routes!(cluster::rebalance))
         .routes(routes!(actors::list))
         // A path of several segments, which OpenAPI has no notation for: its documentation is listed above.
         .route("/v1/actors/{*path}", get(actors::get))

@@ -19,7 +19,7 @@ use tower::ServiceExt;
 /// A gateway to a platform of its own, in memory, and what keeps that going.
 async fn gateway(limits: HttpLimits) -> (Gateway, JournalHandle) {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new(ShardMap::new(1).expect("a power of two")));
-    let clock: Arc<dyn Clock> = Arc::new(BusinessClock::of(&*store, 1).await.expect("a clock"));
+    let clock: Arc<dyn Clock> = Arc::new(BusinessClock::of(&store, 1, wall::system()).await.expect("a clock"));
     let shards: Vec<ShardId> = store.shard_map().all().collect();
     let owned = store.acquire("test", &shards).await.expect("nobody else is there");
     let journal = GroupJournal::start(&store, &owned, "test", &JournalOptions::default());

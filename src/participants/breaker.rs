@@ -102,6 +102,14 @@ impl Breaker {
         }
     }
 
+    /// A call that was let through was given up before it could succeed: that is nobody's failure. Only the probe counts
+    /// as failed, since somebody must find out in its place.
+    pub fn abandon(&mut self, passage: &Passage, now: Timestamp) {
+        if self.state == BreakerState::HalfOpen {
+            self.settle(passage, false, now);
+        }
+    }
+
     fn become_(&mut self, state: BreakerState) {
         self.state = state;
         self.generation += 1;
@@ -190,6 +198,20 @@ mod tests {
         );
         assert!(!call(&mut breaker, true, 249));
         assert!(call(&mut breaker, true, 250));
+    }
+
+    #[test]
+    fn a_call_that_was_given_up_counts_only_if_it_was_the_probe() {
+        let mut breaker = Breaker::new(LIMITS);
+        for _ in 0..9 {
+            let passage = breaker.enter(Timestamp(0)).expect("closed");
+            breaker.abandon(&passage, Timestamp(0));
+        }
+        assert_eq!((breaker.state(), breaker.failures()), (BreakerState::Closed, 0));
+        let mut breaker = opened();
+        let probe = breaker.enter(Timestamp(100)).expect("the probe");
+        breaker.abandon(&probe, Timestamp(150));
+        assert_eq!((breaker.state(), breaker.open_for_ms(Timestamp(150))), (BreakerState::Open, 100));
     }
 
     #[test]

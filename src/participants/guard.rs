@@ -1,9 +1,15 @@
 //! A guard for each participant (one for payments, one for each channel): a concurrency limit and a circuit breaker.
 //!
-//! What a closed door answers depends on what is asked. A ticket that is *offered* (see [`Kitchens::offer`]: none of its
-//! attempts has ever left) is refused at once, so that the alternate is tried at once. Everything else fails at once and is
-//! tried again later: a refusal would say that it did not happen, and an earlier attempt, of this process or of one before
-//! it, may have got through.
+//! A participant that is *busy* is waited for: first come, first served, as a part of the time that the effect has anyway
+//! (the effector drops a call that takes longer, and with it its place in the queue). So a backlog, as there is one after an
+//! outage, is worked off at the participant's pace, and no order fails for having come with many others. A call that waited
+//! longer than it was under way when it was dropped says nothing of the participant, and is not held against it.
+//!
+//! A *closed door* (an open circuit, or as many waiting as may) answers at once, and what it answers depends on what is
+//! asked. A ticket that is *offered* (see [`Kitchens::offer`]: none of its attempts has ever left) is refused, so that the
+//! alternate is tried at once. Everything else fails and is tried again later: a refusal would say that it did not happen,
+//! and an earlier attempt, of this process or of one before it, may have got through. For the same reason only offers are
+//! turned away when too many wait; how many others there can be is bounded by the orders under way.
 
 use super::breaker::{Breaker, BreakerLimits, BreakerState, Passage};
 use async_trait::async_trait;
@@ -14,9 +20,10 @@ use domain::time::{Millis, Timestamp};
 use metrics::{Counter, Histogram, counter, histogram};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::Semaphore;
+use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 /// Most guards kept; beyond it, guards that nothing is known of are dropped.
@@ -26,8 +33,10 @@ const GUARDS_MAX: usize = 10_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GuardConfig {
-    /// Most calls to one participant at a time.
+    /// Most calls to one participant at a time; more wait.
     pub concurrent_max: usize,
+    /// Most calls that may wait for one participant before new tickets are refused, so that an alternate is tried.
+    pub waiting_max: usize,
     /// So many failures in a row open the circuit.
     pub failures_max: u32,
     /// How long an open circuit lets nothing through, in wall milliseconds.
@@ -38,6 +47,7 @@ impl Default for GuardConfig {
     fn default() -> Self {
         Self {
             concurrent_max: 64,
+            waiting_max: 10_000,
             failures_max: 5,
             open_ms: 30_000,
         }
@@ -61,12 +71,16 @@ pub struct GuardState {
     pub in_flight: usize,
     /// Most calls at a time.
     pub concurrent_max: usize,
+    /// Calls that wait for their turn.
+    pub waiting: usize,
     /// Calls that were not let through.
     pub turned_away: u64,
 }
 
 struct Guard {
+    /// Fair: whoever asks first gets the next one.
     permits: Semaphore,
+    waiting: AtomicUsize,
     breaker: Mutex<Breaker>,
     turned_away: AtomicU64,
     figures: Figures,
@@ -114,6 +128,7 @@ impl Guard {
         };
         Self {
             permits: Semaphore::new(config.concurrent_max.clamp(1, Semaphore::MAX_PERMITS)),
+            waiting: AtomicUsize::new(0),
             breaker: Mutex::new(Breaker::new(limits)),
             turned_away: AtomicU64::new(0),
             figures: Figures::of(participant),
@@ -130,9 +145,55 @@ impl Guard {
         answer
     }
 
+    /// Waits for its turn.
+    async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        let _waiting = Waiting::begin(&self.waiting);
+        // Never closed.
+        self.permits.acquire().await.ok()
+    }
+
+    /// Whether so many wait that another one had better be told so.
+    fn is_crowded(&self, waiting_max: usize) -> bool {
+        self.permits.available_permits() == 0 && self.waiting.load(Ordering::Relaxed) >= waiting_max
+    }
+
     fn is_idle(&self, concurrent_max: usize) -> bool {
         let breaker = self.breaker();
         breaker.failures() == 0 && self.permits.available_permits() >= concurrent_max
+    }
+}
+
+/// Somebody who waits, counted for as long as this is.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What is known of a call: it decides what a closed door answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// No attempt of it ever left: it can be refused.
+    First,
+    /// One may have got through.
+    Again,
+}
+
+impl Asked {
+    fn no(self, code: &str, detail: String) -> Answer {
+        match self {
+            Self::First => Answer::Refused(Refused::new(code, detail)),
+            Self::Again => Answer::Failed(detail),
+        }
     }
 }
 
@@ -140,6 +201,8 @@ impl Guard {
 struct Call<'a> {
     guard: &'a Guard,
     passage: Passage,
+    /// How long it had waited for its turn.
+    waited: Duration,
     since: Instant,
     born: Instant,
     answered: bool,
@@ -161,10 +224,15 @@ impl Call<'_> {
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        if !self.answered {
-            self.settle(false);
-            self.guard.figures.dropped.increment(1);
+        if self.answered {
+            return;
         }
+        if self.waited > self.since.elapsed() {
+            self.guard.breaker().abandon(&self.passage, since(self.born));
+        } else {
+            self.settle(false);
+        }
+        self.guard.figures.dropped.increment(1);
     }
 }
 
@@ -217,6 +285,7 @@ impl<P: ?Sized> Guarded<P> {
                 .concurrent_max
                 .saturating_sub(guard.permits.available_permits()),
             concurrent_max: self.config.concurrent_max,
+            waiting: guard.waiting.load(Ordering::Relaxed),
             turned_away: guard.turned_away.load(Ordering::Relaxed),
         }
     }
@@ -233,41 +302,34 @@ impl<P: ?Sized> Guarded<P> {
         Arc::clone(&self.guards.entry(participant.to_owned()).or_insert_with(new))
     }
 
-    /// Waits for a free place; fails at once while the circuit is open.
-    async fn insist(&self, participant: &str, call: impl Future<Output = Answer>) -> Answer {
+    /// Waits for its turn and asks; answers at once where the door is closed.
+    async fn pass(&self, participant: &str, asked: Asked, call: impl Future<Output = Answer>) -> Answer {
         let guard = self.guard(participant);
-        let open = || Answer::Failed(format!("the circuit of {participant} is open: not asked"));
+        let open = || asked.no("circuit_open", format!("the circuit of {participant} is open: not asked"));
         if !guard.breaker().admits(since(self.born)) {
             return guard.turn_away(open());
         }
-        let Ok(_permit) = guard.permits.acquire().await else {
-            return Answer::Failed(format!("{participant} takes no more calls"));
+        if asked == Asked::First && guard.is_crowded(self.config.waiting_max) {
+            let detail = format!("{} calls wait for {participant}", self.config.waiting_max);
+            return guard.turn_away(asked.no("busy", detail));
+        }
+        let began = Instant::now();
+        let Some(_permit) = guard.place().await else {
+            return guard.turn_away(asked.no("busy", format!("{participant} takes no more calls")));
         };
-        match self.enter(&guard) {
+        // It may have opened meanwhile.
+        match self.enter(&guard, began.elapsed()) {
             Some(entered) => entered.answer(call.await),
             None => guard.turn_away(open()),
         }
     }
 
-    /// Refuses at once when there is no free place or the circuit is open.
-    async fn offer_or_refuse(&self, participant: &str, call: impl Future<Output = Answer>) -> Answer {
-        let guard = self.guard(participant);
-        let Ok(_permit) = guard.permits.try_acquire() else {
-            let detail = format!("{} calls to {participant} are under way", self.config.concurrent_max);
-            return guard.turn_away(Answer::Refused(Refused::new("busy", detail)));
-        };
-        let Some(entered) = self.enter(&guard) else {
-            let detail = format!("the circuit of {participant} is open");
-            return guard.turn_away(Answer::Refused(Refused::new("circuit_open", detail)));
-        };
-        entered.answer(call.await)
-    }
-
-    fn enter<'a>(&self, guard: &'a Guard) -> Option<Call<'a>> {
+    fn enter<'a>(&self, guard: &'a Guard, waited: Duration) -> Option<Call<'a>> {
         let passage = guard.breaker().enter(since(self.born))?;
         Some(Call {
             guard,
             passage,
+            waited,
             since: Instant::now(),
             born: self.born,
             answered: false,
@@ -281,19 +343,20 @@ impl<P: Kitchens + ?Sized> Kitchens for Guarded<P> {
         if request.action != TicketAction::Place {
             return self.request(request).await;
         }
-        self.offer_or_refuse(request.channel.as_str(), self.inner.offer(request))
-            .await
+        let call = self.inner.offer(request);
+        self.pass(request.channel.as_str(), Asked::First, call).await
     }
 
     async fn request(&self, request: &TicketRequest) -> Answer {
-        self.insist(request.channel.as_str(), self.inner.request(request)).await
+        let call = self.inner.request(request);
+        self.pass(request.channel.as_str(), Asked::Again, call).await
     }
 }
 
 #[async_trait]
 impl<P: Payments + ?Sized> Payments for Guarded<P> {
     async fn request(&self, request: &PaymentRequest) -> Answer {
-        self.insist("payments", self.inner.request(request)).await
+        self.pass("payments", Asked::Again, self.inner.request(request)).await
     }
 }
 

@@ -7,12 +7,17 @@ pub type WallClock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// The machine's clock.
 pub fn system() -> WallClock {
-    Arc::new(system_ms)
+    skewed(0)
+}
+
+/// The machine's clock as a machine has it whose clock is so many milliseconds ahead.
+pub fn skewed(ahead_ms: i64) -> WallClock {
+    Arc::new(move || system_ms().saturating_add(ahead_ms))
 }
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "a signature's timestamp is about the machine's clock, not about business time; this is the one place"
+    reason = "the machine's clock is read at this one place; everything else is handed one"
 )]
 fn system_ms() -> i64 {
     let since = std::time::SystemTime::now()

@@ -29,6 +29,14 @@ pub(super) enum Rule {
     OneOf(&'static [&'static str]),
     /// Any text but the empty one.
     Text,
+    /// Any text.
+    AnyText,
+    /// Any text, which is not shown.
+    HiddenText,
+    /// An IP address and a port.
+    Socket,
+    /// Nothing, or a host and a port.
+    Place,
     /// Nothing, `*`, or origins of web pages, separated by commas.
     Origins,
     /// Nothing, or an address at which HTTP is spoken.
@@ -54,8 +62,8 @@ pub(super) enum Rule {
 }
 
 use Rule::{
-    Brokers, Delays, Flag, HttpAddress, LogFilter, OneOf, Origins, Percent, PowerOfTwo, Properties, RedisAddress,
-    Secrets, StoreAddress, Text, Topic, TopicIfAny, Whole,
+    AnyText, Brokers, Delays, Flag, HiddenText, HttpAddress, LogFilter, OneOf, Origins, Percent, Place, PowerOfTwo,
+    Properties, RedisAddress, Secrets, Socket, StoreAddress, Text, Topic, TopicIfAny, Whole,
 };
 
 const fn key(path: &'static str, rule: Rule) -> Key {
@@ -91,6 +99,20 @@ pub(super) static KEYS: &[Key] = &[
     key("store.journal_writers", Whole(1, 63)),
     key("store.batch_rows_max", Whole(1, 16_384)),
     key("store.queue_rows_max", Whole(1, MANY)),
+    key("cluster.enabled", Flag),
+    key("cluster.node", AnyText),
+    key("cluster.listen", Socket),
+    key("cluster.address", Place),
+    key("cluster.secret", HiddenText),
+    key("cluster.certificate", AnyText),
+    key("cluster.key", AnyText),
+    key("cluster.authority", AnyText),
+    key("cluster.lease_ms", Whole(200, HOUR_MS)),
+    key("cluster.renew_ms", Whole(50, HOUR_MS)),
+    key("cluster.heartbeat_ms", Whole(10, 60_000)),
+    key("cluster.misses_max", Whole(1, 100)),
+    key("cluster.moves_max", Whole(1, 4_096)),
+    key("cluster.requests_max", Whole(1, MANY)),
     key("projection.interval_ms", Whole(1, 60_000)),
     key("projection.batch_orders_max", Whole(1, 65_536)),
     key("projection.read_connections", Whole(1, 64)),
@@ -99,6 +121,7 @@ pub(super) static KEYS: &[Key] = &[
     key("redis.pause_ms", Whole(1, HOUR_MS)),
     key("cache.entries_max", Whole(1, 100 * MANY)),
     key("time.scale", Whole(1, 100_000)),
+    key("time.skew_ms", Whole(-24 * HOUR_MS, 24 * HOUR_MS)),
     key("policy.ticket_acceptance_ms", Whole(1, HOUR_MS)),
     key("policy.hold_ttl_ms", Whole(1, 24 * HOUR_MS)),
     key("policy.tombstone_ttl_ms", Whole(1, 24 * HOUR_MS)),
@@ -141,6 +164,7 @@ pub(super) static KEYS: &[Key] = &[
     key("participants.breaker_failures", Whole(1, 1_000)),
     key("participants.breaker_open_ms", Whole(1, HOUR_MS)),
     key("participants.concurrency_max", Whole(1, 10_000)),
+    key("participants.waiting_max", Whole(0, MANY)),
     key("participants.simulated.seed", Whole(0, i64::MAX)),
     key("participants.simulated.latency_ms_min", Whole(0, HOUR_MS)),
     key("participants.simulated.latency_ms_max", Whole(0, HOUR_MS)),
@@ -218,6 +242,9 @@ impl Rule {
             (Flag, ValueKind::Boolean(_)) => true,
             (OneOf(words), ValueKind::String(text)) => words.contains(&text.as_str()),
             (Text, ValueKind::String(text)) => !text.trim().is_empty(),
+            (AnyText | HiddenText, ValueKind::String(_)) => true,
+            (Socket, ValueKind::String(text)) => text.parse::<std::net::SocketAddr>().is_ok(),
+            (Place, ValueKind::String(text)) => text.is_empty() || (!text.contains(',') && are_brokers(text)),
             (Origins, ValueKind::String(text)) => text.is_empty() || text == "*" || text.split(',').all(is_origin),
             (HttpAddress, ValueKind::String(text)) => text.is_empty() || has_host(text, &["http://", "https://"]),
             (StoreAddress, ValueKind::String(text)) => {
@@ -261,8 +288,8 @@ impl Rule {
                 let item = |item: &str| item.parse::<i64>().map_or_else(|_| item.into(), config::Value::from);
                 ValueKind::Array(items.map(item).collect())
             }
-            OneOf(_) | Text | Origins | HttpAddress | StoreAddress | RedisAddress | Brokers | Topic | TopicIfAny
-            | LogFilter => as_text(),
+            OneOf(_) | Text | AnyText | HiddenText | Socket | Place | Origins | HttpAddress | StoreAddress
+            | RedisAddress | Brokers | Topic | TopicIfAny | LogFilter => as_text(),
         }
     }
 
@@ -280,6 +307,9 @@ impl Rule {
                 .collect::<Vec<_>>()
                 .join(" or "),
             Text => "a text that is not empty".into(),
+            AnyText | HiddenText => "a text".into(),
+            Socket => r#"an IP address and a port like "127.0.0.1:7400""#.into(),
+            Place => r#""" or a host and a port like "node-1.internal:7400""#.into(),
             Origins => r#""", "*", or origins like "https://shop.example" separated by commas"#.into(),
             HttpAddress => r#""" or an address like "https://host/path""#.into(),
             StoreAddress => r#""", "memory:" or an address like "postgres://user:password@host:5432/database""#.into(),
@@ -301,7 +331,8 @@ impl Rule {
                 let items = items.iter().map(|item| self.shown(&item.kind));
                 format!("[{}]", items.collect::<Vec<_>>().join(", "))
             }
-            (Secrets, _) => format!("{REDACTED:?}"),
+            (HiddenText, ValueKind::String(text)) if text.is_empty() => "\"\"".into(),
+            (Secrets | HiddenText, _) => format!("{REDACTED:?}"),
             (Properties, ValueKind::String(text)) => {
                 let name = property(text).map_or("", |(name, _)| name);
                 format!("\"{name}={REDACTED}\"")

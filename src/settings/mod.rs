@@ -8,6 +8,7 @@
 //! *Architecture invariant*: nothing but this module reads configuration files or environment variables of `uoop`.
 
 mod args;
+mod cluster;
 mod error;
 mod kafka;
 mod keys;
@@ -24,12 +25,13 @@ mod variables;
 mod tests;
 
 pub use args::SettingsArgs;
+pub use cluster::ClusterSettings;
 pub use error::{Problem, SettingsError};
 pub use kafka::{KafkaSettings, Properties};
 pub use load::{Entry, Flag, Loaded, Sources};
 pub use log::{LogError, start_log, start_log_of_tool};
 pub use profile::Profile;
-pub use secret::Address;
+pub use secret::{Address, Hidden};
 pub use sections::{
     ActorSettings, CacheSettings, CourierKind, DemoSettings, HttpSettings, LogFormat, LogSettings, ParticipantKind,
     ParticipantSettings, ProjectionSettings, RedisSettings, SimulatedSettings, StorePlace, StoreSettings, TimeSettings,
@@ -60,6 +62,8 @@ pub struct Settings {
     pub actors: ActorSettings,
     /// Who pays, cooks and carries.
     pub participants: ParticipantSettings,
+    /// Whether it is a node of a cluster.
+    pub cluster: ClusterSettings,
     /// Public events posted to subscribers.
     pub webhooks: WebhookSettings,
     /// Where events are published.

@@ -17,7 +17,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(super) fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     u64::deserialize(deserializer).map(Duration::from_millis)
 }
 
@@ -214,6 +214,8 @@ impl ProjectionSettings {
 pub struct TimeSettings {
     /// How many times as fast as the wall clock it runs.
     pub scale: u64,
+    /// How far this process's own clock is ahead of the machine's, in milliseconds. For tests of clusters.
+    pub skew_ms: i64,
 }
 
 /// `[actors]`: limits of the actors.
@@ -301,8 +303,10 @@ pub struct ParticipantSettings {
     pub breaker_failures: u32,
     /// How long that while is, in wall milliseconds.
     pub breaker_open_ms: u64,
-    /// How many calls to one partner may be under way.
+    /// How many calls to one partner may be under way; more wait.
     pub concurrency_max: usize,
+    /// How many calls may wait for one partner before new tickets go to an alternate.
+    pub waiting_max: usize,
     /// What the simulated ones do.
     pub simulated: SimulatedSettings,
 }
@@ -312,6 +316,7 @@ impl ParticipantSettings {
     pub const fn guard(&self) -> GuardConfig {
         GuardConfig {
             concurrent_max: self.concurrency_max,
+            waiting_max: self.waiting_max,
             failures_max: self.breaker_failures,
             open_ms: self.breaker_open_ms,
         }

@@ -30,6 +30,13 @@ pub(super) fn problems(settings: &Settings, entries: &[Entry]) -> Vec<Problem> {
     participant_conflicts(settings, &mut conflicts);
     store_conflicts(settings, &mut conflicts);
     kafka_conflicts(settings, &mut conflicts);
+    let has_postgres = matches!(settings.store.place(), StorePlace::Postgres(_));
+    for (keys, message) in settings.cluster.problems(has_postgres) {
+        conflicts.push(Conflict {
+            keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+            message,
+        });
+    }
     let sources = |keys: &[String]| {
         let concerned = keys
             .iter()

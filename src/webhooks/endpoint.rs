@@ -8,13 +8,13 @@ use super::figures;
 use super::hub::{Hub, Stopped};
 use super::message::Told;
 use super::sender::Outcome;
-use super::subscription::Target;
+use super::subscription::{Subscription, Target};
 use super::unsettled::Place;
 use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use persistence::{Delivery, WebhookId};
+use persistence::{Attempted, Delivery, WebhookId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -25,8 +25,9 @@ use tokio_util::sync::CancellationToken;
 /// is kept and attempted by its schedule, until one attempt succeeds.
 const DOWN_AFTER: u32 = 5;
 /// How long the task sleeps at most when it knows of nothing that is due: what another node left behind is found then.
-const LOOK_AGAIN_MS: i64 = 60_000;
-/// How long a claimed delivery stays claimed beyond the longest attempt, in milliseconds.
+const LOOK_AGAIN_MS: i64 = 5_000;
+/// How long a claimed delivery stays claimed beyond the longest attempt, in milliseconds: by so much the nodes' clocks may
+/// differ before two of them attempt the same one.
 const CLAIM_MARGIN_MS: i64 = 5_000;
 /// How long attempts that are under way may go on when the process stops.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -65,7 +66,7 @@ type Flight = BoxFuture<'static, (Source, Outcome)>;
 #[derive(Default)]
 struct Outcomes {
     keep: Vec<Delivery>,
-    update: Vec<Delivery>,
+    update: Vec<Attempted>,
     delivered: Vec<String>,
     settled: Vec<Place>,
     gone: bool,
@@ -103,8 +104,9 @@ impl Endpoint {
         self.target.load_full()
     }
 
-    pub(super) fn version(&self) -> u64 {
-        self.target.load().subscription.version
+    /// Whether it delivers as this subscription says. One that was removed and made anew can have the same version again.
+    pub(super) fn is_of(&self, subscription: &Subscription) -> bool {
+        self.target.load().subscription == *subscription
     }
 
     /// The subscription was changed: from the next attempt on, as it is now.
@@ -320,7 +322,8 @@ impl Task {
             let ids: Vec<&str> = outcomes.delivered.iter().map(String::as_str).collect();
             hub.persist("forgotten", || hub.store.forget(&ids)).await?;
         }
-        let changed = outcomes.keep.iter().chain(&outcomes.update);
+        let updated = outcomes.update.iter().map(|one| &one.delivery);
+        let changed = outcomes.keep.iter().chain(updated);
         let waiting = changed.filter(|one| one.dead_at.is_none()).map(|one| one.next_at);
         self.endpoint
             .kept_more(outcomes.keep.len(), waiting.min().unwrap_or(i64::MAX));
@@ -353,9 +356,12 @@ impl Task {
         };
         outcomes.gone |= gone;
         self.endpoint.failures.fetch_add(1, Ordering::Relaxed);
-        let (mut delivery, is_new) = match source {
-            Source::Fresh { id, fresh } => (self.endpoint.delivery(&fresh.told, id, now), true),
-            Source::Kept(delivery) => (delivery, false),
+        let (mut delivery, claim) = match source {
+            Source::Fresh { id, fresh } => (self.endpoint.delivery(&fresh.told, id, now), None),
+            Source::Kept(delivery) => {
+                let claim = delivery.next_at;
+                (delivery, Some(claim))
+            }
         };
         delivery.attempts = delivery.attempts.saturating_add(1);
         delivery.error = error;
@@ -372,10 +378,9 @@ impl Task {
             Some(_) => "dead",
             None => "failed",
         });
-        if is_new {
-            outcomes.keep.push(delivery);
-        } else {
-            outcomes.update.push(delivery);
+        match claim {
+            None => outcomes.keep.push(delivery),
+            Some(claim) => outcomes.update.push(Attempted { delivery, claim }),
         }
     }
 }

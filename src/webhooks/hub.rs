@@ -93,7 +93,7 @@ impl Hub {
         for subscription in wanted.into_iter().filter(|one| one.settings.enabled) {
             let present = before.iter().find(|one| one.id() == &subscription.id);
             match present {
-                Some(endpoint) if endpoint.version() == subscription.version => now.push(Arc::clone(endpoint)),
+                Some(endpoint) if endpoint.is_of(&subscription) => now.push(Arc::clone(endpoint)),
                 Some(endpoint) => {
                     endpoint.retarget(Target::new(subscription)?);
                     now.push(Arc::clone(endpoint));

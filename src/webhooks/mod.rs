@@ -8,6 +8,11 @@
 //! Messages of one order can arrive out of order (attempts run side by side, and some fail): receivers go by `version`,
 //! and tell repetitions by `webhook-id`.
 //!
+//! In a cluster each node tells what is committed on its own shards; subscriptions are all nodes', and what is kept is
+//! attempted by whichever claims it first, when it is due. A change of a subscription is in force at once at the node that
+//! made it, and within about a second ([`LOOK`]) at the others. When a shard changes hands, what its owner had read and not
+//! settled is told by the next one, so some of it twice. `concurrency_max` and `queue_max` are for each node.
+//!
 //! *Architecture invariant*: subscriptions share nothing that one of them could use up: each has a task, a queue and
 //! attempts of its own ([`endpoint`]).
 
@@ -39,8 +44,12 @@ use persistence::{Changed, Delivery, Follower, Tail, WebhookId, WebhookStore};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
-/// How often the subscriptions are read again, for the changes that other nodes make, and what is kept is counted.
+/// How often the subscriptions are read again, for the changes that other nodes make. There are few, and reading them costs
+/// the store next to nothing.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often what is kept is counted.
 const UPKEEP: Duration = Duration::from_secs(15);
 /// Every how many of those dead letters that are too old are dropped.
 const UPKEEPS_PER_PURGE: u32 = 240;
@@ -122,6 +131,7 @@ impl Webhooks {
         let follower = Follower::start(tail, store, follow::NAME).await?;
         self.0.reload().await?;
         let follow = tokio::spawn(Follow::new(&self.0, follower).run());
+        self.0.tasks.spawn(look(Arc::clone(&self.0)));
         self.0.tasks.spawn(upkeep(Arc::clone(&self.0)));
         Ok(Delivering {
             hub: Arc::clone(&self.0),
@@ -152,7 +162,8 @@ impl Webhooks {
     }
 
     /// Creates or changes a subscription, if it is at the expected version (0: there is none). What it is already is
-    /// not changed, so asking again does nothing more. Events that are committed after the answer are told as it says.
+    /// not changed, so asking again does nothing more. Events that are committed after the answer are told as it says; those
+    /// that other nodes commit, from about a second after it on.
     ///
     /// # Errors
     /// The draft is not valid, the version is another, there are too many, or the store is away.
@@ -197,7 +208,7 @@ impl Webhooks {
     }
 
     /// Removes a subscription, if it is at the expected version, with all that is kept for it: nothing more is
-    /// delivered, except attempts that are under way.
+    /// delivered, except attempts that are under way, and for about a second attempts of other nodes.
     ///
     /// # Errors
     /// There is none of that name, the version is another, or the store is away.
@@ -274,7 +285,25 @@ impl Delivering {
     }
 }
 
-/// Keeps up with what other nodes change, with how much is kept, and with what grows too old.
+/// Keeps up with what other nodes change.
+async fn look(hub: Arc<Hub>) {
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_away = false;
+    loop {
+        tokio::select! {
+            () = hub.stopping.cancelled() => return,
+            _ = looks.tick() => {}
+        }
+        let result = hub.reload().await;
+        if let (Err(error), false) = (&result, is_away) {
+            tracing::warn!(%error, "the webhooks cannot be read at present: those that are known stay in force");
+        }
+        is_away = result.is_err();
+    }
+}
+
+/// Keeps up with how much is kept, and with what grows too old.
 async fn upkeep(hub: Arc<Hub>) {
     let mut passed = 0;
     let mut ticks = tokio::time::interval(UPKEEP);
@@ -292,7 +321,6 @@ async fn upkeep(hub: Arc<Hub>) {
 }
 
 async fn tend(hub: &Arc<Hub>, purge: bool) -> Result<(), StoreError> {
-    hub.reload().await?;
     hub.count().await?;
     if purge {
         let ttl_ms = i64::try_from(hub.options.dead_letter_ttl.as_millis()).unwrap_or(i64::MAX);

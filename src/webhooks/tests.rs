@@ -1,5 +1,6 @@
 //! Deliveries over real connections, from committed rows to an endpoint of our own.
 
+mod cluster;
 mod crash;
 mod delivery;
 mod endpoint;

@@ -131,6 +131,10 @@ impl Store for FaultyStore {
     async fn keep_setting(&self, name: &str, value: &str) -> Result<String, StoreError> {
         self.inner.keep_setting(name, value).await
     }
+
+    async fn clock_ms(&self) -> Result<Option<i64>, StoreError> {
+        self.inner.clock_ms().await
+    }
 }
 
 /// A journal that answers before the real one does.

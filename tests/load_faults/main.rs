@@ -31,6 +31,7 @@ mod redis_away;
 mod rig;
 mod service;
 mod settings;
+mod timely;
 mod topic;
 
 use tokio::sync::{Mutex, MutexGuard};

@@ -1,7 +1,7 @@
 //! The topic of the orders' events, compared with the store (EV-2).
 
 use domain::ids::Position;
-use domain::order::public_events;
+use domain::order::{PublicEvent, public_events};
 use domain::shard::ShardMap;
 use persistence::rdkafka::config::ClientConfig;
 use persistence::rdkafka::consumer::{BaseConsumer, Consumer};
@@ -63,31 +63,43 @@ pub(crate) async fn compare(brokers: &str, topic: &str, store: &str, orders: &[S
 }
 
 async fn expected(store: &str) -> EventIds {
+    let mut expected = EventIds::new();
+    for event in events(store).await {
+        expected.entry(event.order.to_string()).or_default().push(event.id());
+    }
+    expected
+}
+
+/// All public events of a store, line after line, each in order.
+pub(crate) async fn events(store: &str) -> Vec<PublicEvent> {
     let shards = ShardMap::new(SHARDS).expect("a power of two");
     let store = persistence::open(store, shards).await.expect("the store");
-    let mut expected = EventIds::new();
+    let mut events = Vec::new();
     for shard in shards.all() {
         let mut after = Position(0);
         loop {
             let rows = store.positions(shard, after, 1_000).await.expect("the line");
             let Some(last) = rows.last() else { break };
             after = last.position;
-            for event in rows.iter().flat_map(|row| public_events(row).expect("events")) {
-                expected.entry(event.order.to_string()).or_default().push(event.id());
-            }
+            events.extend(rows.iter().flat_map(|row| public_events(row).expect("events")));
         }
     }
-    expected
+    events
 }
 
-/// Order and `ce_id` of every message in the topic, partition after partition, each in order.
-fn read(brokers: &str, topic: &str) -> Vec<(String, String)> {
+/// A consumer of our own; it keeps no offsets.
+pub(crate) fn consumer(brokers: &str) -> BaseConsumer {
     let mut client = ClientConfig::new();
     client
         .set("bootstrap.servers", brokers)
         .set("group.id", "load-faults")
         .set("enable.auto.commit", "false");
-    let consumer: BaseConsumer = client.create().expect("a consumer");
+    client.create().expect("a consumer")
+}
+
+/// Order and `ce_id` of every message in the topic, partition after partition, each in order.
+fn read(brokers: &str, topic: &str) -> Vec<(String, String)> {
+    let consumer = consumer(brokers);
     let metadata = consumer.fetch_metadata(Some(topic), MESSAGE_MAX).expect("metadata");
     let partitions = metadata.topics().first().expect("the topic").partitions();
     let (mut ends, mut assignment) = (HashMap::new(), TopicPartitionList::new());
@@ -123,7 +135,8 @@ fn read(brokers: &str, topic: &str) -> Vec<(String, String)> {
     messages
 }
 
-fn describe(message: &BorrowedMessage<'_>) -> (String, String) {
+/// Order and `ce_id` of a message.
+pub(crate) fn describe(message: &BorrowedMessage<'_>) -> (String, String) {
     let key = message.key_view::<str>().expect("a key").expect("text").to_owned();
     let headers = message.headers().expect("headers");
     let id = headers

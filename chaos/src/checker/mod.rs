@@ -4,6 +4,7 @@ mod capacity;
 mod endings;
 mod existence;
 mod history;
+pub mod lines;
 mod outside;
 #[cfg(test)]
 pub(crate) mod story;
@@ -14,6 +15,28 @@ use crate::evidence::{Evidence, OUTSIDE, deeds};
 use domain::ids::OrderId;
 use domain::invariants::Violation;
 use std::collections::BTreeMap;
+use std::fmt;
+
+/// Something that does not hold, by the id that the architecture gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Which invariant, such as `LS-1`.
+    pub invariant: &'static str,
+    /// Of what, and how.
+    pub detail: String,
+}
+
+impl Finding {
+    pub(crate) const fn new(invariant: &'static str, detail: String) -> Self {
+        Self { invariant, detail }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.invariant, self.detail)
+    }
+}
 
 /// What the checker finds.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -3,13 +3,15 @@
 
 use super::history::{History, expected_view};
 use crate::evidence::{
-    CapacitySeen, EventView, Evidence, LedgerLine, OUTSIDE, OrderSeen, OrderView, Outcome, Submitted,
+    CapacitySeen, EventView, Evidence, LedgerLine, OUTSIDE, OrderSeen, OrderView, Outcome, RowSeen, SnapshotSeen,
+    StreamSeen, Submitted,
 };
 use domain::entity::{Context, Entity};
 use domain::geo::Location;
-use domain::ids::{HashSlot, OrderId};
+use domain::ids::{HashSlot, OrderId, StreamId};
 use domain::order::{DeliveryLocation, Draft, DraftItem, Event, Order};
 use domain::policy::Policy;
+use domain::ports::StreamKind;
 use domain::saga::{
     Answer, Candidate, Command, CourierReport, Direction, Effect, EffectKey, KitchenReport, Receipt, Report, Step,
 };
@@ -226,6 +228,35 @@ impl Story {
             version,
             events: Vec::new(),
         })
+    }
+
+    /// What a store would hold of it, in a line with so many places taken.
+    pub(crate) fn stored(&self, places: usize) -> (StreamId, StreamSeen) {
+        let (mut seq, mut position) = (0, u64::try_from(places).expect("few"));
+        let row = |(at, events): &(Timestamp, Vec<Event>)| {
+            seq += 1;
+            position += 1;
+            RowSeen {
+                seq,
+                shard: 0,
+                position,
+                at: at.as_ms(),
+                events: serde_json::to_string(events).expect("JSON"),
+            }
+        };
+        let rows: Vec<RowSeen> = self.rows.iter().map(row).collect();
+        let order = self.order.as_ref().expect("placed");
+        let snapshot = SnapshotSeen {
+            seq: u64::try_from(rows.len()).expect("few"),
+            live: order.is_live(),
+            state: serde_json::to_string(order).expect("JSON"),
+        };
+        let stream = StreamSeen {
+            kind: StreamKind::Order.code(),
+            rows,
+            snapshot: Some(snapshot),
+        };
+        (self.id.stream(), stream)
     }
 
     /// What a run with this order alone would have left.

@@ -13,7 +13,7 @@ mod server;
 
 pub use kills::Kill;
 pub use report::{RecoveryMs, RunReport};
-pub use server::{Recovery, Server, free_port};
+pub use server::{Recovery, Server, Signal, free_port};
 
 use crate::day;
 use crate::evidence::Evidence;
@@ -123,6 +123,9 @@ pub enum RunError {
         /// The end of its log.
         log: String,
     },
+    /// A process does not run that should.
+    #[error("the server does not run")]
+    NotRunning,
     /// A file of the run cannot be read.
     #[error("cannot read {what}")]
     Read {

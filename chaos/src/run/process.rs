@@ -70,6 +70,21 @@ impl Process {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Sends it a signal, by its name without `SIG`.
+    pub(super) async fn signal(&self, signal: &str) -> Result<(), RunError> {
+        let Some(pid) = self.pid() else {
+            return Err(self.failure("it has ended"));
+        };
+        let sent = Command::new("sh")
+            .args(["-c", &format!("kill -{signal} {pid}")])
+            .status()
+            .await;
+        match sent {
+            Ok(status) if status.success() => Ok(()),
+            _ => Err(self.failure(format!("SIG{signal} cannot be sent"))),
+        }
+    }
+
     /// Waits until it ends.
     pub(super) async fn ended(&mut self) -> Result<ExitStatus, RunError> {
         let name = self.name;

@@ -2,8 +2,10 @@
 
 use super::process::Process;
 use super::{Options, RunError, Store};
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -27,10 +29,33 @@ pub struct Recovery {
 pub struct Server {
     program: PathBuf,
     arguments: Vec<String>,
+    /// Settings that may change from start to start.
+    settings: BTreeMap<&'static str, String>,
     variables: Vec<(&'static str, String)>,
     log: PathBuf,
     url: String,
     process: Option<Process>,
+}
+
+/// What a running server is told by its process' number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// It stands still, with all its connections.
+    Stop,
+    /// It goes on.
+    Continue,
+    /// It is to end in good order.
+    Terminate,
+}
+
+impl Signal {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Stop => "STOP",
+            Self::Continue => "CONT",
+            Self::Terminate => "TERM",
+        }
+    }
 }
 
 impl Server {
@@ -48,11 +73,22 @@ impl Server {
         Self {
             program,
             arguments: all,
+            settings: BTreeMap::new(),
             variables,
             log,
             url: format!("http://127.0.0.1:{port}"),
             process: None,
         }
+    }
+
+    /// The same, reached at another address than this machine's loopback one.
+    pub fn at(self, url: String) -> Self {
+        Self { url, ..self }
+    }
+
+    /// Sets a key from the next start on.
+    pub fn set(&mut self, key: &'static str, value: impl Into<String>) {
+        self.settings.insert(key, value.into());
     }
 
     /// The same, run by another program (`sudo`, `unshare`, a shell) whose arguments these are; the program and its
@@ -153,7 +189,40 @@ impl Server {
     }
 
     fn spawn(&self) -> Result<Process, RunError> {
-        Process::start("server", &self.program, &self.arguments, &self.variables, &self.log)
+        let settings = self.settings.iter();
+        let settings = settings.flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]);
+        let arguments: Vec<String> = self.arguments.iter().cloned().chain(settings).collect();
+        Process::start("server", &self.program, &arguments, &self.variables, &self.log)
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub async fn signal(&self, signal: Signal) -> Result<(), RunError> {
+        match &self.process {
+            Some(process) => process.signal(signal.name()).await,
+            None => Err(RunError::NotRunning),
+        }
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| !process.has_ended())
+    }
+
+    /// Waits until it has ended, and says how.
+    ///
+    /// # Errors
+    /// It does not within this time, or was not started.
+    pub async fn ended(&mut self, within: Duration) -> Result<ExitStatus, RunError> {
+        let Some(mut process) = self.process.take() else {
+            return Err(RunError::NotRunning);
+        };
+        match timeout(within, process.ended()).await {
+            Ok(ended) => ended,
+            Err(_) => Err(process.failure(format!("it has not ended after {} s", within.as_secs()))),
+        }
     }
 
     /// Kills it with SIGKILL and waits until it is gone.

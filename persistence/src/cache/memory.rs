@@ -63,6 +63,15 @@ impl Memory {
         self.0.get_with(id, Arc::default)
     }
 
+    /// Takes the places of these orders away. Those made meanwhile may stay.
+    pub(super) fn forget(&self, is_lost: impl Fn(OrderId) -> bool) {
+        for (id, _) in &self.0 {
+            if is_lost(*id) {
+                self.0.invalidate(id.as_ref());
+            }
+        }
+    }
+
     /// Takes an order's place away if nothing is there: the order does not exist, or could not be read.
     pub(super) fn forget_empty(&self, id: OrderId) {
         if self.0.get(&id).is_some_and(|slot| slot.entry().is_none()) {

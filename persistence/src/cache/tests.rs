@@ -8,6 +8,7 @@ use domain::time::Timestamp;
 use fred::bytes::Bytes;
 use std::convert::Infallible;
 use std::future::{Ready, poll_fn, ready};
+use std::sync::atomic::AtomicBool;
 
 /// An order; the same number, the same order. `moment` tells those of one test run from those of another.
 fn order(moment: i64, number: u64) -> OrderId {
@@ -36,7 +37,7 @@ fn never() -> impl Future<Output = Result<StatusEntry, Infallible>> {
 /// Reads what must be in the process.
 async fn held(cache: &StatusCache, id: OrderId) -> u64 {
     let read = cache
-        .read(id, Standing::Owner, || panic!("nor the actor"), never())
+        .read(id, || Standing::Owner, || panic!("nor the actor"), never())
         .await;
     read.expect("infallible").version.0
 }
@@ -92,7 +93,7 @@ async fn an_order_nobody_reads_costs_nothing_and_one_that_is_read_is_kept_curren
     let (id, cache) = (order(1, 1), StatusCache::start(10, None));
     cache.changed(id, || panic!("nobody reads it"));
     let read = cache
-        .read(id, Standing::Owner, NOBODY, loaded(entry(id, 1, false)))
+        .read(id, || Standing::Owner, NOBODY, loaded(entry(id, 1, false)))
         .await;
     assert_eq!(read.expect("infallible").version, Seq(1));
     assert_eq!(held(&cache, id).await, 1);
@@ -106,7 +107,7 @@ async fn an_order_nobody_reads_costs_nothing_and_one_that_is_read_is_kept_curren
 async fn the_actor_answers_before_the_store() {
     let (id, cache) = (order(1, 1), StatusCache::start(10, None));
     let live = || Some(entry(id, 5, false));
-    let read = cache.read(id, Standing::Owner, live, never()).await;
+    let read = cache.read(id, || Standing::Owner, live, never()).await;
     assert_eq!(read.expect("infallible").version, Seq(5));
     assert_eq!(held(&cache, id).await, 5);
 }
@@ -120,7 +121,7 @@ async fn a_change_between_reading_and_keeping_is_not_lost() {
         cache.changed(id, || entry(id, 2, false));
         Ok::<_, Infallible>(read)
     };
-    let read = cache.read(id, Standing::Owner, NOBODY, load).await;
+    let read = cache.read(id, || Standing::Owner, NOBODY, load).await;
     assert_eq!(read.expect("infallible").version, Seq(2));
     assert_eq!(held(&cache, id).await, 2);
 }
@@ -129,7 +130,7 @@ async fn a_change_between_reading_and_keeping_is_not_lost() {
 async fn an_order_that_cannot_be_read_leaves_nothing_behind() {
     let (id, cache) = (order(1, 1), StatusCache::start(10, None));
     let read = cache
-        .read(id, Standing::Owner, NOBODY, async { Err("there is no such order") })
+        .read(id, || Standing::Owner, NOBODY, async { Err("there is no such order") })
         .await;
     assert_eq!(read, Err("there is no such order"));
     assert!(cache.memory.tracked(id).is_none());
@@ -141,11 +142,78 @@ async fn who_does_not_own_an_order_keeps_nothing_of_it() {
     let live = || panic!("its actor lives elsewhere");
     for version in [1, 2] {
         let read = cache
-            .read(id, Standing::Other, live, loaded(entry(id, version, false)))
+            .read(id, || Standing::Other, live, loaded(entry(id, version, false)))
             .await;
         assert_eq!(read.expect("infallible").version, Seq(version));
     }
     assert!(cache.memory.tracked(id).is_none());
+}
+
+#[tokio::test]
+async fn what_is_lost_is_forgotten_at_once_and_nothing_else() {
+    let (lost, kept, cache) = (order(1, 1), order(1, 2), StatusCache::start(10, None));
+    for id in [lost, kept] {
+        let read = cache.read(id, || Standing::Owner, NOBODY, loaded(entry(id, 1, false)));
+        assert_eq!(read.await.expect("infallible").version, Seq(1));
+    }
+    cache.forget(|id| id == lost);
+    assert_eq!(held(&cache, kept).await, 1);
+    cache.changed(lost, || panic!("it is none of ours"));
+    // Ours again, after another node has changed it.
+    let read = cache.read(lost, || Standing::Owner, NOBODY, loaded(entry(lost, 7, false)));
+    assert_eq!(read.await.expect("infallible").version, Seq(7));
+}
+
+#[tokio::test]
+async fn a_read_during_which_its_order_is_lost_leaves_no_entry_behind() {
+    let (id, cache) = (order(1, 1), StatusCache::start(10, None));
+    let lose = || cache.forget(|lost| lost == id);
+    // Lost as soon as its standing was asked for, ...
+    let standing = || {
+        lose();
+        Standing::Owner
+    };
+    let read = cache.read(id, standing, NOBODY, loaded(entry(id, 1, false))).await;
+    assert_eq!(read.expect("infallible").version, Seq(1), "it was so when it was read");
+    assert!(cache.memory.tracked(id).is_none());
+    // ... while its actor is looked at, ...
+    let live = || {
+        lose();
+        Some(entry(id, 2, false))
+    };
+    let read = cache.read(id, || Standing::Owner, live, never()).await;
+    assert_eq!(read.expect("infallible").version, Seq(2));
+    assert!(cache.memory.tracked(id).is_none());
+    // ... and while the store is read.
+    let load = async {
+        lose();
+        Ok::<_, Infallible>(entry(id, 3, false))
+    };
+    let read = cache.read(id, || Standing::Owner, NOBODY, load).await;
+    assert_eq!(read.expect("infallible").version, Seq(3));
+    assert!(cache.memory.tracked(id).is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_the_order_of_events_no_entry_outlives_its_ownership() {
+    for round in 0..2_000 {
+        let (id, cache) = (order(1, round), Arc::new(StatusCache::start(10, None)));
+        let owned = Arc::new(AtomicBool::new(true));
+        let reading = tokio::spawn({
+            let (cache, owned) = (Arc::clone(&cache), Arc::clone(&owned));
+            async move {
+                let standing = || match owned.load(Ordering::SeqCst) {
+                    true => Standing::Owner,
+                    false => Standing::Other,
+                };
+                cache.read(id, standing, NOBODY, loaded(entry(id, 1, false))).await
+            }
+        });
+        owned.store(false, Ordering::SeqCst);
+        cache.forget(|lost| lost == id);
+        assert!(reading.await.expect("no panic").is_ok());
+        assert!(cache.memory.tracked(id).is_none(), "round {round}");
+    }
 }
 
 #[tokio::test]

@@ -1,23 +1,26 @@
 //! Rows on their way to the store, and the pauses between attempts.
 
-use super::Pending;
+use super::{Pending, Reply};
 use domain::ports::{Append, AppendError};
 use std::time::Duration;
-use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 /// Rows that are committed together, and whom to answer, in the same order.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) appends: Vec<Append>,
-    replies: Vec<oneshot::Sender<Result<(), AppendError>>>,
+    /// For each row: the adoption that it was appended under, and where it is answered.
+    replies: Vec<(u64, Reply)>,
     /// How often it was sent and lost while it was as small as it is.
     pub(super) attempts: u32,
 }
 
 impl Batch {
     pub(super) fn of(rows: impl IntoIterator<Item = Pending>) -> Self {
-        let (appends, replies) = rows.into_iter().map(|row| (row.append, row.reply_tx)).unzip();
+        let (appends, replies) = rows
+            .into_iter()
+            .map(|row| (row.append, (row.generation, row.reply_tx)))
+            .unzip();
         Self {
             appends,
             replies,
@@ -33,7 +36,11 @@ impl Batch {
         self.appends
             .into_iter()
             .zip(self.replies)
-            .map(|(append, reply_tx)| Pending { append, reply_tx })
+            .map(|(append, (generation, reply_tx))| Pending {
+                append,
+                generation,
+                reply_tx,
+            })
     }
 
     /// Both halves; the first is not empty unless the whole is.
@@ -65,7 +72,7 @@ impl Batch {
 
     /// The same answer to all. Whoever does not wait for it any more is passed over.
     pub(super) fn answer(self, answer: &Result<(), AppendError>) {
-        for reply_tx in self.replies {
+        for (_, reply_tx) in self.replies {
             let _ = reply_tx.send(answer.clone());
         }
     }

@@ -2,7 +2,8 @@
 
 use super::batch::{Backoff, Batch};
 use super::figures::Figures;
-use super::{JournalOptions, Ownership, Pending, Reply};
+use super::ownership::Ownership;
+use super::{JournalOptions, Pending, Reply, Task};
 use crate::record::shards_of;
 use crate::tail::Tail;
 use domain::ids::{Epoch, Position};
@@ -18,19 +19,21 @@ const LONE_ATTEMPTS_MAX: u32 = 3;
 
 /// The end of a shard's position line, and the epoch under which it is written.
 #[derive(Clone, Copy)]
-pub(super) struct Line {
-    pub(super) epoch: Epoch,
-    pub(super) end: Position,
+struct Line {
+    epoch: Epoch,
+    end: Position,
+    /// Which of this node's adoptions of the shard it is.
+    generation: u64,
 }
 
 pub(super) struct Writer {
-    pub(super) store: Arc<dyn Store>,
-    pub(super) node: String,
-    pub(super) lines: HashMap<ShardId, Line>,
-    pub(super) ownership: Arc<Ownership>,
-    pub(super) figures: Figures,
-    pub(super) tail: Arc<Tail>,
-    pub(super) options: JournalOptions,
+    store: Arc<dyn Store>,
+    node: String,
+    lines: HashMap<ShardId, Line>,
+    ownership: Arc<Ownership>,
+    figures: Figures,
+    tail: Arc<Tail>,
+    options: JournalOptions,
 }
 
 /// A writer that panics gives its shards up: the node must not believe in them any longer.
@@ -46,14 +49,34 @@ impl Drop for Writer {
 }
 
 impl Writer {
-    /// Commits what comes until the queue is closed and empty.
-    pub(super) async fn run(mut self, mut queue_rx: mpsc::Receiver<Pending>, mut closing_rx: watch::Receiver<bool>) {
-        let mut rows = Vec::new();
+    /// A writer without shards.
+    pub(super) fn new(
+        store: &Arc<dyn Store>,
+        node: &str,
+        ownership: &Arc<Ownership>,
+        figures: &Figures,
+        tail: &Arc<Tail>,
+        options: &JournalOptions,
+    ) -> Self {
+        Self {
+            store: Arc::clone(store),
+            node: node.to_owned(),
+            lines: HashMap::new(),
+            ownership: Arc::clone(ownership),
+            figures: figures.clone(),
+            tail: Arc::clone(tail),
+            options: options.clone(),
+        }
+    }
+
+    /// Does what comes until the queue is closed and empty.
+    pub(super) async fn run(mut self, mut queue_rx: mpsc::Receiver<Task>, mut closing_rx: watch::Receiver<bool>) {
+        let mut tasks = Vec::new();
         let mut backoff = Backoff::new(self.options.backoff_max);
         let mut listening = true;
         loop {
             tokio::select! {
-                count = queue_rx.recv_many(&mut rows, self.options.batch_rows_max.max(1)) => {
+                count = queue_rx.recv_many(&mut tasks, self.options.batch_rows_max.max(1)) => {
                     if count == 0 {
                         return;
                     }
@@ -66,14 +89,62 @@ impl Writer {
                     continue;
                 }
             }
-            self.figures
-                .queue_rows
-                .decrement(u32::try_from(rows.len()).unwrap_or(u32::MAX));
-            if self.commit_all(Batch::of(rows.drain(..))).await {
+            if self.work_off(&mut tasks).await {
                 backoff = Backoff::new(self.options.backoff_max);
             } else {
                 backoff.pause().await;
             }
+        }
+    }
+
+    /// Does what was taken from the queue, rows that are next to each other together. False when the store is away.
+    async fn work_off(&mut self, tasks: &mut Vec<Task>) -> bool {
+        let mut reached = true;
+        let mut rows = Vec::with_capacity(tasks.len());
+        for task in tasks.drain(..) {
+            match task {
+                Task::Append(row) => rows.push(row),
+                Task::Adopt(owned, done_tx) => {
+                    reached &= self.commit_rows(&mut rows).await;
+                    owned.iter().for_each(|line| self.adopt(line));
+                    let _ = done_tx.send(());
+                }
+                Task::Release(shards, done_tx) => {
+                    reached &= self.commit_rows(&mut rows).await;
+                    shards.iter().for_each(|shard| self.release(*shard));
+                    let _ = done_tx.send(());
+                }
+            }
+        }
+        reached & self.commit_rows(&mut rows).await
+    }
+
+    async fn commit_rows(&mut self, rows: &mut Vec<Pending>) -> bool {
+        let count = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+        self.figures.queue_rows.decrement(count);
+        self.commit_all(Batch::of(rows.drain(..))).await
+    }
+
+    /// Takes a shard in, for whose line nobody else numbers rows from now on.
+    pub(super) fn adopt(&mut self, owned: &OwnedShard) {
+        let generation = self.tail.adopt(owned.shard, owned.position);
+        if generation == 0 {
+            return;
+        }
+        let line = Line {
+            epoch: owned.epoch,
+            end: owned.position,
+            generation,
+        };
+        self.lines.insert(owned.shard, line);
+        self.ownership.hold(owned.shard, generation);
+    }
+
+    /// Gives a shard up. Nothing of it is under way: rows are committed one batch after the other.
+    fn release(&mut self, shard: ShardId) {
+        if self.lines.remove(&shard).is_some() {
+            self.ownership.give_up(shard);
+            self.tail.lose(shard);
         }
     }
 
@@ -122,7 +193,8 @@ impl Writer {
         let mut ends: HashMap<ShardId, Position> = HashMap::new();
         let mut stamped = Vec::with_capacity(batch.len());
         for mut row in batch.into_rows() {
-            let Some(line) = self.lines.get(&row.append.shard) else {
+            let line = self.lines.get(&row.append.shard);
+            let Some(line) = line.filter(|line| line.generation == row.generation) else {
                 self.figures.fenced.increment(1);
                 let _ = row.reply_tx.send(Err(AppendError::Fenced));
                 continue;
@@ -219,22 +291,30 @@ impl Writer {
     /// Finds out what became of a batch whose answer was lost, and answers what was committed. Returns the rows that
     /// certainly were not.
     ///
-    /// Acquiring the shards again waits out whoever still works on the lost batch, and fences it: what the position
-    /// lines hold from then on is the truth. Waits for the store as long as it takes: before, there is no answer.
+    /// Taking the shards again waits out whoever still works on the lost batch, and fences it: what the position lines
+    /// hold from then on is the truth. Of a shard that is another's by now the same is true, since who took it has done
+    /// the same. Waits for the store as long as it takes: before, there is no answer.
+    ///
+    /// Since no two processes have the same name, a shard whose owner is still called like this node was nobody else's
+    /// in between, however often its epoch was incremented by attempts whose answer was lost as well: what the actors
+    /// here believe of it is still so.
     async fn find_out(&mut self, batch: Batch) -> Batch {
         let shards = shards_of(&batch.appends);
-        let (owned, attempts) = self.acquire_again(&shards).await;
+        let owned = self.take_again(&shards).await;
         let mut committed: HashSet<(ShardId, Position)> = HashSet::new();
-        for shard in shards {
-            let rows: Vec<&Append> = batch.appends.iter().filter(|append| append.shard == shard).collect();
-            let found = self.rows_at(shard, &rows).await;
+        for shard in &shards {
+            let rows: Vec<&Append> = batch.appends.iter().filter(|append| append.shard == *shard).collect();
+            let found = self.rows_at(*shard, &rows).await;
             let same = rows
                 .into_iter()
                 .filter(|append| found.iter().any(|row| is_row_of(row, append)));
-            committed.extend(same.map(|append| (shard, append.position)));
+            committed.extend(same.map(|append| (*shard, append.position)));
         }
-        for line in owned {
-            self.renew(line, attempts);
+        for shard in shards {
+            match owned.iter().find(|line| line.shard == shard) {
+                Some(line) => self.renew(*line),
+                None => self.lose(shard),
+            }
         }
         let (done, lost) = batch.split(|append| committed.contains(&(append.shard, append.position)));
         let (committed, replies) = done.into_rows().map(|row| (row.append, row.reply_tx)).unzip();
@@ -242,17 +322,15 @@ impl Writer {
         lost
     }
 
-    /// Takes the shards once more, and says how many attempts it took: each of them may have counted.
-    async fn acquire_again(&self, shards: &[ShardId]) -> (Vec<OwnedShard>, u64) {
+    /// Takes the shards once more that are still this node's.
+    async fn take_again(&self, shards: &[ShardId]) -> Vec<OwnedShard> {
         let mut backoff = Backoff::new(self.options.backoff_max);
-        let mut attempts = 1;
         loop {
-            match self.store.acquire(&self.node, shards).await {
-                Ok(owned) => return (owned, attempts),
-                Err(error) => tracing::warn!(%error, attempts, "waiting for the store to find out about a commit"),
+            match self.store.reacquire(&self.node, shards).await {
+                Ok(owned) => return owned,
+                Err(error) => tracing::warn!(%error, "waiting for the store to find out about a commit"),
             }
             backoff.pause().await;
-            attempts += 1;
         }
     }
 
@@ -269,23 +347,16 @@ impl Writer {
         }
     }
 
-    /// Goes on under a new epoch, unless it is higher than this journal can have made it: then another node has owned
-    /// the shard in between, and what the actors here believe of it may be old.
-    fn renew(&mut self, owned: OwnedShard, attempts: u64) {
+    /// Goes on under a new epoch.
+    fn renew(&mut self, owned: OwnedShard) {
         let Some(line) = self.lines.get_mut(&owned.shard) else {
             return;
         };
-        if owned.epoch.0 > line.epoch.0.saturating_add(attempts) {
-            self.lose(owned.shard);
-            return;
-        }
         if owned.position < line.end {
             tracing::error!(shard = %owned.shard, ?line.end, found = ?owned.position, "the store has lost committed rows");
         }
-        *line = Line {
-            epoch: owned.epoch,
-            end: owned.position,
-        };
+        line.epoch = owned.epoch;
+        line.end = owned.position;
     }
 
     fn lose(&mut self, shard: ShardId) {

@@ -6,6 +6,9 @@
 //! delivered ends the producer with all that it still holds. A new one then begins, on every line, with the first row
 //! that is not done. What comes twice that way comes in the same order and with the same `ce_id`s.
 //!
+//! When a shard goes to another node, the relay there begins at the cursor: what this one sends behind it comes twice, and
+//! again each of the two writes a run without gaps that begins no later than the first event that is not acknowledged.
+//!
 //! *Architecture invariant*: nothing here waits for Kafka but the relay itself. While Kafka is away, what is sent stays
 //! within the bounds of the [`Window`], and the rows stay in the store.
 
@@ -58,8 +61,8 @@ pub struct Relay {
 impl Relay {
     /// Starts to relay what the tail holds now and later. Kafka may be away: the relay goes on trying.
     ///
-    /// Must be called within a tokio runtime, and after the metrics recorder was installed. One relay per store and
-    /// line: two of them would both publish everything.
+    /// Must be called within a tokio runtime, and after the metrics recorder was installed. One relay for each tail: two
+    /// of them would both publish everything.
     pub fn start(tail: &Arc<Tail>, store: &Arc<dyn Store>, options: KafkaOptions) -> Self {
         let (stop_tx, stop_rx) = watch::channel(None);
         let counts = Arc::new(Counts::default());
@@ -278,6 +281,11 @@ impl Pass<'_> {
                 return false;
             }
         };
+        for shard in follower.forgotten() {
+            // Its next owner begins at the cursor, and so does this node if it is that again.
+            self.window.forget(shard);
+            self.unsent.retain(|(ticket, _)| ticket.shard() != shard);
+        }
         for row in &rows {
             let events = public_events(&row.row).unwrap_or_else(|error| {
                 self.figures.passed_over();
@@ -285,7 +293,7 @@ impl Pass<'_> {
                 tracing::error!(%error, %stream, seq, shard = %row.shard, position, "a row cannot be read: not relayed");
                 Vec::new()
             });
-            let ticket = Ticket::of(row.shard, row.row.position);
+            let ticket = self.window.ticket(row.shard, row.row.position);
             if self.window.open(ticket, events.len(), row.committed) {
                 follower.done(row.shard, row.row.position);
             }

@@ -3,9 +3,9 @@
 use super::change::OrderChange;
 use domain::ids::{OrderId, Position, Seq, StreamId};
 use domain::ports::Row;
-use domain::shard::ShardId;
+use domain::shard::{ShardId, ShardMap};
 use domain::time::Timestamp;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// How far a batch moves a line's cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,14 @@ impl Pending {
                 self.poison += 1;
                 tracing::error!(%shard, position = position.0, %stream, %error, "a row cannot be projected and is passed over");
             }
+        }
+    }
+
+    /// Forgets what was taken in of some lines, since others own them now. The figures of rows stay.
+    pub fn forget(&mut self, shards: &BTreeSet<ShardId>, map: ShardMap) {
+        if self.lines.keys().any(|shard| shards.contains(shard)) {
+            self.lines.retain(|shard, _| !shards.contains(shard));
+            self.orders.retain(|order, _| !shards.contains(&map.shard_of(order.stream())));
         }
     }
 

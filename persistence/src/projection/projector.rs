@@ -187,7 +187,7 @@ struct Feed {
     options: ProjectorOptions,
     figures: Figures,
     pending: Pending,
-    /// Where the projection is, as far as is known.
+    /// Where the projection is on the lines of this node, as far as is known.
     cursors: HashMap<ShardId, Position>,
     /// When all lines were last seen to hold no more than what was taken in.
     level_at: Option<Timestamp>,
@@ -197,7 +197,8 @@ struct Feed {
 impl Feed {
     async fn run(mut self) {
         loop {
-            let mut follower = self.follow().await;
+            let mut follower = Follower::at(&self.tail, &self.store, FOLLOWER);
+            self.cursors.clear();
             self.feed(&mut follower).await;
             // Somebody else moved the cursors: all over again from where they are now.
             self.pending = Pending::default();
@@ -206,18 +207,35 @@ impl Feed {
         }
     }
 
-    /// A follower where the projection is.
-    async fn follow(&mut self) -> Follower {
+    /// Begins the lines that this node has adopted where the projection is, however long it takes to know that.
+    async fn place(&mut self, follower: &mut Follower) {
         let mut pause = LOOK_EVERY;
         loop {
+            let unplaced = follower.unplaced();
+            self.forget(follower);
+            if unplaced.is_empty() {
+                return;
+            }
             match self.projection.cursors().await {
                 Ok(cursors) => {
-                    self.cursors = cursors.iter().copied().collect();
-                    return Follower::at(&self.tail, &self.store, FOLLOWER, cursors);
+                    let cursors: HashMap<ShardId, Position> = cursors.into_iter().collect();
+                    for line in unplaced {
+                        let at = cursors.get(&line.shard()).copied().unwrap_or_default();
+                        follower.place(line, at);
+                        self.cursors.insert(line.shard(), at);
+                    }
+                    return;
                 }
                 Err(error) => self.wait(&mut pause, &error.to_string()).await,
             }
         }
+    }
+
+    /// Drops what is gathered of lines that this node has lost: their new owners write it.
+    fn forget(&mut self, follower: &mut Follower) {
+        let lost = follower.forgotten();
+        self.cursors.retain(|shard, _| !lost.contains(shard));
+        self.pending.forget(&lost, self.store.shard_map());
     }
 
     /// Feeds the projection for as long as nobody else does.
@@ -234,7 +252,7 @@ impl Feed {
                 }
                 written_at = Instant::now();
             } else if written_at.elapsed() >= CHECK_EVERY {
-                if self.is_elsewhere().await {
+                if self.is_elsewhere(follower).await {
                     return;
                 }
                 written_at = Instant::now();
@@ -256,6 +274,7 @@ impl Feed {
 
     /// Takes in what is there, as far as there is room for it.
     async fn look(&mut self, follower: &mut Follower) -> Look {
+        self.place(follower).await;
         while !self.is_full() {
             let looked_at = self.clock.now();
             let rows = match follower.look(ROWS_MAX).await {
@@ -265,6 +284,7 @@ impl Feed {
                     return Look::Away;
                 }
             };
+            self.forget(follower);
             for row in &rows {
                 self.pending.take_in(row.shard, &row.row);
             }
@@ -303,23 +323,26 @@ impl Feed {
         true
     }
 
-    /// Whether somebody else has moved the cursors.
-    async fn is_elsewhere(&self) -> bool {
-        let begun = |cursors: &HashMap<ShardId, Position>| cursors.values().filter(|at| at.0 > 0).count();
+    /// Whether somebody else has moved the cursors of this node's lines.
+    async fn is_elsewhere(&mut self, follower: &mut Follower) -> bool {
         // If it cannot be read now, the next write will tell.
-        self.projection.cursors().await.is_ok_and(|now| {
-            let now: HashMap<ShardId, Position> = now.into_iter().collect();
-            begun(&now) != begun(&self.cursors)
-                || now
-                    .iter()
-                    .any(|(shard, at)| self.cursors.get(shard).copied().unwrap_or_default() != *at)
-        })
+        let Ok(now) = self.projection.cursors().await else {
+            return false;
+        };
+        let now: HashMap<ShardId, Position> = now.into_iter().collect();
+        // Those of lines that were lost in the meantime are their new owners' to move.
+        follower.unplaced();
+        self.forget(follower);
+        let is_moved = |(shard, at): (&ShardId, &Position)| now.get(shard).copied().unwrap_or_default() != *at;
+        self.cursors.iter().any(is_moved)
     }
 
     fn settle(&mut self, follower: &mut Follower, batch: &Batch, rows: u64, poison: u64) {
         for line in &batch.lines {
             follower.done(line.shard, line.to);
-            self.cursors.insert(line.shard, line.to);
+            if let Some(at) = self.cursors.get_mut(&line.shard) {
+                *at = line.to;
+            }
         }
         self.figures.rows.increment(rows);
         self.figures.orders.increment(batch.orders.len() as u64);

@@ -70,6 +70,8 @@ impl Work for Advance {
 pub(super) struct Acquire {
     pub(super) shards: Vec<ShardId>,
     pub(super) node: String,
+    /// Only those that the node has already. Nobody's are then not taken, but their epochs are incremented too.
+    pub(super) own: bool,
 }
 
 impl Work for Acquire {
@@ -79,18 +81,20 @@ impl Work for Acquire {
         self.shards.sort_unstable();
         self.shards.dedup();
         let take = "
-            UPDATE shards SET epoch = epoch + 1, owner = ?2 WHERE shard = ?1
-            RETURNING epoch, coalesce((SELECT max(position) FROM event_rows r WHERE r.shard = ?1), 0)";
+            UPDATE shards SET epoch = epoch + 1, owner = iif(?3, owner, ?2)
+            WHERE shard = ?1 AND (NOT ?3 OR owner IN (?2, ''))
+            RETURNING epoch, coalesce((SELECT max(position) FROM event_rows r WHERE r.shard = ?1), 0), owner = ?2";
         let mut take = connection.prepare_cached(take).map_err(failed)?;
         let mut acquired = Vec::with_capacity(self.shards.len());
         for shard in self.shards {
             fail_point!("store::step");
             let found = take
-                .query_row(params![shard_code(shard), self.node], |row| {
-                    Ok((shard, row.get(0)?, row.get(1)?))
+                .query_row(params![shard_code(shard), self.node, self.own], |row| {
+                    Ok(((shard, row.get(0)?, row.get(1)?), row.get::<_, bool>(2)?))
                 })
                 .optional();
-            acquired.extend(found.map_err(failed)?);
+            let taken = found.map_err(failed)?.filter(|(_, taken)| *taken);
+            acquired.extend(taken.map(|(owned, _)| owned));
         }
         Ok(acquired)
     }

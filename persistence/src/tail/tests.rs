@@ -37,7 +37,8 @@ impl Rig {
         let map = ShardMap::new(1).expect("a power of two");
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(map));
         let owned = store.acquire("node", &[SHARD]).await.expect("acquired");
-        let tail = Tail::new(&store, &owned, rows * (ROW_BYTES + "[]".len()));
+        let tail = Tail::new(&store, rows * (ROW_BYTES + "[]".len()));
+        tail.adopt(SHARD, owned[0].position);
         let epoch = owned[0].epoch;
         Self { store, tail, epoch }
     }

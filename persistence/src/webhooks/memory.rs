@@ -1,6 +1,6 @@
 //! Webhooks of a process that keeps nothing.
 
-use super::{Changed, Delivery, Kept, SubscriptionRecord, WebhookId, WebhookStore};
+use super::{Attempted, Changed, Delivery, Kept, SubscriptionRecord, WebhookId, WebhookStore};
 use async_trait::async_trait;
 use domain::ports::StoreError;
 use std::collections::BTreeMap;
@@ -85,10 +85,11 @@ impl WebhookStore for MemoryWebhooks {
         Ok(())
     }
 
-    async fn update(&self, deliveries: &[Delivery]) -> Result<(), StoreError> {
+    async fn update(&self, attempted: &[Attempted]) -> Result<(), StoreError> {
         let mut contents = self.contents();
-        for delivery in deliveries {
-            if let Some(known) = contents.deliveries.get_mut(&delivery.id) {
+        for Attempted { delivery, claim } in attempted {
+            let known = contents.deliveries.get_mut(&delivery.id);
+            if let Some(known) = known.filter(|known| known.next_at == *claim && known.dead_at.is_none()) {
                 known.attempts = delivery.attempts;
                 known.next_at = delivery.next_at;
                 known.dead_at = delivery.dead_at;

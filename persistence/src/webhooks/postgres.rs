@@ -2,7 +2,7 @@
 //! the same one.
 
 use super::{
-    Changed, Delivery, Kept, Line, SubscriptionRecord, WebhookId, WebhookStore, attempts_code, kept, sql, subscription,
+    Attempted, Changed, Delivery, Kept, Line, SubscriptionRecord, WebhookId, WebhookStore, attempts_code, kept, sql, subscription,
     subscription_id,
 };
 use crate::record::{self, read_error};
@@ -142,20 +142,21 @@ impl WebhookStore for PostgresWebhooks {
         kept.map(drop).map_err(|error| read_error(&error))
     }
 
-    async fn update(&self, deliveries: &[Delivery]) -> Result<(), StoreError> {
+    async fn update(&self, attempted: &[Attempted]) -> Result<(), StoreError> {
         let update = "
             UPDATE webhook_deliveries w
             SET attempts = d.attempts, next_at = d.next_at, dead_at = d.dead_at, error = d.error
-            FROM UNNEST($1::text[], $2::int[], $3::bigint[], $4::bigint[], $5::text[])
-                AS d (id, attempts, next_at, dead_at, error)
-            WHERE w.id = d.id";
-        let each = deliveries.iter();
+            FROM UNNEST($1::text[], $2::int[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[])
+                AS d (id, attempts, next_at, dead_at, error, claim)
+            WHERE w.id = d.id AND w.next_at = d.claim AND w.dead_at IS NULL";
+        let each = attempted.iter().map(|one| &one.delivery);
         let query = sqlx::query(update)
             .bind(each.clone().map(|one| one.id.as_str()).collect::<Vec<_>>())
             .bind(each.clone().map(|one| attempts_code(one.attempts)).collect::<Vec<_>>())
             .bind(each.clone().map(|one| one.next_at).collect::<Vec<_>>())
             .bind(each.clone().map(|one| one.dead_at).collect::<Vec<_>>())
-            .bind(each.map(|one| without_nul(&one.error)).collect::<Vec<_>>());
+            .bind(each.map(|one| without_nul(&one.error)).collect::<Vec<_>>())
+            .bind(attempted.iter().map(|one| one.claim).collect::<Vec<_>>());
         let updated = query.execute(&self.pool).await;
         updated.map(drop).map_err(|error| read_error(&error))
     }

@@ -4,7 +4,7 @@
 //! nothing from the thread that commits orders.
 
 use super::{
-    Changed, Delivery, Kept, Line, SubscriptionRecord, WebhookId, WebhookStore, attempts_code, kept, sql, subscription,
+    Attempted, Changed, Delivery, Kept, Line, SubscriptionRecord, WebhookId, WebhookStore, attempts_code, kept, sql, subscription,
     subscription_id,
 };
 use crate::record::{self, migration_error, read_error};
@@ -170,17 +170,19 @@ impl WebhookStore for SqliteWebhooks {
         commit(transaction).await
     }
 
-    async fn update(&self, deliveries: &[Delivery]) -> Result<(), StoreError> {
-        let update =
-            "UPDATE webhook_deliveries SET attempts = $2, next_at = $3, dead_at = $4, error = $5 WHERE id = $1";
+    async fn update(&self, attempted: &[Attempted]) -> Result<(), StoreError> {
+        let update = "
+            UPDATE webhook_deliveries SET attempts = $2, next_at = $3, dead_at = $4, error = $5
+            WHERE id = $1 AND next_at = $6 AND dead_at IS NULL";
         let mut transaction = self.begin().await?;
-        for delivery in deliveries {
+        for Attempted { delivery, claim } in attempted {
             let query = sqlx::query(update)
                 .bind(&delivery.id)
                 .bind(attempts_code(delivery.attempts))
                 .bind(delivery.next_at)
                 .bind(delivery.dead_at)
-                .bind(&delivery.error);
+                .bind(&delivery.error)
+                .bind(claim);
             let updated = query.execute(&mut *transaction).await;
             updated.map_err(|error| read_error(&error))?;
         }

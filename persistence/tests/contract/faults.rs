@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use domain::ids::{Position, Seq, StreamId};
-use domain::ports::{Append, ClaimRecord, CommitError, Recorded, Row, RowOutcome, Store, StoreError};
+use domain::ports::{Append, ClaimRecord, CommitError, Recorded, Row, RowOutcome, Store, StoreError, StreamKind};
 use domain::shard::{OwnedShard, ShardId, ShardMap};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,7 +26,7 @@ pub(crate) enum Commit {
     Unavailable,
 }
 
-/// What happens to one call that takes shards.
+/// What happens to one call that takes shards once more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Take {
     /// The store is away.
@@ -118,12 +118,16 @@ impl Store for Faulty {
     }
 
     async fn acquire(&self, node: &str, shards: &[ShardId]) -> Result<Vec<OwnedShard>, StoreError> {
+        self.inner.acquire(node, shards).await
+    }
+
+    async fn reacquire(&self, node: &str, shards: &[ShardId]) -> Result<Vec<OwnedShard>, StoreError> {
         let fault = self.takes.lock().expect("no panic").pop_front();
         let lost = StoreError::Unavailable("scripted".into());
         match fault {
-            None => self.inner.acquire(node, shards).await,
+            None => self.inner.reacquire(node, shards).await,
             Some(Take::Unavailable) => Err(lost),
-            Some(Take::MadeAndLost) => self.inner.acquire(node, shards).await.and(Err(lost)),
+            Some(Take::MadeAndLost) => self.inner.reacquire(node, shards).await.and(Err(lost)),
         }
     }
 
@@ -159,8 +163,8 @@ impl Store for Faulty {
         self.inner.rows(stream, after, limit).await
     }
 
-    async fn recover(&self, shards: &[ShardId]) -> Result<Vec<Recorded>, StoreError> {
-        self.inner.recover(shards).await
+    async fn recover(&self, shards: &[ShardId], kinds: &[StreamKind]) -> Result<Vec<Recorded>, StoreError> {
+        self.inner.recover(shards, kinds).await
     }
 
     async fn claim(&self, shard: ShardId, key: &str) -> Result<Option<ClaimRecord>, StoreError> {
@@ -185,5 +189,9 @@ impl Store for Faulty {
 
     async fn keep_setting(&self, name: &str, value: &str) -> Result<String, StoreError> {
         self.inner.keep_setting(name, value).await
+    }
+
+    async fn clock_ms(&self) -> Result<Option<i64>, StoreError> {
+        self.inner.clock_ms().await
     }
 }

@@ -1,7 +1,7 @@
 //! A store of its own for each test, and rows to put into it.
 
 use domain::ids::{Epoch, HashSlot, OrderId, Position, Seq, StreamId};
-use domain::ports::{Append, KeyClaim, Row, Snapshot, Store, StoreError, StreamKind};
+use domain::ports::{Append, KeyClaim, Membership, Row, Snapshot, Store, StoreError, StreamKind};
 use domain::shard::{OwnedShard, ShardId, ShardMap};
 use domain::time::Timestamp;
 use persistence::{MemoryStore, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore};
@@ -24,6 +24,11 @@ pub(crate) enum Kind {
     Postgres,
 }
 
+/// A store that several nodes can share.
+pub(crate) trait Node: Store + Membership {}
+
+impl<T: Store + Membership> Node for T {}
+
 /// A store, and where it is.
 pub(crate) struct Fixture {
     pub(crate) store: Arc<dyn Store>,
@@ -31,7 +36,7 @@ pub(crate) struct Fixture {
 }
 
 enum Place {
-    Memory,
+    Memory(MemoryStore),
     Sqlite(tempfile::TempDir),
     Postgres(String),
 }
@@ -60,7 +65,7 @@ impl Fixture {
     /// An empty store; `None` when there is no server for it.
     pub(crate) async fn create(kind: Kind) -> Option<Self> {
         let place = match kind {
-            Kind::Memory => Place::Memory,
+            Kind::Memory => Place::Memory(MemoryStore::new(shard_map())),
             Kind::Sqlite => Place::Sqlite(tempfile::tempdir().expect("a folder")),
             Kind::Postgres => Place::Postgres(create_database().await?),
         };
@@ -73,11 +78,40 @@ impl Fixture {
         open(&self.place, shards).await
     }
 
+    /// Another handle on the same store, as another node of a cluster has it.
+    pub(crate) async fn node(&self) -> Arc<dyn Node> {
+        match &self.place {
+            Place::Memory(store) => Arc::new(store.another()),
+            Place::Postgres(url) => {
+                let options = PostgresOptions::default();
+                let store = PostgresStore::connect(url, shard_map(), &options).await;
+                Arc::new(store.expect("the store"))
+            }
+            Place::Sqlite(_) => panic!("nodes cannot share a SQLite store"),
+        }
+    }
+
+    /// Ends the connection that holds a node's lifeline; of the only node that has one.
+    pub(crate) async fn cut_lifeline(&self, name: &str) {
+        match &self.place {
+            Place::Memory(store) => store.cut_lifeline(name),
+            Place::Postgres(url) => {
+                let mut other = PgConnection::connect(url).await.expect("a connection");
+                let cut = "SELECT pg_terminate_backend(pid) FROM pg_locks
+                    WHERE locktype = 'advisory' AND mode = 'ShareLock'
+                        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+                let found = sqlx::query(cut).execute(&mut other).await.expect("it is cut");
+                assert_eq!(found.rows_affected(), 1, "one lifeline");
+            }
+            Place::Sqlite(_) => panic!("nodes cannot share a SQLite store"),
+        }
+    }
+
     /// The address of the Postgres database.
     pub(crate) fn url(&self) -> &str {
         match &self.place {
             Place::Postgres(url) => url,
-            Place::Memory | Place::Sqlite(_) => panic!("not a Postgres store"),
+            Place::Memory(_) | Place::Sqlite(_) => panic!("not a Postgres store"),
         }
     }
 
@@ -85,7 +119,7 @@ impl Fixture {
     pub(crate) fn path(&self) -> PathBuf {
         match &self.place {
             Place::Sqlite(folder) => folder.path().join("store.sqlite"),
-            Place::Memory | Place::Postgres(_) => panic!("not a SQLite store"),
+            Place::Memory(_) | Place::Postgres(_) => panic!("not a SQLite store"),
         }
     }
 
@@ -112,7 +146,7 @@ impl Fixture {
 
 async fn open(place: &Place, shards: ShardMap) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match place {
-        Place::Memory => Arc::new(MemoryStore::new(shards)),
+        Place::Memory(store) => Arc::new(store.another()),
         Place::Sqlite(folder) => {
             let options = SqliteOptions::default();
             Arc::new(SqliteStore::open(&folder.path().join("store.sqlite"), shards, &options).await?)

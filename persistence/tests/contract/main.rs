@@ -3,10 +3,12 @@
 //! Postgres needs `UOOP_TEST_POSTGRES_URL`, the address of a server on which databases may be created; without it those
 //! tests say *skipped* and pass.
 
+mod cluster;
 mod crash;
 mod faults;
 mod fixture;
 mod journal;
+mod membership;
 mod model;
 mod postgres;
 mod sqlite;
@@ -32,13 +34,35 @@ macro_rules! contract {
     };
 }
 
+/// Runs each function against the stores that nodes can share.
+macro_rules! cluster_contract {
+    ($($module:ident :: $name:ident),* $(,)?) => {
+        contract!(@store cluster_in_memory, Memory, $($module::$name),*);
+        contract!(@store cluster_on_postgres, Postgres, $($module::$name),*);
+    };
+}
+
+cluster_contract!(
+    membership::who_joins_is_seen_until_it_is_removed,
+    membership::a_lease_lapses_unless_it_is_renewed,
+    membership::a_lifeline_ends_with_its_process_or_its_connection,
+    membership::shards_are_taken_at_the_epoch_that_was_seen,
+    membership::what_is_released_is_nobodys,
+    membership::who_is_removed_takes_nothing,
+    membership::of_those_who_take_a_shard_one_wins,
+    membership::takes_and_removals_do_not_cross,
+);
+
 contract!(
     stores::what_is_written_comes_back,
     stores::limits_and_bounds_of_reads,
     stores::snapshots_only_move_forward,
     stores::recovery_brings_live_streams_of_the_shards,
+    stores::recovery_brings_the_kinds_asked_for,
     stores::settings_are_kept_once,
+    stores::a_store_that_many_share_tells_the_time,
     stores::shards_are_acquired_in_the_order_asked,
+    stores::shards_are_reacquired_by_their_owner_only,
     stores::a_stale_epoch_is_fenced_and_neighbours_commit,
     stores::a_duplicate_version_refuses_the_batch,
     stores::a_used_key_refuses_the_batch,
@@ -65,6 +89,7 @@ contract!(
     webhooks::of_concurrent_changes_one_is_made_and_the_limit_holds,
     webhooks::what_is_kept_is_claimed_when_it_is_due,
     webhooks::attempts_are_recorded_and_what_is_gone_stays_gone,
+    webhooks::who_comes_back_after_its_claim_has_passed_changes_nothing,
     webhooks::dead_letters_are_listed_page_by_page_and_replayed,
     webhooks::claims_of_two_nodes_do_not_overlap,
 );

@@ -2,7 +2,7 @@
 
 use crate::fixture::{Fixture, row, shard_map, stream_in, with_key};
 use domain::ids::{Position, Seq};
-use domain::ports::{Append, Snapshot, Store};
+use domain::ports::{Append, Snapshot, Store, StreamKind};
 use domain::shard::{OwnedShard, ShardId};
 use persistence::MemoryStore;
 use proptest::collection::vec;
@@ -17,6 +17,7 @@ const STREAMS: u64 = 3;
 enum Step {
     Commit(Vec<Draft>),
     Acquire(u16),
+    Reacquire(u16, bool),
 }
 
 #[derive(Clone, Debug)]
@@ -59,7 +60,11 @@ fn draft() -> impl Strategy<Value = Draft> {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let commit = vec(draft(), 1..4).prop_map(Step::Commit);
     vec(
-        prop_oneof![8 => commit, 1 => (0..SHARDS).prop_map(Step::Acquire)],
+        prop_oneof![
+            8 => commit,
+            1 => (0..SHARDS).prop_map(Step::Acquire),
+            1 => (0..SHARDS, any::<bool>()).prop_map(|(shard, first)| Step::Reacquire(shard, first)),
+        ],
         1..60,
     )
 }
@@ -110,6 +115,14 @@ async fn compare(store: &dyn Store, steps: Vec<Step>) {
                 assert_eq!(model.acquire("b", &[ShardId(shard)]).await.as_ref(), Ok(&again));
                 owned[usize::from(shard)] = again[0];
             }
+            Step::Reacquire(shard, first) => {
+                let (node, shards) = (if first { "a" } else { "b" }, [ShardId(shard)]);
+                let again = store.reacquire(node, &shards).await.expect("reacquire");
+                assert_eq!(model.reacquire(node, &shards).await.as_ref(), Ok(&again));
+                if let [again] = again[..] {
+                    owned[usize::from(shard)] = again;
+                }
+            }
             Step::Commit(drafts) => commit(store, &model, &mut owned, &drafts).await,
         }
     }
@@ -155,7 +168,8 @@ fn place(owned: &mut [OwnedShard], draft: &Draft) -> Append {
 
 async fn assert_same(store: &dyn Store, model: &MemoryStore) {
     let all: Vec<ShardId> = shard_map().all().collect();
-    assert_eq!(store.recover(&all).await, model.recover(&all).await);
+    let kinds = [StreamKind::Order, StreamKind::Channel, StreamKind::Zone];
+    assert_eq!(store.recover(&all, &kinds).await, model.recover(&all, &kinds).await);
     for shard in (0..SHARDS).map(ShardId) {
         let everything = (Position(0), usize::MAX);
         let (real, expected) = (

@@ -9,13 +9,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-async fn connect(url: &str) -> PgConnection {
+pub(crate) async fn connect(url: &str) -> PgConnection {
     PgConnection::connect(url)
         .await
         .expect("a connection of the test's own")
 }
 
-async fn execute(connection: &mut PgConnection, statement: impl Into<String>) {
+pub(crate) async fn execute(connection: &mut PgConnection, statement: impl Into<String>) {
     sqlx::query(AssertSqlSafe(statement.into()))
         .execute(connection)
         .await
@@ -23,7 +23,7 @@ async fn execute(connection: &mut PgConnection, statement: impl Into<String>) {
 }
 
 /// Writes the row in a transaction that stays open, so that a batch with the same row waits for it, in the middle.
-async fn stand_in_the_way(connection: &mut PgConnection, append: &Append) {
+pub(crate) async fn stand_in_the_way(connection: &mut PgConnection, append: &Append) {
     execute(connection, "BEGIN").await;
     let insert = "INSERT INTO event_rows (stream, seq, position, at, shard, kind, events)
         VALUES ($1, $2, 1000000, 0, 7, 1, '')";
@@ -34,7 +34,7 @@ async fn stand_in_the_way(connection: &mut PgConnection, append: &Append) {
 }
 
 /// Waits until a statement of the store that begins so waits for a lock, and says which backend it is.
-async fn blocked(connection: &mut PgConnection, begins: &str) -> i32 {
+pub(crate) async fn blocked(connection: &mut PgConnection, begins: &str) -> i32 {
     let find = "SELECT pid FROM pg_stat_activity WHERE application_name = 'uoop' AND datname = current_database()
         AND wait_event_type = 'Lock' AND ltrim(query, E' \n') LIKE $1 || '%'";
     // A bound, so that a statement that should wait and does not fails the test instead of hanging it.

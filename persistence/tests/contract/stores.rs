@@ -6,6 +6,8 @@ use domain::ports::{Append, ClaimRecord, CommitError, Recorded, Refusal, RowOutc
 use domain::shard::ShardId;
 use std::sync::Arc;
 
+const ORDERS: [StreamKind; 1] = [StreamKind::Order];
+
 pub(crate) async fn what_is_written_comes_back(fixture: Arc<Fixture>) {
     let store = &fixture.store;
     assert_eq!(store.commit(&[]).await, Ok(Vec::new()));
@@ -133,7 +135,7 @@ pub(crate) async fn recovery_brings_live_streams_of_the_shards(fixture: Arc<Fixt
         batch.push(row(owned, 99, 1));
     }
     store.commit(&batch).await.expect("commit");
-    let recovered = store.recover(&[ShardId(2), ShardId(0)]).await.expect("recover");
+    let recovered = store.recover(&[ShardId(2), ShardId(0)], &ORDERS).await.expect("recover");
     let mut expected = Vec::new();
     for (shard, n) in [0, 2]
         .into_iter()
@@ -155,8 +157,28 @@ pub(crate) async fn recovery_brings_live_streams_of_the_shards(fixture: Arc<Fixt
         recovered.iter().all(|recorded| recorded.rows.len() == 1),
         "with the rows after the snapshot"
     );
-    assert_eq!(store.recover(&[ShardId(7)]).await, Ok(Vec::new()));
-    assert_eq!(store.recover(&[]).await, Ok(Vec::new()));
+    assert_eq!(store.recover(&[ShardId(7)], &ORDERS).await, Ok(Vec::new()));
+    assert_eq!(store.recover(&[], &ORDERS).await, Ok(Vec::new()));
+}
+
+pub(crate) async fn recovery_brings_the_kinds_asked_for(fixture: Arc<Fixture>) {
+    let store = &fixture.store;
+    let owned = &mut fixture.acquire_all("a").await[0];
+    let kinds = [StreamKind::Order, StreamKind::Channel, StreamKind::Zone];
+    let batch: Vec<Append> = (0..9_u64)
+        .zip(kinds.iter().cycle())
+        .map(|(n, kind)| Append {
+            kind: *kind,
+            ..with_snapshot(row(owned, n, 1), true)
+        })
+        .collect();
+    store.commit(&batch).await.expect("commit");
+    let shards = [ShardId(0)];
+    for asked in [&kinds[..], &kinds[1..], &kinds[..1], &[]] {
+        let recovered = store.recover(&shards, asked).await.expect("recover");
+        assert_eq!(recovered.len(), 3 * asked.len());
+        assert!(recovered.iter().all(|recorded| asked.contains(&recorded.kind)));
+    }
 }
 
 pub(crate) async fn settings_are_kept_once(fixture: Arc<Fixture>) {
@@ -166,6 +188,17 @@ pub(crate) async fn settings_are_kept_once(fixture: Arc<Fixture>) {
     assert_eq!(store.keep_setting("anchor", "2").await, Ok("1".into()));
     assert_eq!(store.setting("anchor").await, Ok(Some("1".into())));
     assert_eq!(store.setting("shards").await, Ok(Some(shard_map().len().to_string())));
+}
+
+pub(crate) async fn a_store_that_many_share_tells_the_time(fixture: Arc<Fixture>) {
+    let store = &fixture.store;
+    let first = store.clock_ms().await.expect("the store answers");
+    assert_eq!(first.is_some(), store.name() == "postgres", "{first:?}");
+    if let Some(first) = first {
+        assert!(first > 1_700_000_000_000, "milliseconds since the epoch: {first}");
+        let second = store.clock_ms().await.expect("the store answers");
+        assert!(second >= Some(first), "{first} and then {second:?}");
+    }
 }
 
 pub(crate) async fn shards_are_acquired_in_the_order_asked(fixture: Arc<Fixture>) {
@@ -193,6 +226,35 @@ pub(crate) async fn shards_are_acquired_in_the_order_asked(fixture: Arc<Fixture>
     assert!(problem.to_string().contains("4000"), "{problem}");
     let after = store.acquire("b", &[ShardId(1)]).await.expect("acquire");
     assert_eq!(after[0].epoch, Epoch(2), "a refused call takes none of its shards");
+}
+
+/// A node takes its own shards once more, and only those: what is another's stays so.
+pub(crate) async fn shards_are_reacquired_by_their_owner_only(fixture: Arc<Fixture>) {
+    let store = &fixture.store;
+    let mut own = fixture.acquire_all("a").await;
+    store.commit(&[row(&mut own[4], 1, 1)]).await.expect("commit");
+    let mut others = store.acquire("b", &[ShardId(1), ShardId(2)]).await.expect("acquire");
+    let asked = [ShardId(4), ShardId(1), ShardId(0), ShardId(4_000)];
+    let again = store.reacquire("a", &asked).await.expect("reacquire");
+    let seen: Vec<_> = again
+        .iter()
+        .map(|owned| (owned.shard.0, owned.epoch.0, owned.position.0))
+        .collect();
+    assert_eq!(seen, [(4, 2, 1), (0, 2, 0)], "shard, epoch, position");
+    assert_eq!(store.reacquire("c", &asked).await, Ok(Vec::new()));
+    assert_eq!(store.reacquire("a", &[]).await, Ok(Vec::new()));
+
+    // What was under way is fenced; the other's epoch is as it was.
+    let mut again = again;
+    let batch = [
+        row(&mut own[0], 5, 1),
+        row(&mut again[1], 6, 1),
+        row(&mut others[0], 5, 1),
+        row(&mut own[5], 5, 1),
+    ];
+    let outcomes = store.commit(&batch).await.expect("commit");
+    let committed = RowOutcome::Committed;
+    assert_eq!(outcomes, [RowOutcome::Fenced, committed, committed, committed]);
 }
 
 pub(crate) async fn a_stale_epoch_is_fenced_and_neighbours_commit(fixture: Arc<Fixture>) {

@@ -1,7 +1,7 @@
 //! What holds for every place where webhooks are kept.
 
 use crate::fixture::Fixture;
-use persistence::{Changed, Delivery, Kept, MemoryWebhooks, PostgresWebhooks, SqliteWebhooks, WebhookId, WebhookStore};
+use persistence::{Attempted, Changed, Delivery, Kept, MemoryWebhooks, PostgresWebhooks, SqliteWebhooks, WebhookId, WebhookStore};
 use std::sync::Arc;
 
 const NOW: i64 = 1_700_000_000_000;
@@ -178,10 +178,11 @@ pub(crate) async fn attempts_are_recorded_and_what_is_gone_stays_gone(fixture: A
         error: "answered 410".into(),
         ..delivery("a", 2, NOW)
     };
-    store
-        .update(&[later, over.clone(), delivery("a", 7, NOW)])
-        .await
-        .expect("updated");
+    let unknown = delivery("a", 7, NOW);
+    let attempted = [later, over.clone(), unknown].map(|delivery| Attempted { delivery, claim: NOW });
+    for _ in 0..2 {
+        store.update(&attempted).await.expect("updated, and as often as it is said");
+    }
     let waiting = store.claim(&id("a"), NOW + 100, NOW + 200, 10).await.expect("claimed");
     assert_eq!((names(&waiting), waiting[0].attempts), (vec!["event-001:a"], 2));
     assert_eq!(store.dead(None, None, 10).await, Ok(vec![over]));
@@ -192,6 +193,35 @@ pub(crate) async fn attempts_are_recorded_and_what_is_gone_stays_gone(fixture: A
         Ok(Vec::new()),
         "a subscription takes its deliveries with it, and no new ones come"
     );
+}
+
+pub(crate) async fn who_comes_back_after_its_claim_has_passed_changes_nothing(fixture: Arc<Fixture>) {
+    let store = webhooks(&fixture).await;
+    subscribe(&*store, "a").await;
+    store.keep(&[delivery("a", 1, NOW)]).await.expect("kept");
+    let a = id("a");
+    let claim = |now| store.claim(&a, now, now + 100, 10);
+    let slow = claim(NOW).await.expect("claimed").remove(0);
+    assert_eq!(claim(NOW + 99).await, Ok(Vec::new()), "it is somebody's");
+    let next = claim(NOW + 100).await.expect("claimed").remove(0);
+    let told = |claimed: &Delivery, next_at, dead_at| Attempted {
+        delivery: Delivery {
+            attempts: 2,
+            next_at,
+            dead_at,
+            error: "answered 503".into(),
+            ..claimed.clone()
+        },
+        claim: claimed.next_at,
+    };
+    for late in [told(&slow, NOW + 110, None), told(&slow, NOW, Some(NOW + 110))] {
+        store.update(&[late]).await.expect("left alone");
+        assert_eq!(claim(NOW + 150).await, Ok(Vec::new()), "it is still the other's");
+        assert_eq!(store.dead(None, None, 9).await, Ok(Vec::new()));
+    }
+    store.update(&[told(&next, NOW + 170, None)]).await.expect("updated");
+    let again = claim(NOW + 170).await.expect("claimed");
+    assert_eq!((names(&again), again[0].attempts), (vec!["event-001:a"], 2));
 }
 
 pub(crate) async fn dead_letters_are_listed_page_by_page_and_replayed(fixture: Arc<Fixture>) {

@@ -1,13 +1,15 @@
 use super::*;
 use crate::participants::ask::tests::{payment, ticket};
+use domain::ids::OrderId;
 use domain::saga::{PaymentAction, Receipt};
-use std::sync::atomic::AtomicUsize;
-use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
-/// Answers what it is told to; hangs when told nothing.
+/// Answers what it is told to; when told nothing, only when it is let go.
 #[derive(Default)]
 struct Told {
     answer: Mutex<Option<Answer>>,
+    let_go: Notify,
     asked: AtomicUsize,
 }
 
@@ -31,7 +33,10 @@ impl Told {
         let answer = self.answer.lock().expect("no panic").clone();
         match answer {
             Some(answer) => answer,
-            None => std::future::pending().await,
+            None => {
+                self.let_go.notified().await;
+                done()
+            }
         }
     }
 }
@@ -53,6 +58,7 @@ impl Payments for Told {
 /// Once open, open for the rest of the test.
 const LASTING: GuardConfig = GuardConfig {
     concurrent_max: 2,
+    waiting_max: 1,
     failures_max: 3,
     open_ms: 3_600_000,
 };
@@ -146,31 +152,137 @@ async fn an_answer_that_nobody_waits_for_any_more_is_a_failure() {
     assert_eq!((state.circuit, state.in_flight), (BreakerState::Open, 0));
 }
 
-#[tokio::test]
-async fn a_full_kitchen_refuses_offers_and_lets_compensations_wait() {
-    let told = Arc::new(Told::default());
-    let kitchens = Arc::new(guarded(&told, LASTING));
-    let hanging: Vec<_> = (0..2)
-        .map(|_| {
-            let kitchens = Arc::clone(&kitchens);
-            tokio::spawn(async move { kitchens.offer(&place()).await })
-        })
-        .collect();
-    while told.asked() < 2 {
+/// Offers a ticket in a task of its own.
+fn offering(kitchens: &Arc<Guarded<dyn Kitchens>>) -> JoinHandle<Answer> {
+    let kitchens = Arc::clone(kitchens);
+    tokio::spawn(async move { kitchens.offer(&place()).await })
+}
+
+async fn until(what: impl Fn() -> bool) {
+    while !what() {
         tokio::task::yield_now().await;
     }
-    assert_eq!(kitchens.observe()[0].in_flight, 2);
-    assert_eq!(code(&kitchens.offer(&place()).await), "busy");
-    let waiting = {
+}
+
+/// A kitchen that counts how many cook at a time, and whether in the order in which they came.
+#[derive(Default)]
+struct Stove {
+    now: AtomicUsize,
+    most: AtomicUsize,
+    order: Mutex<Vec<OrderId>>,
+}
+
+#[async_trait]
+impl Kitchens for Stove {
+    async fn request(&self, request: &TicketRequest) -> Answer {
+        self.order.lock().expect("no panic").push(request.order);
+        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+        self.now.fetch_sub(1, Ordering::SeqCst);
+        done()
+    }
+}
+
+#[tokio::test]
+async fn a_burst_waits_for_its_turn_and_nobody_is_refused() {
+    const AT_ONCE: usize = 8;
+    let config = GuardConfig {
+        concurrent_max: AT_ONCE,
+        waiting_max: 1_000,
+        ..LASTING
+    };
+    let stove = Arc::new(Stove::default());
+    let kitchens: Arc<Guarded<dyn Kitchens>> = Arc::new(Guarded::new(Arc::clone(&stove) as _, config));
+    let orders = 0..u64::try_from(5 * AT_ONCE).expect("few");
+    let burst: Vec<_> = orders
+        .map(|n| {
+            let kitchens = Arc::clone(&kitchens);
+            tokio::spawn(async move { kitchens.offer(&ticket(n, TicketAction::Place, 0)).await })
+        })
+        .collect();
+    let mut came = Vec::new();
+    for (n, one) in (0..).zip(burst) {
+        assert_eq!(one.await.expect("no panic"), done());
+        came.push(ticket(n, TicketAction::Place, 0).order);
+    }
+    assert_eq!(stove.most.load(Ordering::SeqCst), AT_ONCE, "as many as may, and never more");
+    assert_eq!(*stove.order.lock().expect("no panic"), came, "first come, first served");
+    let state = &kitchens.observe()[0];
+    assert_eq!((state.in_flight, state.waiting, state.turned_away), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn when_too_many_wait_offers_are_refused_and_everything_else_waits() {
+    let told = Arc::new(Told::default());
+    let kitchens = Arc::new(guarded(&told, LASTING));
+    let hanging = [offering(&kitchens), offering(&kitchens)];
+    until(|| told.asked() == 2).await;
+    let first = offering(&kitchens);
+    until(|| kitchens.observe()[0].waiting == 1).await;
+    assert_eq!(code(&kitchens.offer(&place()).await), "busy", "one may wait, and one does");
+    let cancel = {
         let kitchens = Arc::clone(&kitchens);
         tokio::spawn(async move { kitchens.request(&ticket(1, TicketAction::Cancel, 0)).await })
     };
+    until(|| kitchens.observe()[0].waiting == 2).await;
+    assert_eq!(kitchens.observe()[0].in_flight, 2);
     told.tell(done());
     for task in hanging {
         task.abort();
     }
-    assert_eq!(waiting.await.expect("not aborted"), done());
+    assert_eq!(first.await.expect("not aborted"), done());
+    assert_eq!(cancel.await.expect("not aborted"), done());
     assert_eq!(kitchens.observe()[0].turned_away, 1);
+}
+
+#[tokio::test]
+async fn who_waits_while_the_circuit_opens_is_answered_as_by_a_closed_door() {
+    let told = Arc::new(Told::default());
+    let config = GuardConfig {
+        waiting_max: 10,
+        failures_max: 2,
+        ..LASTING
+    };
+    let kitchens = Arc::new(guarded(&told, config));
+    let hanging = [offering(&kitchens), offering(&kitchens)];
+    until(|| told.asked() == 2).await;
+    let waiting = offering(&kitchens);
+    until(|| kitchens.observe()[0].waiting == 1).await;
+    // Both are given up at once: the place that comes free is that of a participant which does not answer.
+    for task in hanging {
+        task.abort();
+    }
+    let answer = waiting.await.expect("not aborted");
+    assert_eq!((code(&answer), told.asked()), ("circuit_open", 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_spent_its_time_waiting_is_not_held_against_the_participant() {
+    let told = Arc::new(Told::default());
+    let config = GuardConfig {
+        concurrent_max: 1,
+        waiting_max: 10,
+        failures_max: 1,
+        ..LASTING
+    };
+    let kitchens = Arc::new(guarded(&told, config));
+    let first = offering(&kitchens);
+    until(|| told.asked() == 1).await;
+    let second = tokio::spawn({
+        let kitchens = Arc::clone(&kitchens);
+        async move { tokio::time::timeout(Duration::from_secs(3), kitchens.offer(&place())).await }
+    });
+    until(|| kitchens.observe()[0].waiting == 1).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(kitchens.observe()[0].circuit, BreakerState::Closed);
+    // The first answers, and leaves the second a second of its three.
+    told.let_go.notify_one();
+    assert_eq!(first.await.expect("not aborted"), done());
+    assert!(second.await.expect("no panic").is_err(), "its time is over");
+    assert_eq!((told.asked(), kitchens.observe()[0].circuit), (2, BreakerState::Closed));
 }
 
 #[tokio::test]

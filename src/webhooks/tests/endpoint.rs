@@ -87,6 +87,13 @@ impl Endpoint {
             .expect("the endpoint goes on")
     }
 
+    /// Whether nothing comes for a moment.
+    pub(super) async fn is_calm(&self) -> bool {
+        let before = self.count();
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        self.count() == before
+    }
+
     /// How many messages have come.
     pub(super) fn count(&self) -> usize {
         self.count.load(Ordering::SeqCst)

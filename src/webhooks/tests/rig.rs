@@ -87,7 +87,18 @@ impl Rig {
         wall: Wall,
     ) -> Self {
         let shards: Vec<ShardId> = store.shard_map().all().collect();
-        let owned = store.acquire("test", &shards).await.expect("the shards");
+        Self::node(store, kept, options, wall, &shards).await
+    }
+
+    /// A rig over these stores that owns some of the shards, as a node of a cluster has it.
+    pub(super) async fn node(
+        store: Arc<dyn Store>,
+        kept: Arc<dyn WebhookStore>,
+        options: WebhookOptions,
+        wall: Wall,
+        shards: &[ShardId],
+    ) -> Self {
+        let owned = store.acquire("test", shards).await.expect("the shards");
         let journal = GroupJournal::start(&store, &owned, "test", &JournalOptions::default());
         let webhooks = webhooks(Arc::clone(&kept), options, &wall);
         let delivering = webhooks
@@ -127,6 +138,13 @@ impl Rig {
         };
         self.journal.journal().append(append).await.expect("committed");
         order.to_string()
+    }
+
+    /// The first numbers of orders that live in these shards.
+    pub(super) fn numbers(&self, shards: &[ShardId], count: usize) -> Vec<u64> {
+        let map = self.store.shard_map();
+        let lives = |n: &u64| shards.contains(&map.shard_of_slot(HashSlot::of(&[&n.to_be_bytes()])));
+        (0..).filter(lives).take(count).collect()
     }
 
     /// Commits that the `n`th order is being prepared.

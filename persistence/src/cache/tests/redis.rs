@@ -125,7 +125,7 @@ async fn the_owner_publishes_what_is_read_and_another_node_reads_it() {
     let (unread, id) = (fresh(&redis, 20).await, fresh(&redis, 21).await);
     owner.changed(unread, || panic!("nobody reads it"));
     let read = owner
-        .read(id, Standing::Owner, NOBODY, loaded(entry(id, 1, false)))
+        .read(id, || Standing::Owner, NOBODY, loaded(entry(id, 1, false)))
         .await;
     assert_eq!(read.expect("infallible").version, Seq(1));
     until("the first version is there", async || {
@@ -144,7 +144,7 @@ async fn the_owner_publishes_what_is_read_and_another_node_reads_it() {
     // It is settled, so however old it is another node needs nobody else, and neither does an owner that starts anew.
     for standing in [Standing::Other, Standing::Owner] {
         let node = StatusCache::start(100, Some(connect(&url, PATIENT).await));
-        let read = node.read(id, standing, NOBODY, never()).await;
+        let read = node.read(id, || standing, NOBODY, never()).await;
         assert_eq!(read.expect("infallible"), entry(id, 10, true), "{standing:?}");
     }
     // An owner believes nothing of what may still change.
@@ -155,7 +155,7 @@ async fn the_owner_publishes_what_is_read_and_another_node_reads_it() {
         .await
         .expect("redis answers");
     let read = owner
-        .read(open, Standing::Owner, NOBODY, loaded(entry(open, 4, false)))
+        .read(open, || Standing::Owner, NOBODY, loaded(entry(open, 4, false)))
         .await;
     assert_eq!(read.expect("infallible").version, Seq(4));
 }
@@ -239,12 +239,12 @@ async fn nobody_who_reads_notices_that_redis_is_killed_and_it_is_used_again_when
             let mut reads = 0_u64;
             while !over.load(Ordering::Acquire) {
                 let known = told.load(Ordering::Acquire);
-                let seen = owner.read(id, Standing::Owner, NOBODY, load()).await;
+                let seen = owner.read(id, || Standing::Owner, NOBODY, load()).await;
                 assert!(
                     seen.expect("infallible").version.0 >= known,
                     "the owner reads its writes"
                 );
-                let seen = other.read(id, Standing::Other, NOBODY, load()).await;
+                let seen = other.read(id, || Standing::Other, NOBODY, load()).await;
                 assert!(seen.expect("infallible").version.0 >= 1);
                 reads += 1;
                 tokio::task::yield_now().await;
@@ -304,11 +304,11 @@ async fn without_redis_everything_is_read_as_if_there_were_none() {
     let cache = StatusCache::start(10, Some(Arc::clone(&redis)));
     let id = order(1, 1);
     let read = cache
-        .read(id, Standing::Other, NOBODY, loaded(entry(id, 1, false)))
+        .read(id, || Standing::Other, NOBODY, loaded(entry(id, 1, false)))
         .await;
     assert_eq!(read.expect("infallible").version, Seq(1));
     let read = cache
-        .read(id, Standing::Owner, NOBODY, loaded(entry(id, 1, false)))
+        .read(id, || Standing::Owner, NOBODY, loaded(entry(id, 1, false)))
         .await;
     assert_eq!(read.expect("infallible").version, Seq(1));
     assert_eq!(held(&cache, id).await, 1);

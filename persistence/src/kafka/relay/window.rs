@@ -13,17 +13,20 @@ const BYTES_MAX: usize = 32 << 20;
 const ROWS_MAX: usize = 131_072;
 
 /// A ticket goes with a message through the producer in the place of a pointer.
-const _: () = assert!(usize::BITS >= 64, "a ticket holds a shard and a position");
-const POSITION_BITS: u32 = 48;
+const _: () = assert!(usize::BITS >= 64, "a ticket holds a shard, a turn and a position");
+const POSITION_BITS: u32 = 44;
+const TURN_BITS: u32 = 8;
 
-/// Names a row: its shard and its position. No line ever gets as long as 2^48 rows.
+/// Names a row as it was taken in: its shard, its position, and how often the line had been forgotten by then (of which
+/// the last bits are enough). There are at most 2^12 shards, and no line ever gets as long as 2^44 rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ticket(usize);
 
 impl Ticket {
-    pub(super) fn of(shard: ShardId, position: Position) -> Self {
+    fn of(shard: ShardId, turn: u8, position: Position) -> Self {
         let position = usize::try_from(position.0).unwrap_or(usize::MAX) & ((1 << POSITION_BITS) - 1);
-        Self((usize::from(shard.0) << POSITION_BITS) | position)
+        let line = (usize::from(shard.0) << TURN_BITS) | usize::from(turn);
+        Self((line << POSITION_BITS) | position)
     }
 
     pub(super) const fn from_opaque(opaque: usize) -> Self {
@@ -35,7 +38,11 @@ impl Ticket {
     }
 
     pub(super) fn shard(self) -> ShardId {
-        ShardId(u16::try_from(self.0 >> POSITION_BITS).unwrap_or(u16::MAX))
+        ShardId(u16::try_from(self.0 >> (POSITION_BITS + TURN_BITS)).unwrap_or(u16::MAX))
+    }
+
+    fn turn(self) -> u8 {
+        u8::try_from((self.0 >> POSITION_BITS) & ((1 << TURN_BITS) - 1)).unwrap_or(u8::MAX)
     }
 
     fn position(self) -> Position {
@@ -60,24 +67,36 @@ struct OpenRow {
     committed: Option<Instant>,
 }
 
+/// The open rows of a line, and how often it was forgotten.
+#[derive(Default)]
+struct Line {
+    turn: u8,
+    rows: VecDeque<OpenRow>,
+}
+
 /// The rows that are under way.
 #[derive(Default)]
 pub(super) struct Window {
-    lines: HashMap<ShardId, VecDeque<OpenRow>>,
+    lines: HashMap<ShardId, Line>,
     rows: usize,
     events: usize,
     bytes: usize,
 }
 
 impl Window {
+    /// The ticket of a row that is about to be taken in.
+    pub(super) fn ticket(&self, shard: ShardId, position: Position) -> Ticket {
+        Ticket::of(shard, self.lines.get(&shard).map_or(0, |line| line.turn), position)
+    }
+
     /// Takes a row in, the next of its line, with so many events. Whether the line is done up to it already: it has none,
     /// and nothing before it is open.
     pub(super) fn open(&mut self, ticket: Ticket, events: usize, committed: Option<Instant>) -> bool {
-        let line = self.lines.entry(ticket.shard()).or_default();
-        if events == 0 && line.is_empty() {
+        let rows = &mut self.lines.entry(ticket.shard()).or_default().rows;
+        if events == 0 && rows.is_empty() {
             return true;
         }
-        line.push_back(OpenRow {
+        rows.push_back(OpenRow {
             position: ticket.position(),
             pending: events,
             bytes: 0,
@@ -86,6 +105,17 @@ impl Window {
         self.rows += 1;
         self.events += events;
         false
+    }
+
+    /// Forgets a line that was lost: its tickets are void, and its next row may be any.
+    pub(super) fn forget(&mut self, shard: ShardId) {
+        let Some(line) = self.lines.get_mut(&shard) else { return };
+        line.turn = line.turn.wrapping_add(1);
+        for row in line.rows.drain(..) {
+            self.rows -= 1;
+            self.events -= row.pending;
+            self.bytes -= row.bytes;
+        }
     }
 
     /// An event of the row was sent, as so many bytes.
@@ -106,10 +136,10 @@ impl Window {
             return Some(Acknowledged { done: None, committed });
         }
         self.bytes -= std::mem::take(&mut row.bytes);
-        let line = self.lines.entry(ticket.shard()).or_default();
+        let rows = &mut self.lines.entry(ticket.shard()).or_default().rows;
         let mut done = None;
-        while line.front().is_some_and(|row| row.pending == 0) {
-            done = line.pop_front().map(|row| row.position);
+        while rows.front().is_some_and(|row| row.pending == 0) {
+            done = rows.pop_front().map(|row| row.position);
             self.rows -= 1;
         }
         Some(Acknowledged { done, committed })
@@ -127,17 +157,17 @@ impl Window {
 
     /// The lines that have open rows.
     pub(super) fn lines(&self) -> impl Iterator<Item = ShardId> {
-        let open = self.lines.iter().filter(|(_, rows)| !rows.is_empty());
+        let open = self.lines.iter().filter(|(_, line)| !line.rows.is_empty());
         open.map(|(shard, _)| *shard)
     }
 }
 
 /// An open row. A line has no gaps, so its place follows from its position.
-fn row(lines: &mut HashMap<ShardId, VecDeque<OpenRow>>, ticket: Ticket) -> Option<&mut OpenRow> {
-    let line = lines.get_mut(&ticket.shard())?;
-    let first = line.front()?.position;
+fn row(lines: &mut HashMap<ShardId, Line>, ticket: Ticket) -> Option<&mut OpenRow> {
+    let line = lines.get_mut(&ticket.shard()).filter(|line| line.turn == ticket.turn())?;
+    let first = line.rows.front()?.position;
     let place = ticket.position().0.checked_sub(first.0)?;
-    line.get_mut(usize::try_from(place).ok()?)
+    line.rows.get_mut(usize::try_from(place).ok()?)
 }
 
 #[cfg(test)]

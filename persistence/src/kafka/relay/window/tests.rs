@@ -4,15 +4,16 @@ use super::*;
 use proptest::prelude::*;
 
 fn ticket(position: u64) -> Ticket {
-    Ticket::of(ShardId(4_095), Position(position))
+    Ticket::of(ShardId(4_095), 0, Position(position))
 }
 
 #[test]
 fn a_ticket_names_its_row() {
-    let ticket = Ticket::from_opaque(ticket(123_456_789).opaque());
+    let ticket = Ticket::of(ShardId(4_095), 255, Position(123_456_789));
+    let ticket = Ticket::from_opaque(ticket.opaque());
     assert_eq!(
-        (ticket.shard(), ticket.position()),
-        (ShardId(4_095), Position(123_456_789))
+        (ticket.shard(), ticket.turn(), ticket.position()),
+        (ShardId(4_095), 255, Position(123_456_789))
     );
 }
 
@@ -37,6 +38,25 @@ fn what_is_not_open_is_not_acknowledged() {
     assert_eq!(window.acknowledge(ticket(2)), None);
     assert!(window.acknowledge(ticket(1)).is_some());
     assert_eq!(window.acknowledge(ticket(1)), None);
+}
+
+#[test]
+fn what_is_forgotten_is_not_acknowledged_by_what_was_sent_before() {
+    let mut window = Window::default();
+    let shard = ShardId(4_095);
+    for position in [4, 5] {
+        window.open(window.ticket(shard, Position(position)), 2, None);
+        window.sent(ticket(position), 100);
+    }
+    window.acknowledge(ticket(5));
+    window.forget(shard);
+    assert_eq!((window.rows, window.events, window.bytes), (0, 0, 0));
+    let again = window.ticket(shard, Position(5));
+    assert!(!window.open(again, 1, None), "the line may begin anywhere");
+    assert_eq!(window.acknowledge(ticket(5)), None, "that was another time");
+    let done = window.acknowledge(again).and_then(|acknowledged| acknowledged.done);
+    assert_eq!(done, Some(Position(5)));
+    assert_eq!((window.rows, window.events, window.bytes), (0, 0, 0));
 }
 
 #[test]

@@ -1,0 +1,188 @@
+//! Asking an actor, wherever it lives.
+
+use crate::ask::{Applied, Ask, Versioned};
+use crate::cluster::Cluster;
+use crate::error::CallError;
+use crate::hosted::Hosted;
+use crate::node::Node;
+use crate::transport::AskError;
+use domain::entity::Entity;
+use domain::ids::{Seq, StreamId};
+use domain::ports::KeyClaim;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+/// The pause before a shard that is on its way from one node to another is looked for again, unless word comes first.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Origin {
+    /// Somebody outside, with an order that does not exist yet. Takes a place among those under way.
+    New,
+    /// Somebody outside. Passes the shard's admission, and hears the state after the command.
+    Outside,
+    /// A saga, whose order was admitted long ago. Hears the reply alone.
+    Saga,
+}
+
+/// A command for an actor. Carried out at most once for each time it is sent; all commands may be sent again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(crate) struct Call<E: Entity> {
+    pub(crate) stream: StreamId,
+    pub(crate) command: E::Command,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) if_match: Option<Seq>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) claim: Option<KeyClaim>,
+    pub(crate) origin: Origin,
+    /// An earlier attempt may have been carried out: the stream may exist by now.
+    #[serde(default)]
+    pub(crate) again: bool,
+}
+
+impl<E: Entity> Call<E> {
+    pub(crate) const fn new(stream: StreamId, command: E::Command, origin: Origin) -> Self {
+        Self {
+            stream,
+            command,
+            if_match: None,
+            claim: None,
+            origin,
+            again: false,
+        }
+    }
+}
+
+/// What came of a call.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(crate) struct Outcome<E: Entity> {
+    pub(crate) seq: Seq,
+    /// The state after it; only for those outside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) state: Option<Arc<E>>,
+    pub(crate) changed: bool,
+    pub(crate) reply: E::Reply,
+}
+
+impl<E: Entity> Outcome<E> {
+    pub(crate) fn of(applied: Applied<E>, origin: Origin) -> Self {
+        Self {
+            seq: applied.entity.seq,
+            state: (origin != Origin::Saga).then_some(applied.entity.state),
+            changed: applied.changed,
+            reply: applied.reply,
+        }
+    }
+
+    pub(crate) fn applied(self) -> Result<Applied<E>, CallError> {
+        let missing = || CallError::Unavailable("another node answered without the state".into());
+        let entity = Versioned {
+            seq: self.seq,
+            state: self.state.ok_or_else(missing)?,
+        };
+        Ok(Applied {
+            entity,
+            changed: self.changed,
+            reply: self.reply,
+        })
+    }
+}
+
+impl Node {
+    /// Asks an actor, on whichever node it lives. While its shard moves from one node to another the call waits.
+    pub(crate) async fn call<E: Hosted>(self: &Arc<Self>, call: Call<E>) -> Result<Outcome<E>, CallError> {
+        let Some(cluster) = self.cluster.get() else {
+            let origin = call.origin;
+            return self.call_here(call).await.map(|applied| Outcome::of(applied, origin));
+        };
+        self.call_anywhere(cluster, call).await
+    }
+
+    /// Asks an actor of this node.
+    pub(crate) async fn call_here<E: Hosted>(&self, call: Call<E>) -> Result<Applied<E>, CallError> {
+        let is_new = call.origin == Origin::New;
+        let place = is_new.then(|| self.admit_order()).transpose()?;
+        let admitted = call.origin != Origin::Saga;
+        let permit = admitted.then(|| self.admit(call.stream)).transpose()?;
+        let (tx, rx) = oneshot::channel();
+        let ask = Ask {
+            command: call.command,
+            if_match: call.if_match,
+            claim: call.claim,
+            reply: Some(tx),
+            permit,
+            place,
+            wake: false,
+        };
+        self.deliver(call.stream, E::envelope(ask), is_new && !call.again);
+        // The actor crashed over the call, perhaps after it was carried out.
+        rx.await.unwrap_or(Err(CallError::TimedOut))
+    }
+
+    async fn call_anywhere<E: Hosted>(
+        self: &Arc<Self>,
+        cluster: &Cluster,
+        mut call: Call<E>,
+    ) -> Result<Outcome<E>, CallError> {
+        let shard = self.map.shard_of(call.stream);
+        let deadline = Instant::now() + self.options.call_timeout;
+        let mut changes = cluster.owners.changes();
+        loop {
+            changes.borrow_and_update();
+            let attempt = if self.holds(shard) {
+                let here = timeout_at(deadline, self.call_here(call.clone())).await;
+                let here = here.unwrap_or(Err(CallError::TimedOut));
+                here.map(|applied| Outcome::of(applied, call.origin))
+            } else {
+                match cluster.owners.elsewhere(shard, &cluster.name) {
+                    Some(owner) => self.call_there(cluster, &owner, &call, deadline).await,
+                    None => Err(CallError::Fenced),
+                }
+            };
+            match attempt {
+                // Said by whoever does not own the shard, or no longer: nothing was done, and somebody else will.
+                Err(CallError::Fenced) => {}
+                // All that is asked may be asked again, except under a condition that the first time may have used up.
+                Err(CallError::TimedOut) if call.if_match.is_none() => call.again = true,
+                other => return other,
+            }
+            if Instant::now() >= deadline {
+                return Err(if call.again {
+                    CallError::TimedOut
+                } else {
+                    CallError::Unavailable(format!("shard {shard} is on its way to another node"))
+                });
+            }
+            let again = deadline.min(Instant::now() + LOOK_AGAIN);
+            // Either way it is time to look again.
+            let _ = timeout_at(again, changes.changed()).await;
+        }
+    }
+
+    async fn call_there<E: Hosted>(
+        &self,
+        cluster: &Cluster,
+        owner: &str,
+        call: &Call<E>,
+        deadline: Instant,
+    ) -> Result<Outcome<E>, CallError> {
+        metrics::counter!("uoop_calls_forwarded_total").increment(1);
+        let request = E::request(call.clone());
+        let left = deadline.saturating_duration_since(Instant::now());
+        let response = cluster.ask(owner, &request, left).await.map_err(|missed| match missed {
+            AskError::Unreachable => CallError::Fenced,
+            AskError::Overloaded => CallError::Overloaded {
+                what: format!("node {owner}"),
+            },
+            AskError::Lost => CallError::TimedOut,
+        })?;
+        E::outcome(response).ok_or_else(|| CallError::Unavailable("another node answered something else".into()))?
+    }
+}

@@ -1,0 +1,91 @@
+//! What this node does with what other nodes ask and say.
+
+use super::watch::WATCH_MAX;
+use super::{Notice, Request, Response, Word, wire};
+use crate::call::{Call, Outcome};
+use crate::error::CallError;
+use crate::hosted::Hosted;
+use crate::node::Node;
+use crate::transport::Serve;
+use async_trait::async_trait;
+use domain::ids::{OrderId, Seq};
+use domain::order::Order;
+use std::sync::Arc;
+use tokio::time::timeout;
+
+pub(crate) struct PeerService(pub(crate) Arc<Node>);
+
+#[async_trait]
+impl Serve for PeerService {
+    async fn answer(&self, _from: &str, request: Vec<u8>) -> Vec<u8> {
+        let response = match wire::decode(&request) {
+            Some(Request::Order(call)) => Response::Order(self.call(call).await),
+            Some(Request::Channel(call)) => Response::Channel(self.call(call).await),
+            Some(Request::Zone(call)) => Response::Zone(self.call(call).await),
+            Some(Request::Watch { order, after }) => self.watched(order, after).await,
+            Some(Request::Introspect { path }) => Response::Actors(self.0.actors(path.as_deref())),
+            None => Response::NotUnderstood,
+        };
+        wire::encode(&response)
+    }
+
+    fn hear(&self, _from: &str, notice: &[u8]) {
+        let Some(cluster) = self.0.cluster.get() else { return };
+        match wire::decode(notice) {
+            Some(Notice::Owners(owners)) => {
+                cluster.owners.learn(&owners);
+                if owners.iter().any(|owner| owner.owner.is_empty()) {
+                    cluster.word(Word::Look);
+                }
+            }
+            Some(Notice::Row(row)) => self.0.replicate(&row),
+            None => {}
+        }
+    }
+
+    fn link(&self, node: &str, up: bool) {
+        if let Some(cluster) = self.0.cluster.get() {
+            cluster.word(Word::Link {
+                node: node.to_owned(),
+                up,
+            });
+        }
+    }
+}
+
+impl PeerService {
+    async fn call<E: Hosted>(&self, call: Call<E>) -> Result<Outcome<E>, CallError> {
+        let (origin, shard) = (call.origin, self.0.map.shard_of(call.stream));
+        if !self.0.holds(shard) {
+            return Err(CallError::Fenced);
+        }
+        let applied = timeout(self.0.options.call_timeout, self.0.call_here(call)).await;
+        applied
+            .unwrap_or(Err(CallError::TimedOut))
+            .map(|applied| Outcome::of(applied, origin))
+    }
+
+    async fn watched(&self, id: OrderId, after: Seq) -> Response {
+        let holds = || self.0.holds(self.0.map.shard_of(id.stream()));
+        if !holds() {
+            return Response::NotOwner;
+        }
+        let mut changes = self.0.watch(id);
+        let news = |state: &Option<crate::ask::Versioned<Order>>| {
+            state
+                .as_ref()
+                .filter(|state| state.seq > after)
+                .map(|state| (state.seq, Arc::clone(&state.state)))
+        };
+        if let Some(state) = self.0.live_order(id)
+            && let Some(state) = news(&Some(state))
+        {
+            return Response::Watched(Some(state));
+        }
+        match timeout(WATCH_MAX, changes.wait_for(|state| news(state).is_some())).await {
+            Ok(Ok(state)) => Response::Watched(news(&state)),
+            _ if holds() => Response::Watched(None),
+            _ => Response::NotOwner,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Channels and zones of other nodes: every node keeps a copy of each, fed with the rows that its owner commits. Routing
+//! looks at the copies; nothing that must be right depends on them.
+
+use crate::ask::Versioned;
+use crate::hosted::Hosted;
+use crate::node::Node;
+use crate::restore::restore;
+use domain::entity::{Entity, fold};
+use domain::channel::Channel;
+use domain::ids::{ChannelId, Seq, StreamId, ZoneId};
+use domain::ports::{Recorded, StoreError, StreamKind};
+use domain::time::Timestamp;
+use domain::zone::Zone;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What every node has a copy of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Replica {
+    Channel(ChannelId),
+    Zone(ZoneId),
+}
+
+/// A committed row of one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ReplicaRow {
+    pub(crate) of: Replica,
+    pub(crate) seq: Seq,
+    pub(crate) at: Timestamp,
+    /// A JSON array.
+    pub(crate) events: String,
+}
+
+impl Replica {
+    fn stream(&self) -> (StreamKind, StreamId) {
+        match self {
+            Self::Channel(id) => (StreamKind::Channel, id.stream()),
+            Self::Zone(id) => (StreamKind::Zone, id.stream()),
+        }
+    }
+}
+
+/// The state after a row, if the row says something new and follows what is known.
+enum Next<E> {
+    State(Versioned<E>),
+    Known,
+    Gap,
+}
+
+fn next<E: Entity>(known: Option<Versioned<E>>, row: &ReplicaRow) -> Next<E> {
+    let seq = known.as_ref().map_or(Seq(0), |known| known.seq);
+    if row.seq <= seq {
+        return Next::Known;
+    }
+    if row.seq != seq.next() {
+        return Next::Gap;
+    }
+    let state = known.map(|known| (*known.state).clone());
+    let events = serde_json::from_str::<Vec<E::Event>>(&row.events);
+    match events.ok().and_then(|events| fold(state, &events, row.at).ok().flatten()) {
+        Some(state) => Next::State(Versioned {
+            seq: row.seq,
+            state: Arc::new(state),
+        }),
+        None => Next::Gap,
+    }
+}
+
+impl Node {
+    /// Takes in a row of a channel or zone of another node. What does not follow is read from the store instead.
+    pub(crate) fn replicate(self: &Arc<Self>, row: &ReplicaRow) {
+        let gap = match &row.of {
+            Replica::Channel(id) => self.follow::<Channel>(self.directory.channel(id), row),
+            Replica::Zone(id) => self.follow::<Zone>(self.directory.zone(id), row),
+        };
+        let (kind, stream) = row.of.stream();
+        if gap && self.reading.insert(stream) {
+            metrics::counter!("uoop_replica_gaps_total").increment(1);
+            let node = Arc::clone(self);
+            tokio::spawn(async move {
+                let read = node.ports.store.load(stream).await;
+                node.reading.remove(&stream);
+                // A store that is away is read again at the next row.
+                if let Ok(Some(recorded)) = read
+                    && recorded.kind == kind
+                {
+                    node.refresh(&recorded);
+                }
+            });
+        }
+    }
+
+    /// Whether the row does not follow.
+    fn follow<E: Hosted>(&self, known: Option<Versioned<E>>, row: &ReplicaRow) -> bool {
+        match next(known, row) {
+            Next::State(state) => {
+                E::publish(self, None, &state);
+                false
+            }
+            Next::Known => false,
+            Next::Gap => true,
+        }
+    }
+
+    /// Reads all channels and zones anew: what was said while a link was down was not heard.
+    pub(crate) async fn refresh_replicas(&self) -> Result<(), StoreError> {
+        let shards: Vec<_> = self.map.all().filter(|shard| !self.holds(*shard)).collect();
+        let kinds = [StreamKind::Channel, StreamKind::Zone];
+        for recorded in self.ports.store.recover(&shards, &kinds).await? {
+            self.refresh(&recorded);
+        }
+        Ok(())
+    }
+
+    fn refresh(&self, recorded: &Recorded) {
+        let refreshed = match recorded.kind {
+            StreamKind::Channel => restore::<Channel>(recorded).map(|state| publish(self, state)),
+            StreamKind::Zone => restore::<Zone>(recorded).map(|state| publish(self, state)),
+            StreamKind::Order => Ok(()),
+        };
+        if let Err(error) = refreshed {
+            tracing::error!(stream = %recorded.stream, %error, "a stream of another node cannot be read");
+        }
+    }
+}
+
+fn publish<E: Hosted>(node: &Node, state: Option<Versioned<E>>) {
+    if let Some(state) = state {
+        E::publish(node, None, &state);
+    }
+}

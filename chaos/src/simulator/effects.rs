@@ -1,0 +1,121 @@
+//! Carrying out effects, as `actors/src/effector.rs` has it: a task asks the participant, bounded in time, and insists on
+//! bringing the order its answer. Tasks belong to the process, not to the actor: a zombie's go on.
+
+use super::actor::{Failure, Outcome};
+use super::calls::After;
+use super::event::{Wanted, What, times};
+use super::hub::Hub;
+use super::kinds::{Command, Todo};
+use super::process::Process;
+use super::queue::Time;
+use domain::ids::StreamId;
+use domain::saga::{self, Action, Answer, Effect};
+
+#[derive(Debug)]
+enum Phase {
+    /// The participant has not answered yet.
+    Asking(Box<Effect>),
+    /// The order is to hear this.
+    Insisting(StreamId, saga::Command),
+}
+
+#[derive(Debug)]
+pub(super) struct Task {
+    phase: Phase,
+    pause: Time,
+}
+
+impl Process {
+    /// Begins effects whose justification is durable.
+    pub(super) fn perform(&mut self, hub: &mut Hub, todos: Vec<Todo>, _resumed: bool) {
+        for todo in todos {
+            let id = hub.number();
+            let (phase, begins) = match todo {
+                Todo::Effect(effect) => {
+                    let begins = self.when(hub, effect.start_at);
+                    (Phase::Asking(effect), Some(begins))
+                }
+                Todo::Report(order, report) => {
+                    let command = saga::Command::Report(report);
+                    (Phase::Insisting(order.stream(), command), None)
+                }
+            };
+            let pause = times::INSIST;
+            self.tasks.insert(id, Task { phase, pause });
+            match begins {
+                Some(begins) => self.at(hub, begins, What::TaskBegins(id)),
+                None => self.later(hub, 0, What::Insists(id)),
+            }
+        }
+    }
+
+    pub(super) fn task_begins(&mut self, hub: &mut Hub, id: u64) {
+        let Some(Task {
+            phase: Phase::Asking(effect),
+            ..
+        }) = self.tasks.get(&id)
+        else {
+            return;
+        };
+        let effect = effect.clone();
+        self.later(hub, effect.timeout_ms.0, What::TaskLost(id));
+        hub.trace.say(hub.now, || {
+            format!("{} asks for {} ({})", self.name, effect.key, effect.attempt)
+        });
+        match effect.action {
+            // Settled within the turn.
+            Action::Route => {}
+            Action::Payment(request) => hub.ask_participant(&self.name, id, Wanted::Payment(request)),
+            Action::Ticket(request) => hub.ask_participant(&self.name, id, Wanted::Ticket(request)),
+            Action::Capacity(channel, request) => {
+                let command = Command::Channel(domain::channel::Command::Capacity(request));
+                self.call(hub, channel.stream(), command, After::Effect(id));
+            }
+            Action::Job(zone, request) => {
+                let stream = zone.stream();
+                let command = Command::Zone(domain::zone::Command::Job { zone, request });
+                self.call(hub, stream, command, After::Effect(id));
+            }
+        }
+    }
+
+    pub(super) fn effect_answered(&mut self, hub: &mut Hub, id: u64, outcome: Outcome) {
+        let answer = outcome.unwrap_or_else(|failure| Answer::Failed(format!("{failure:?}")));
+        self.task_answered(hub, id, answer);
+    }
+
+    pub(super) fn task_lost(&mut self, hub: &mut Hub, id: u64) {
+        self.task_answered(hub, id, Answer::Failed("no answer in time".into()));
+    }
+
+    /// The first answer counts; whatever comes after the time-out is too late.
+    pub(super) fn task_answered(&mut self, hub: &mut Hub, id: u64, answer: Answer) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        let Phase::Asking(effect) = &task.phase else { return };
+        let order = effect.key.order;
+        task.phase = Phase::Insisting(order.stream(), effect.answered(answer));
+        self.insist(hub, id);
+    }
+
+    pub(super) fn insist(&mut self, hub: &mut Hub, id: u64) {
+        if let Some(Task {
+            phase: Phase::Insisting(stream, command),
+            ..
+        }) = self.tasks.get(&id)
+        {
+            let (stream, command) = (*stream, Command::Order(command.clone()));
+            self.call(hub, stream, command, After::Insist(id));
+        }
+    }
+
+    pub(super) fn insisted(&mut self, hub: &mut Hub, id: u64, outcome: &Outcome) {
+        if matches!(outcome, Ok(_) | Err(Failure::Rejected(_))) {
+            self.tasks.remove(&id);
+            return;
+        }
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        let pause = task.pause;
+        task.pause = (pause * 2).min(times::INSIST_MAX);
+        self.later(hub, pause, What::Insists(id));
+    }
+}

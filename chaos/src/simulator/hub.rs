@@ -1,0 +1,338 @@
+//! Everything between and around the processes: time, chance, the network, the store, and those outside.
+
+use super::Broken;
+use super::actor::Outcome;
+use super::checker::Checker;
+use super::event::{Event, What};
+use super::kinds::Command;
+use super::life::Life;
+use super::network::Network;
+use super::participants::Participants;
+use super::queue::{Queue, Time};
+use super::random::Random;
+use super::scenario::Scenario;
+use super::store::{Append, CommitError, Reply, Request, Store};
+use super::trace::Trace;
+use super::world;
+use domain::ids::{Epoch, StreamId};
+use domain::order::Details;
+use domain::policy::Policy;
+use domain::ports::RowOutcome;
+use domain::shard::{ShardId, ShardMap};
+use std::sync::Arc;
+
+/// How many shards the simulated store has: few enough that several streams share one.
+const SHARDS: u16 = 8;
+
+/// Something that somebody outside wants, and asks for until it is answered.
+#[derive(Clone, Debug)]
+pub(super) enum Errand {
+    Place { key: String, details: Arc<Details> },
+    Tell(StreamId, Command),
+}
+
+#[derive(Debug)]
+pub(super) struct Outside {
+    pub(super) what: Errand,
+    pub(super) attempt: u32,
+    pub(super) is_done: bool,
+}
+
+/// What is wrong at the moment, beside the links.
+#[derive(Debug, Default)]
+pub(super) struct Troubles {
+    pub(super) store_away_until: Time,
+    pub(super) answers_lost_until: Time,
+    pub(super) slow_until: Time,
+}
+
+#[derive(Debug)]
+pub(super) struct Hub {
+    pub(super) now: Time,
+    pub(super) queue: Queue<Event>,
+    pub(super) random: Random,
+    pub(super) policy: Policy,
+    pub(super) broken: Option<Broken>,
+    pub(super) scenario: Arc<Scenario>,
+    pub(super) network: Network,
+    pub(super) troubles: Troubles,
+    pub(super) store: Store,
+    pub(super) checker: Checker,
+    pub(super) trace: Trace,
+    pub(super) errands: Vec<Outside>,
+    /// How many of them are not done.
+    pub(super) errands_open: usize,
+    pub(super) participants: Participants,
+    pub(super) life: Life,
+    /// The incarnation of each node's process; `None`: it is down.
+    pub(super) up: Vec<Option<u32>>,
+    numbers: u64,
+}
+
+impl Hub {
+    pub(super) fn new(scenario: Arc<Scenario>, broken: Option<Broken>, reads: bool) -> Self {
+        let nodes = scenario.size.nodes;
+        let map = ShardMap::new(SHARDS).expect("a power of two");
+        Self {
+            now: 0,
+            queue: Queue::new(),
+            random: Random::new(scenario.seed, 2),
+            policy: Policy::default(),
+            broken,
+            network: Network::new(nodes),
+            troubles: Troubles::default(),
+            store: Store::new(map, super::event::times::LEASE, broken),
+            checker: Checker::new(map, scenario.mood.capacity),
+            trace: Trace::new(reads),
+            errands: Vec::new(),
+            errands_open: 0,
+            participants: Participants::new(broken),
+            life: Life::default(),
+            up: vec![None; nodes],
+            numbers: 0,
+            scenario,
+        }
+    }
+
+    /// Numbers for calls, activations and so on; each is given out once.
+    pub(super) const fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    pub(super) fn name_of(node: usize, incarnation: u32) -> Arc<str> {
+        format!("n{node}-{incarnation}").into()
+    }
+
+    pub(super) fn place_of(name: &str) -> Option<(usize, u32)> {
+        let (node, incarnation) = name.strip_prefix('n')?.split_once('-')?;
+        Some((node.parse().ok()?, incarnation.parse().ok()?))
+    }
+
+    /// A stream that does not matter.
+    pub(super) fn nowhere(&self) -> StreamId {
+        world::zone_id().stream()
+    }
+
+    /// Whether faults still happen.
+    pub(super) fn is_rough(&self) -> bool {
+        self.now < self.scenario.quiet_at
+    }
+
+    fn chance(&mut self, per_mille: u64) -> bool {
+        self.is_rough() && self.random.chance(per_mille)
+    }
+
+    pub(super) fn put_process(&mut self, at: Time, node: usize, incarnation: u32, what: What) {
+        self.queue.put(
+            at,
+            Event::Process {
+                node,
+                incarnation,
+                what,
+            },
+        );
+    }
+
+    /// From a process to another, by its name.
+    pub(super) fn message(&mut self, from: usize, to: &str, what: What) {
+        let Some((node, incarnation)) = Self::place_of(to) else {
+            return;
+        };
+        let mood = self.scenario.mood;
+        if from != node && self.chance(mood.lost) {
+            return;
+        }
+        let Some(at) = self.network.carry(&mut self.random, self.now, from, node) else {
+            return;
+        };
+        if from != node
+            && self.chance(mood.doubled)
+            && let Some(again) = self.network.carry(&mut self.random, self.now, from, node)
+        {
+            self.put_process(again, node, incarnation, what.clone());
+        }
+        self.put_process(at, node, incarnation, what);
+    }
+
+    /// A process tells all others who owns what now.
+    pub(super) fn tell_all(&mut self, from: usize, owners: &[(ShardId, Epoch, Arc<str>)]) {
+        for node in 0..self.up.len() {
+            if let Some(incarnation) = self.up[node].filter(|_| node != from) {
+                self.message(from, &Self::name_of(node, incarnation), What::Owners(owners.to_vec()));
+            }
+        }
+    }
+
+    pub(super) fn ask_store(&mut self, node: usize, from: &Arc<str>, rpc: u64, request: Request) {
+        let store = self.network.store();
+        if let Some(at) = self.network.carry(&mut self.random, self.now, node, store) {
+            let from = from.clone();
+            self.queue.put(
+                at,
+                Event::Store {
+                    node,
+                    from,
+                    rpc,
+                    request,
+                },
+            );
+        }
+    }
+
+    /// A request is at the store: what it answers, and whether that is heard.
+    pub(super) fn serve_store(&mut self, node: usize, from: &Arc<str>, rpc: u64, request: Request) {
+        let Some((_, incarnation)) = Self::place_of(from) else {
+            return;
+        };
+        let mood = self.scenario.mood;
+        let is_away = self.now < self.troubles.store_away_until;
+        let is_commit = matches!(request, Request::Commit(_));
+        let reply = if is_away || (is_commit && self.chance(mood.commits_failed)) {
+            if is_away && self.random.chance(500) {
+                return;
+            }
+            Reply::Unavailable
+        } else {
+            self.carry_out(from, request)
+        };
+        let lost = if self.now < self.troubles.answers_lost_until {
+            300
+        } else {
+            mood.answers_lost
+        };
+        let lost = self.chance(lost);
+        let back = self
+            .network
+            .carry(&mut self.random, self.now, self.network.store(), node);
+        let Some(at) = back else { return };
+        // A connection that breaks is noticed at once, or when nothing comes.
+        if !lost {
+            self.put_process(at, node, incarnation, What::Heard(rpc, reply));
+        } else if self.random.chance(500) {
+            self.put_process(at, node, incarnation, What::Heard(rpc, Reply::Lost));
+        }
+    }
+
+    fn carry_out(&mut self, from: &Arc<str>, request: Request) -> Reply {
+        match request {
+            Request::Commit(batch) => Reply::Committed(self.commit(from, &batch)),
+            request => {
+                let owns = matches!(request, Request::Take(_) | Request::Reacquire(_));
+                let reply = self.store.serve(self.now, from, request);
+                if let (true, Reply::Owned(owned)) = (owns, &reply) {
+                    self.trace.say(self.now, || {
+                        let owned: Vec<_> = owned.iter().map(|line| (line.shard.0, line.epoch.0)).collect();
+                        format!("the store gives {from} (shard, epoch) {owned:?}")
+                    });
+                    self.checker.owned(from, owned);
+                }
+                if let Reply::Loaded(loaded) = &reply {
+                    self.checker.loaded(loaded.as_ref());
+                }
+                reply
+            }
+        }
+    }
+
+    fn commit(&mut self, from: &Arc<str>, batch: &[Append]) -> Result<Vec<RowOutcome>, CommitError> {
+        let outcomes = self.store.admit(batch).inspect_err(|error| {
+            self.trace.say(self.now, || {
+                format!("the store does not take rows of {from}: {error:?}")
+            });
+        })?;
+        for (row, outcome) in batch.iter().zip(&outcomes) {
+            self.trace
+                .mix(row.stream.0.as_u64_pair().1 ^ row.seq.0 ^ (row.epoch.0 << 32));
+            self.trace.say(self.now, || {
+                let verdict = if *outcome == RowOutcome::Committed {
+                    "commits"
+                } else {
+                    "is fenced with"
+                };
+                let (shard, epoch, position) = (row.shard.0, row.epoch.0, row.position.0);
+                let (stream, seq) = (short(row.stream), row.seq.0);
+                format!(
+                    "{from} {verdict} {stream}/{seq} at {shard}:{position} in epoch {epoch}: {}",
+                    row.facts.names()
+                )
+            });
+            if *outcome == RowOutcome::Committed {
+                let epoch = self.store.owners[usize::from(row.shard.0)].epoch;
+                let end = self.store.lines[usize::from(row.shard.0)].len() as u64;
+                let state = self.checker.row(from, row, epoch, end);
+                self.store.write(row);
+                if let Some(state) = state {
+                    self.observe(&state);
+                }
+            }
+        }
+        Ok(outcomes)
+    }
+}
+
+/// A stream's name in the trace.
+pub(super) fn short(stream: StreamId) -> String {
+    let text = stream.to_string();
+    text[text.len() - 6..].to_owned()
+}
+
+/// Those outside.
+impl Hub {
+    /// Somebody wants something, from then on.
+    pub(super) fn want(&mut self, at: Time, what: Errand) {
+        self.errands.push(Outside {
+            what,
+            attempt: 0,
+            is_done: false,
+        });
+        self.errands_open += 1;
+        self.queue.put(at, Event::Errand(self.errands.len() - 1));
+    }
+
+    /// An attempt, at some node.
+    pub(super) fn ask_errand(&mut self, errand: usize) {
+        let node = self.random.index(self.up.len());
+        let outside = &mut self.errands[errand];
+        if outside.is_done {
+            return;
+        }
+        outside.attempt += 1;
+        let attempt = outside.attempt;
+        let Some(incarnation) = self.up[node] else {
+            // The connection is refused.
+            let at = self.now + self.random.between(100, 500);
+            self.queue.put(at, Event::Errand(errand));
+            return;
+        };
+        if !self.chance(self.scenario.mood.lost) {
+            let at = self.now + self.random.between(1, 30);
+            self.put_process(at, node, incarnation, What::Errand { errand, attempt });
+        }
+        let at = self.now + super::event::times::ERRAND;
+        self.queue.put(at, Event::ErrandLost { errand, attempt });
+    }
+
+    pub(super) fn answer_errand(
+        &mut self,
+        _node: usize,
+        errand: usize,
+        attempt: u32,
+        stream: StreamId,
+        outcome: Outcome,
+    ) {
+        if self.chance(self.scenario.mood.lost) {
+            return;
+        }
+        let at = self.now + self.random.between(1, 30);
+        self.queue.put(
+            at,
+            Event::ErrandAnswered {
+                errand,
+                attempt,
+                stream,
+                outcome,
+            },
+        );
+    }
+}

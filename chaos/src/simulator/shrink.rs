@@ -1,0 +1,80 @@
+//! Makes a failing scenario smaller: faults and orders are taken out as long as the same invariant still fails (delta
+//! debugging, Zeller and Hildebrandt 2002).
+
+use super::Broken;
+use super::run::{Outcome, play_scenario};
+use super::scenario::Scenario;
+use std::sync::Arc;
+
+/// Most runs that a shrinking may take.
+const RUNS_MAX: u32 = 400;
+
+pub(super) struct Shrunk {
+    pub(super) scenario: Arc<Scenario>,
+    pub(super) outcome: Outcome,
+    pub(super) runs: u32,
+}
+
+struct Shrinker {
+    invariant: &'static str,
+    broken: Option<Broken>,
+    best: Arc<Scenario>,
+    runs: u32,
+}
+
+impl Shrinker {
+    /// Whether the smaller scenario still fails; if so it is the best.
+    fn tries(&mut self, smaller: Scenario) -> bool {
+        if self.runs >= RUNS_MAX {
+            return false;
+        }
+        self.runs += 1;
+        let smaller = Arc::new(smaller);
+        let outcome = play_scenario(&smaller, self.broken, false);
+        let fails = outcome
+            .findings
+            .iter()
+            .any(|finding| finding.invariant == self.invariant);
+        if fails {
+            self.best = smaller;
+        }
+        fails
+    }
+
+    /// Takes out pieces of a list, large ones first.
+    fn without<T: Clone>(&mut self, get: impl Fn(&Scenario) -> &Vec<T>, set: impl Fn(&mut Scenario, Vec<T>)) {
+        let mut chunk = get(&self.best).len();
+        while chunk > 0 {
+            let mut from = 0;
+            while from < get(&self.best).len() {
+                let all = get(&self.best);
+                let rest = all.iter().take(from).chain(all.iter().skip(from + chunk)).cloned();
+                let rest: Vec<T> = rest.collect();
+                let mut smaller = (*self.best).clone();
+                set(&mut smaller, rest);
+                if !self.tries(smaller) {
+                    from += chunk;
+                }
+            }
+            chunk /= 2;
+        }
+    }
+}
+
+pub(super) fn shrink(scenario: &Arc<Scenario>, invariant: &'static str, broken: Option<Broken>) -> Shrunk {
+    let mut shrinker = Shrinker {
+        invariant,
+        broken,
+        best: scenario.clone(),
+        runs: 0,
+    };
+    shrinker.without(|scenario| &scenario.faults, |scenario, faults| scenario.faults = faults);
+    shrinker.without(|scenario| &scenario.orders, |scenario, orders| scenario.orders = orders);
+    shrinker.without(|scenario| &scenario.faults, |scenario, faults| scenario.faults = faults);
+    let outcome = play_scenario(&shrinker.best, broken, true);
+    Shrunk {
+        scenario: shrinker.best,
+        outcome,
+        runs: shrinker.runs,
+    }
+}

@@ -1,0 +1,342 @@
+//! The journal's writer as a machine without input or output: what it is told goes in, what it wants of the store comes
+//! out. The protocol is that of `persistence/src/journal/writer.rs`: positions are given out by the owner of a line and
+//! are final only when the batch is committed; a batch whose commit is unknown is found out about under a new epoch.
+
+use super::Broken;
+use super::queue::Time;
+use super::store::{Append, CommitError, LineRow, Reply, Request};
+use domain::ids::{Epoch, Position};
+use domain::ports::{Refusal, RowOutcome};
+use domain::shard::{OwnedShard, ShardId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// How often a row that is alone is sent while its commit is lost and turns out not to have happened.
+const LONE_ATTEMPTS_MAX: u32 = 3;
+/// Most rows of a batch.
+const BATCH_ROWS_MAX: usize = 1_024;
+const BACKOFF_FIRST_MS: Time = 20;
+const BACKOFF_MS_MAX: Time = 1_000;
+
+/// What becomes of an append. Always certain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Appended {
+    Committed,
+    Fenced,
+    Refused(Refusal),
+    Unavailable,
+}
+
+/// What the writer wants next.
+#[derive(Debug)]
+pub(super) enum Want {
+    Nothing,
+    Ask(Request),
+    Pause(Time),
+}
+
+/// The end of a shard's line, and the epoch under which it is written.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    epoch: Epoch,
+    end: Position,
+}
+
+#[derive(Debug, Default)]
+struct Batch {
+    rows: Vec<Append>,
+    attempts: u32,
+}
+
+impl Batch {
+    const fn of(rows: Vec<Append>) -> Self {
+        Self { rows, attempts: 0 }
+    }
+
+    fn shards(&self) -> Vec<ShardId> {
+        let shards: BTreeSet<_> = self.rows.iter().map(|row| row.shard).collect();
+        shards.into_iter().collect()
+    }
+
+    fn halves(mut self) -> (Self, Self) {
+        let second = self.rows.split_off(self.rows.len().div_ceil(2));
+        (Self::of(self.rows), Self::of(second))
+    }
+}
+
+#[derive(Debug, Default)]
+enum Phase {
+    #[default]
+    Idle,
+    Committing(Batch),
+    Acquiring(Batch, u64),
+    Reading(Batch, u64, Vec<OwnedShard>),
+    /// Until the pause is over; then what was wanted is wanted again.
+    Pausing(Option<Box<Phase>>),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    lines: BTreeMap<ShardId, Line>,
+    queue: VecDeque<Append>,
+    /// What is still to do, the next at the end.
+    parts: Vec<Batch>,
+    phase: Phase,
+    backoff: u32,
+    broken: Option<Broken>,
+    /// What was answered, to be fetched.
+    pub(super) answers: Vec<(Append, Appended)>,
+    /// Shards that turned out to be another's, to be fetched.
+    pub(super) lost: Vec<ShardId>,
+}
+
+impl Writer {
+    pub(super) fn new(broken: Option<Broken>) -> Self {
+        Self {
+            broken,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn adopt(&mut self, owned: &[OwnedShard]) {
+        for line in owned {
+            let (epoch, end) = (line.epoch, line.position);
+            self.lines.insert(line.shard, Line { epoch, end });
+        }
+    }
+
+    /// What is appended from now on is fenced.
+    pub(super) fn release(&mut self, shard: ShardId) {
+        self.lines.remove(&shard);
+    }
+
+    pub(super) fn epoch(&self, shard: ShardId) -> Option<Epoch> {
+        self.lines.get(&shard).map(|line| line.epoch)
+    }
+
+    pub(super) fn push(&mut self, append: Append) {
+        if self.lines.contains_key(&append.shard) {
+            self.queue.push_back(append);
+        } else {
+            self.answers.push((append, Appended::Fenced));
+        }
+    }
+
+    /// What to do now, if nothing is under way.
+    pub(super) fn next(&mut self) -> Want {
+        while matches!(self.phase, Phase::Idle) {
+            let Some(part) = self.parts.pop() else {
+                if self.queue.is_empty() {
+                    return Want::Nothing;
+                }
+                let count = self.queue.len().min(BATCH_ROWS_MAX);
+                self.parts.push(Batch::of(self.queue.drain(..count).collect()));
+                continue;
+            };
+            let part = self.stamp(part);
+            if !part.rows.is_empty() {
+                let rows = part.rows.clone();
+                self.phase = Phase::Committing(part);
+                return Want::Ask(Request::Commit(rows));
+            }
+        }
+        Want::Nothing
+    }
+
+    /// Writes epoch and position on each row; answers those whose shard is lost.
+    fn stamp(&mut self, batch: Batch) -> Batch {
+        let mut ends: BTreeMap<ShardId, Position> = BTreeMap::new();
+        let mut rows = Vec::with_capacity(batch.rows.len());
+        for mut row in batch.rows {
+            let Some(line) = self.lines.get(&row.shard) else {
+                self.answers.push((row, Appended::Fenced));
+                continue;
+            };
+            let end = ends.entry(row.shard).or_insert(line.end);
+            end.0 += 1;
+            row.position = *end;
+            row.epoch = line.epoch;
+            rows.push(row);
+        }
+        Batch {
+            rows,
+            attempts: batch.attempts,
+        }
+    }
+
+    /// The store's answer to what was wanted last.
+    pub(super) fn heard(&mut self, reply: Reply) -> Want {
+        match (std::mem::take(&mut self.phase), reply) {
+            (Phase::Committing(batch), reply) => {
+                let result = match reply {
+                    Reply::Committed(result) => result,
+                    Reply::Unavailable => Err(CommitError::Unavailable),
+                    _ => Err(CommitError::Unknown),
+                };
+                self.committed(batch, result)
+            }
+            (Phase::Acquiring(batch, attempts), Reply::Owned(owned)) => self.read(batch, attempts, owned),
+            (Phase::Acquiring(batch, attempts), _) => self.pause(Some(Phase::Acquiring(batch, attempts + 1))),
+            (Phase::Reading(batch, attempts, owned), Reply::Lines(found)) => {
+                self.resolve(batch, attempts, &owned, &found);
+                self.next()
+            }
+            (phase @ Phase::Reading(..), _) => self.pause(Some(phase)),
+            (phase, _) => {
+                self.phase = phase;
+                Want::Nothing
+            }
+        }
+    }
+
+    fn pause(&mut self, then: Option<Phase>) -> Want {
+        let pause = (BACKOFF_FIRST_MS << self.backoff.min(6)).min(BACKOFF_MS_MAX);
+        self.backoff += 1;
+        self.phase = Phase::Pausing(then.map(Box::new));
+        Want::Pause(pause)
+    }
+
+    /// The pause is over.
+    pub(super) fn resumed(&mut self) -> Want {
+        match std::mem::take(&mut self.phase) {
+            Phase::Pausing(Some(then)) => match *then {
+                Phase::Acquiring(batch, attempts) => self.acquire(batch, attempts),
+                Phase::Reading(batch, attempts, owned) => self.read(batch, attempts, owned),
+                _ => self.next(),
+            },
+            Phase::Pausing(None) => self.next(),
+            phase => {
+                self.phase = phase;
+                Want::Nothing
+            }
+        }
+    }
+
+    fn committed(&mut self, batch: Batch, result: Result<Vec<RowOutcome>, CommitError>) -> Want {
+        match result {
+            Ok(outcomes) => {
+                self.backoff = 0;
+                self.settle(batch, &outcomes);
+            }
+            Err(CommitError::Refused(refusal)) => {
+                if batch.rows.len() == 1 {
+                    let refused = batch.rows.into_iter();
+                    self.answers
+                        .extend(refused.map(|row| (row, Appended::Refused(refusal.clone()))));
+                } else {
+                    let (first, second) = batch.halves();
+                    self.parts.extend([second, first]);
+                }
+            }
+            Err(CommitError::Unavailable) => {
+                self.parts.push(batch);
+                let rows = std::mem::take(&mut self.parts).into_iter().flat_map(|part| part.rows);
+                self.answers.extend(rows.map(|row| (row, Appended::Unavailable)));
+                return self.pause(None);
+            }
+            Err(CommitError::Unknown) if self.broken == Some(Broken::Unknown) => {
+                let rows = batch.rows.into_iter();
+                self.answers.extend(rows.map(|row| (row, Appended::Unavailable)));
+                return self.pause(None);
+            }
+            Err(CommitError::Unknown) => return self.acquire(batch, 1),
+        }
+        self.next()
+    }
+
+    fn settle(&mut self, batch: Batch, outcomes: &[RowOutcome]) {
+        for (row, outcome) in batch.rows.into_iter().zip(outcomes) {
+            match outcome {
+                RowOutcome::Committed => {
+                    if let Some(line) = self.lines.get_mut(&row.shard) {
+                        line.end = row.position;
+                    }
+                    self.answers.push((row, Appended::Committed));
+                }
+                RowOutcome::Fenced => {
+                    self.lose(row.shard);
+                    self.answers.push((row, Appended::Fenced));
+                }
+            }
+        }
+    }
+
+    fn acquire(&mut self, batch: Batch, attempts: u64) -> Want {
+        let shards = batch.shards();
+        self.phase = Phase::Acquiring(batch, attempts);
+        Want::Ask(Request::Reacquire(shards))
+    }
+
+    fn read(&mut self, batch: Batch, attempts: u64, owned: Vec<OwnedShard>) -> Want {
+        let mut wanted: BTreeMap<ShardId, (Position, usize)> = BTreeMap::new();
+        for row in &batch.rows {
+            let before = Position(row.position.0.saturating_sub(1));
+            let entry = wanted.entry(row.shard).or_insert((before, 0));
+            entry.0 = entry.0.min(before);
+            entry.1 += 1;
+        }
+        let wanted = wanted
+            .into_iter()
+            .map(|(shard, (after, limit))| (shard, after, limit))
+            .collect();
+        self.phase = Phase::Reading(batch, attempts, owned);
+        Want::Ask(Request::Lines(wanted))
+    }
+
+    /// Answers what the lines hold, sends again what they do not. Shards that were left out of `owned` are another's.
+    fn resolve(&mut self, batch: Batch, attempts: u64, owned: &[OwnedShard], found: &[LineRow]) {
+        let mut committed: BTreeSet<(ShardId, Position)> = BTreeSet::new();
+        let is_row_of = |row: &LineRow, append: &Append| {
+            (row.shard, row.position, row.stream, row.seq) == (append.shard, append.position, append.stream, append.seq)
+                && row.facts == append.facts
+        };
+        for append in &batch.rows {
+            if found.iter().any(|row| is_row_of(row, append)) {
+                committed.insert((append.shard, append.position));
+            }
+        }
+        for shard in batch.shards() {
+            let again = owned.iter().find(|line| line.shard == shard);
+            let known = self.lines.get(&shard).map(|line| line.epoch);
+            match (again, known) {
+                // More than this node can have raised it: another has owned the shard in between.
+                (Some(line), Some(known)) if line.epoch.0 <= known.0 + attempts => {
+                    self.adopt(&[*line]);
+                }
+                _ => self.lose(shard),
+            }
+        }
+        let before = batch.attempts;
+        let (done, lost): (Vec<_>, Vec<_>) = batch
+            .rows
+            .into_iter()
+            .partition(|row| committed.contains(&(row.shard, row.position)));
+        self.answers
+            .extend(done.into_iter().map(|row| (row, Appended::Committed)));
+        self.again(lost, before);
+    }
+
+    fn again(&mut self, lost: Vec<Append>, attempts: u32) {
+        let lost = Batch {
+            rows: lost,
+            attempts: attempts + 1,
+        };
+        match lost.rows.len() {
+            0 => {}
+            1 if lost.attempts < LONE_ATTEMPTS_MAX => self.parts.push(lost),
+            1 => {
+                let rows = lost.rows.into_iter();
+                self.answers.extend(rows.map(|row| (row, Appended::Unavailable)));
+            }
+            _ => {
+                let (first, second) = lost.halves();
+                self.parts.extend([second, first]);
+            }
+        }
+    }
+
+    fn lose(&mut self, shard: ShardId) {
+        if self.lines.remove(&shard).is_some() {
+            self.lost.push(shard);
+        }
+    }
+}
