@@ -70,10 +70,14 @@ impl Clock for BusinessClock {
     fn now(&self) -> Timestamp {
         let anchor = &self.anchor;
         // Not before the anchor, even if the clock was set back since.
-        let passed_us = self.time.now_us().saturating_sub(anchor.wall_ms.saturating_mul(1_000)).max(0);
-        let business_us = i128::from(passed_us) * i128::from(anchor.scale);
-        let business_ms = i64::try_from(business_us / 1_000).unwrap_or(i64::MAX);
-        Timestamp(anchor.business_ms.saturating_add(business_ms))
+        let passed_us = self
+            .time
+            .now_us()
+            .saturating_sub(anchor.wall_ms.saturating_mul(1_000))
+            .max(0);
+        let scaled_ms = i128::from(passed_us) * i128::from(anchor.scale) / 1_000;
+        let scaled_ms = i64::try_from(scaled_ms).unwrap_or(i64::MAX);
+        Timestamp(anchor.business_ms.saturating_add(scaled_ms))
     }
 
     fn scale(&self) -> u64 {
@@ -152,7 +156,11 @@ mod tests {
                 let map = ShardMap::new(2).expect("a power of two");
                 let store = PostgresStore::connect(database.url(), map, &PostgresOptions::default()).await;
                 let store: Arc<dyn Store> = Arc::new(store.expect("a database"));
-                clocks.push(BusinessClock::of(&store, 60, wall::skewed(skew_ms)).await.expect("a clock"));
+                clocks.push(
+                    BusinessClock::of(&store, 60, wall::skewed(skew_ms))
+                        .await
+                        .expect("a clock"),
+                );
             }
             let apart_ms = (clocks[0].wall()() - clocks[1].wall()()).abs();
             assert!(apart_ms < 30_000, "{apart_ms} ms apart, at a skew of ten minutes");

@@ -24,9 +24,12 @@ impl Statuses {
     pub async fn of(&self, platform: &Platform, id: OrderId) -> Result<StatusEntry, CallError> {
         let live = || platform.live_order(id).map(|order| entry(&order.state, order.seq));
         let load = async { platform.order(id).await.map(|order| entry(&order.state, order.seq)) };
-        let standing = || match platform.owns(id.stream()) {
-            true => Standing::Owner,
-            false => Standing::Other,
+        let standing = || {
+            if platform.owns(id.stream()) {
+                Standing::Owner
+            } else {
+                Standing::Other
+            }
         };
         self.0.read(id, standing, live, load).await
     }

@@ -148,13 +148,7 @@ impl Transport {
         outcome
     }
 
-    /// Tells a node something, if there is a link and room; otherwise it is dropped and counted.
-    pub(crate) fn tell(&self, node: &str, notice: Vec<u8>) {
-        let told = !is_too_long(node, &notice) && self.link(node).is_some_and(|link| link.tell(notice));
-        count_dropped(u64::from(!told));
-    }
-
-    /// Tells all nodes with which there is a link.
+    /// Tells all nodes with which there is a link; what finds no room is dropped and counted.
     pub(crate) fn tell_all(&self, notice: Vec<u8>) {
         let mut links: Vec<_> = self.hub.links.iter().map(|link| Arc::clone(link.value())).collect();
         if is_too_long("all", &notice) {

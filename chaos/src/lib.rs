@@ -14,4 +14,4 @@ pub mod simulator;
 
 pub use checker::{Verdict, check};
 pub use evidence::Evidence;
-pub use run::{Options, RunError, RunReport, run};
+pub use run::{ClusterOptions, ClusterReport, Options, RunError, RunReport, run, run_cluster};

@@ -341,7 +341,10 @@ impl Follower {
     /// that it ever held.
     pub fn lag_rows(&self) -> u64 {
         let done = |line: &HeldLine| self.place_of(line).map_or(0, |place| place.done.0);
-        self.tail.held().map(|line| line.end.0.saturating_sub(done(&line))).sum()
+        self.tail
+            .held()
+            .map(|line| line.end.0.saturating_sub(done(&line)))
+            .sum()
     }
 
     fn show_lag(&self, held: &[HeldLine]) {

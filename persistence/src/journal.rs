@@ -155,7 +155,9 @@ impl GroupJournal {
         let mut answers = Vec::new();
         for (writer, part) in parts {
             let (done_tx, done_rx) = oneshot::channel();
-            let Some(queue_tx) = self.queues.get(writer) else { continue };
+            let Some(queue_tx) = self.queues.get(writer) else {
+                continue;
+            };
             if queue_tx.send(task(part, done_tx)).await.is_ok() {
                 answers.push(done_rx);
             }

@@ -37,8 +37,8 @@ pub use sqlite::{SqliteOptions, SqliteStore};
 pub use tail::{Tail, TailRow};
 pub use usage::{Usage, usage};
 pub use webhooks::{
-    Attempted, Changed, Delivery, Kept, MemoryWebhooks, PostgresWebhooks, SqliteWebhooks, SubscriptionRecord, WebhookId,
-    WebhookStore,
+    Attempted, Changed, Delivery, Kept, MemoryWebhooks, PostgresWebhooks, SqliteWebhooks, SubscriptionRecord,
+    WebhookId, WebhookStore,
 };
 
 use domain::ports::{Store, StoreError};

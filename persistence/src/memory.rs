@@ -7,7 +7,8 @@ use crate::record::{KEY_BYTES_MAX, SHARDS_SETTING, in_order, no_such_shard, outc
 use async_trait::async_trait;
 use domain::ids::{Epoch, Position, Seq, StreamId};
 use domain::ports::{
-    Append, ClaimRecord, Clock, CommitError, Recorded, Refusal, Row, RowOutcome, Snapshot, Store, StoreError, StreamKind,
+    Append, ClaimRecord, Clock, CommitError, Recorded, Refusal, Row, RowOutcome, Snapshot, Store, StoreError,
+    StreamKind,
 };
 use domain::shard::{OwnedShard, ShardId, ShardMap};
 use membership::Node;
@@ -320,10 +321,10 @@ impl Store for MemoryStore {
     async fn recover(&self, shards: &[ShardId], kinds: &[StreamKind]) -> Result<Vec<Recorded>, StoreError> {
         let contents = self.contents();
         let wanted: HashSet<&ShardId> = shards.iter().collect();
-        let live =
-            contents.snapshots.iter().filter(|(_, kept)| {
-                kept.snapshot.live && wanted.contains(&kept.shard) && kinds.contains(&kept.kind)
-            });
+        let live = contents
+            .snapshots
+            .iter()
+            .filter(|(_, kept)| kept.snapshot.live && wanted.contains(&kept.shard) && kinds.contains(&kept.kind));
         Ok(live.filter_map(|(stream, _)| contents.load(*stream)).collect())
     }
 

@@ -211,7 +211,10 @@ mod tests {
         let mut breaker = opened();
         let probe = breaker.enter(Timestamp(100)).expect("the probe");
         breaker.abandon(&probe, Timestamp(150));
-        assert_eq!((breaker.state(), breaker.open_for_ms(Timestamp(150))), (BreakerState::Open, 100));
+        assert_eq!(
+            (breaker.state(), breaker.open_for_ms(Timestamp(150))),
+            (BreakerState::Open, 100)
+        );
     }
 
     #[test]

@@ -305,7 +305,12 @@ impl<P: ?Sized> Guarded<P> {
     /// Waits for its turn and asks; answers at once where the door is closed.
     async fn pass(&self, participant: &str, asked: Asked, call: impl Future<Output = Answer>) -> Answer {
         let guard = self.guard(participant);
-        let open = || asked.no("circuit_open", format!("the circuit of {participant} is open: not asked"));
+        let open = || {
+            asked.no(
+                "circuit_open",
+                format!("the circuit of {participant} is open: not asked"),
+            )
+        };
         if !guard.breaker().admits(since(self.born)) {
             return guard.turn_away(open());
         }

@@ -30,7 +30,9 @@ const SAVES_SETTLING: u32 = 3;
 pub(super) struct Follow {
     hub: Arc<Hub>,
     follower: Follower,
-    /// Up to where rows were handed over, on the lines where the cursor is not there yet.
+    /// Up to where rows were handed over, on the lines where the cursor is not there yet. Also of lines that were lost: that
+    /// a row is settled stays true, whoever owns it, and the follower moves no cursor back. What is not settled by then is
+    /// not said to be, and comes again to the line's next owner.
     read: HashMap<ShardId, Position>,
 }
 

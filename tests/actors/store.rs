@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use domain::ids::{Position, Seq, StreamId};
 use domain::ports::{
-    Append, AppendError, ClaimRecord, CommitError, Journal, Recorded, Row, RowOutcome, Store, StoreError,
+    Append, AppendError, ClaimRecord, CommitError, Journal, Recorded, Row, RowOutcome, Store, StoreError, StreamKind,
 };
 use domain::shard::{OwnedShard, ShardId, ShardMap};
 use persistence::MemoryStore;
@@ -82,6 +82,11 @@ impl Store for FaultyStore {
         self.inner.acquire(node, shards).await
     }
 
+    async fn reacquire(&self, node: &str, shards: &[ShardId]) -> Result<Vec<OwnedShard>, StoreError> {
+        self.check()?;
+        self.inner.reacquire(node, shards).await
+    }
+
     async fn commit(&self, batch: &[Append]) -> Result<Vec<RowOutcome>, CommitError> {
         self.check()
             .map_err(|error| CommitError::Unavailable(error.to_string()))?;
@@ -100,9 +105,9 @@ impl Store for FaultyStore {
         self.inner.rows(stream, after, limit).await
     }
 
-    async fn recover(&self, shards: &[ShardId]) -> Result<Vec<Recorded>, StoreError> {
+    async fn recover(&self, shards: &[ShardId], kinds: &[StreamKind]) -> Result<Vec<Recorded>, StoreError> {
         self.check()?;
-        let recorded = self.inner.recover(shards).await?;
+        let recorded = self.inner.recover(shards, kinds).await?;
         Ok(recorded.into_iter().map(|recorded| self.spoil(recorded)).collect())
     }
 
@@ -197,6 +202,14 @@ impl FaultyJournal {
 
 #[async_trait]
 impl Journal for FaultyJournal {
+    async fn adopt(&self, owned: &[OwnedShard]) {
+        self.inner.adopt(owned).await;
+    }
+
+    async fn release(&self, shards: &[ShardId]) {
+        self.inner.release(shards).await;
+    }
+
     async fn append(&self, append: Append) -> Result<(), AppendError> {
         self.appends.fetch_add(1, Ordering::SeqCst);
         let next = self

@@ -24,14 +24,14 @@ enum Disk {
 
 impl Disk {
     /// `None`, and a word about it, when there is none and none can be made.
-    fn find() -> Option<Self> {
+    fn find(settings: Settings) -> Option<Self> {
         if let Some(disk) = std::env::var_os("UOOP_TEST_SMALL_DISK") {
             return Some(Self::Given(
                 tempfile::tempdir_in(disk).expect("a folder on the small disk"),
             ));
         }
         let folder = tempfile::tempdir().expect("a folder");
-        let (program, arguments) = private(folder.path());
+        let (program, arguments) = private(folder.path(), settings);
         let tried = Command::new(program)
             .args(arguments)
             .arg("true")
@@ -50,12 +50,12 @@ impl Disk {
         }
     }
 
-    fn start(&self) -> Start<'_> {
+    fn start(&self, settings: Settings) -> Start<'_> {
         Start {
             data: Some(self.folder()),
             by: match self {
                 Self::Given(_) => None,
-                Self::Private(folder) => Some(private(folder.path())),
+                Self::Private(folder) => Some(private(folder.path(), settings)),
             },
             ..Start::default()
         }
@@ -75,12 +75,19 @@ impl Disk {
 }
 
 /// What runs a program with a file system of its own in a folder.
-fn private(folder: &Path) -> (PathBuf, Vec<String>) {
-    let mount = r#"mount -t tmpfs -o size=192m tmpfs "$0" && exec "$@""#;
-    let unshare = ["--user", "--map-root-user", "--mount", "sh", "-c", mount];
+fn private(folder: &Path, settings: Settings) -> (PathBuf, Vec<String>) {
+    let size = disk_mb(settings);
+    let mount = format!(r#"mount -t tmpfs -o size={size}m tmpfs "$0" && exec "$@""#);
+    let unshare = ["--user", "--map-root-user", "--mount", "sh", "-c", &mount];
     let mut arguments = unshare.map(str::to_owned).to_vec();
     arguments.push(folder.display().to_string());
     (PathBuf::from("unshare"), arguments)
+}
+
+/// Room for every order of the load, at some 16 kB each with their log, and for what the server begins with.
+fn disk_mb(settings: Settings) -> u64 {
+    let seconds = (settings.outage + 4 * settings.calm).as_secs();
+    192 + u64::from(settings.rate) * seconds * 16 / 1_024
 }
 
 /// Writes a file until there is no space left at all.
@@ -105,8 +112,8 @@ fn fill(path: &Path) -> u64 {
 async fn a_full_disk_is_told_and_orders_are_taken_again_when_there_is_space() {
     let _turn = turn().await;
     let settings = Settings::read();
-    let Some(disk) = Disk::find() else { return };
-    let mut rig = Rig::start(disk.start()).await;
+    let Some(disk) = Disk::find(settings) else { return };
+    let mut rig = Rig::start(disk.start(settings)).await;
     let pid = rig.server.pid().expect("it runs");
     let mut load = rig.load(settings);
     sleep(settings.calm).await;

@@ -142,7 +142,8 @@ impl Load {
     }
 
     /// Waits until the server answers as if nothing had been: nothing but good answers to whatever was begun within the
-    /// last second, and some of them. Returns when that second began.
+    /// last second, and some of them, and nobody left who insists on an order from before (they all come back at once, which
+    /// is more than a server takes). Returns when that second began.
     pub(crate) async fn recovered(&self) -> Instant {
         const QUIET: Duration = Duration::from_secs(1);
         let end = Instant::now() + PATIENCE;
@@ -151,7 +152,7 @@ impl Load {
             let answers = self.submissions();
             let fresh: Vec<_> = answers.iter().filter(|answer| answer.ended >= since).collect();
             let good = fresh.iter().filter(|answer| answer.begun >= since && answer.is_good());
-            if good.count() > 0 && fresh.iter().all(|answer| answer.is_good()) {
+            if good.count() > 0 && fresh.iter().all(|answer| answer.is_good()) && !self.is_awaited(&answers) {
                 return since;
             }
             assert!(
@@ -161,6 +162,13 @@ impl Load {
             );
             sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Whether somebody still insists on an order that was refused.
+    fn is_awaited(&self, answers: &[Answer]) -> bool {
+        let record = self.shared.record();
+        let mut refused = answers.iter().filter(|answer| !answer.is_good());
+        refused.any(|answer| answer.n.is_multiple_of(INSISTENT) && !record.orders.contains_key(&answer.n))
     }
 
     /// Stops, waits for what is under way, and sends every order again with its key (SG-2). Returns the id of each order:

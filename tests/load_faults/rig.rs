@@ -21,14 +21,12 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Settings of every server, whatever the environment says.
-const COMMON: [&str; 5] = [
+const COMMON: [&str; 4] = [
     "kafka.brokers=",
     "redis.url=",
     // So that there is work under way at any moment.
     "participants.simulated.latency_ms_min=10",
     "participants.simulated.latency_ms_max=60",
-    // All that waited comes to the kitchens at once when a store is back: these can take it.
-    "participants.concurrency_max=4096",
 ];
 
 /// A server of the profile `bench`, over a store of its own.

@@ -86,7 +86,11 @@ async fn without_faults_events_are_delivered_within_five_seconds() {
         ages.get(ages.len() * 99 / 100).copied().unwrap_or_default(),
         ages.last().copied().unwrap_or_default(),
     );
-    assert!(late * ONE_IN <= events.len(), "EV-3: {late} of {} events were late", events.len());
+    assert!(
+        late * ONE_IN <= events.len(),
+        "EV-3: {late} of {} events were late",
+        events.len()
+    );
 }
 
 /// The ages of those that came, the youngest first.
@@ -102,7 +106,9 @@ fn ages(events: &[(String, i64)], arrivals: &Arrivals) -> Vec<i64> {
 fn assign(consumer: &BaseConsumer, name: &str) {
     let mut waited = Duration::ZERO;
     loop {
-        let metadata = consumer.fetch_metadata(Some(name), PATIENCE).expect("the brokers answer");
+        let metadata = consumer
+            .fetch_metadata(Some(name), PATIENCE)
+            .expect("the brokers answer");
         let partitions = metadata.topics().first().map_or(&[][..], |topic| topic.partitions());
         if !partitions.is_empty() {
             let mut all = TopicPartitionList::new();

@@ -26,7 +26,10 @@ pub(crate) fn follow(node: &Arc<Node>, order: OrderId) {
             changes.borrow_and_update();
             if node.holds(node.map.shard_of(order.stream())) {
                 // Its actor publishes every change by itself; what it was when it came here may be news all the same.
-                tell_stored(&node, order, &mut known).await;
+                match node.live_order(order) {
+                    Some(state) => tell(&node, &mut known, &state),
+                    None => tell_stored(&node, order, &mut known).await,
+                }
                 let _ = timeout(WATCH_MAX, changes.changed()).await;
                 continue;
             }

@@ -4,6 +4,7 @@
 //! sandbox, server and replay. The server's port is chosen once, so that customers and kitchens find it again.
 
 mod client;
+mod cluster;
 mod kills;
 mod process;
 mod replay;
@@ -11,6 +12,7 @@ mod report;
 mod sandbox;
 mod server;
 
+pub use cluster::{ClusterOptions, ClusterReport, Fault, Rolling, run_cluster};
 pub use kills::Kill;
 pub use report::{RecoveryMs, RunReport};
 pub use server::{Recovery, Server, Signal, free_port};
@@ -93,6 +95,24 @@ pub struct Shares {
     pub duplicates: f64,
 }
 
+impl Shares {
+    /// The flags of the command line that set them.
+    fn flags(&self) -> [(&'static str, f64); 10] {
+        [
+            ("declines", self.declines),
+            ("refusals", self.refusals),
+            ("hangs", self.hangs),
+            ("late-successes", self.late_successes),
+            ("errors", self.errors),
+            ("pending", self.pending),
+            ("drops", self.drops),
+            ("duplicate-callbacks", self.duplicate_callbacks),
+            ("cancels", self.cancels),
+            ("duplicates", self.duplicates),
+        ]
+    }
+}
+
 /// Why a run comes to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -122,6 +142,31 @@ pub enum RunError {
         problem: String,
         /// The end of its log.
         log: String,
+    },
+    /// The database cannot be used.
+    #[error("the database cannot be used")]
+    Database(#[source] sqlx::Error),
+    /// No database was given.
+    #[error(
+        "a cluster needs a Postgres: --store postgres://… (an empty database), or UOOP_TEST_POSTGRES_URL, beside whose \
+         database one is made (eval \"$(scripts/services up postgres)\")"
+    )]
+    NoDatabase,
+    /// The server refuses what must be taken.
+    #[error("the server refuses {path}: {said}")]
+    Refused {
+        /// What.
+        path: String,
+        /// Why.
+        said: String,
+    },
+    /// A fault that was asked for cannot be made here.
+    #[error("{fault} cannot be made here: {why}")]
+    Impossible {
+        /// Which.
+        fault: &'static str,
+        /// Why.
+        why: String,
     },
     /// A process does not run that should.
     #[error("the server does not run")]
@@ -165,7 +210,7 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`] when the run could not be carried out: then nothing is known of the invariants.
 pub async fn run(options: &Options) -> Result<RunReport, RunError> {
-    let files = Files::create(options)?;
+    let files = Files::create(options.keep.as_ref())?;
     let (day, minutes) = the_day(options, files.path())?;
     let length = Duration::from_secs(
         u64::from(minutes.last().unwrap_or(&0) - minutes.first().unwrap_or(&0)) * 60 / options.speed.max(1),
@@ -293,8 +338,8 @@ enum Files {
 }
 
 impl Files {
-    fn create(options: &Options) -> Result<Self, RunError> {
-        match &options.keep {
+    fn create(keep: Option<&PathBuf>) -> Result<Self, RunError> {
+        match keep {
             Some(path) => {
                 std::fs::create_dir_all(path).map_err(RunError::Directory)?;
                 Ok(Self::Kept(path.clone()))

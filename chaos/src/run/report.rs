@@ -193,19 +193,7 @@ fn command(options: &Options) -> String {
     if let Store::Postgres(_) = options.store {
         flag("store", "URL".to_owned());
     }
-    let faults = &options.faults;
-    for (name, share) in [
-        ("declines", faults.declines),
-        ("refusals", faults.refusals),
-        ("hangs", faults.hangs),
-        ("late-successes", faults.late_successes),
-        ("errors", faults.errors),
-        ("pending", faults.pending),
-        ("drops", faults.drops),
-        ("duplicate-callbacks", faults.duplicate_callbacks),
-        ("cancels", faults.cancels),
-        ("duplicates", faults.duplicates),
-    ] {
+    for (name, share) in options.faults.flags() {
         flag(name, share.to_string());
     }
     words.join(" ")

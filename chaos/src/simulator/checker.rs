@@ -89,6 +89,11 @@ impl Checker {
         self.unsettled.iter().filter_map(|stream| self.state(*stream)?.order())
     }
 
+    pub(super) fn statuses(&self) -> impl Iterator<Item = order::OrderStatus> {
+        let orders = self.heads.values().filter_map(|head| head.state.order());
+        orders.map(|order| order.status)
+    }
+
     /// The store has given shards to a process. LS-1.
     pub(super) fn owned(&mut self, name: &Arc<str>, owned: &[OwnedShard]) {
         for line in owned {

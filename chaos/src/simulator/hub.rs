@@ -17,7 +17,7 @@ use super::world;
 use domain::ids::{Epoch, StreamId};
 use domain::order::Details;
 use domain::policy::Policy;
-use domain::ports::RowOutcome;
+use domain::ports::{Refusal, RowOutcome};
 use domain::shard::{ShardId, ShardMap};
 use std::sync::Arc;
 
@@ -46,6 +46,46 @@ pub(super) struct Troubles {
     pub(super) slow_until: Time,
 }
 
+/// What happened how often: a run in which nothing went wrong proves nothing (NV-1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Figures {
+    /// Orders that were delivered.
+    pub delivered: u64,
+    /// Orders that were cancelled.
+    pub cancelled: u64,
+    /// Orders that failed, and were undone.
+    pub failed: u64,
+    /// Rows that were committed.
+    pub rows: u64,
+    /// Rows that the fence kept out.
+    pub fenced: u64,
+    /// Commits whose answer was lost, although they were made.
+    pub answers_lost: u64,
+    /// Times that a shard changed its epoch.
+    pub epochs: u64,
+    /// Processes that died, by themselves or not.
+    pub deaths: u64,
+    /// Submissions under a key that was used already.
+    pub keys_used: u64,
+    /// Effects that reached a participant after they had been undone.
+    pub late_effects: u64,
+}
+
+impl std::ops::AddAssign for Figures {
+    fn add_assign(&mut self, other: Self) {
+        self.delivered += other.delivered;
+        self.cancelled += other.cancelled;
+        self.failed += other.failed;
+        self.rows += other.rows;
+        self.fenced += other.fenced;
+        self.answers_lost += other.answers_lost;
+        self.epochs += other.epochs;
+        self.deaths += other.deaths;
+        self.keys_used += other.keys_used;
+        self.late_effects += other.late_effects;
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Hub {
     pub(super) now: Time,
@@ -64,6 +104,7 @@ pub(super) struct Hub {
     pub(super) errands_open: usize,
     pub(super) participants: Participants,
     pub(super) life: Life,
+    pub(super) figures: Figures,
     /// The incarnation of each node's process; `None`: it is down.
     pub(super) up: Vec<Option<u32>>,
     numbers: u64,
@@ -88,6 +129,7 @@ impl Hub {
             errands_open: 0,
             participants: Participants::new(broken),
             life: Life::default(),
+            figures: Figures::default(),
             up: vec![None; nodes],
             numbers: 0,
             scenario,
@@ -202,6 +244,8 @@ impl Hub {
             mood.answers_lost
         };
         let lost = self.chance(lost);
+        let is_made = matches!(reply, Reply::Committed(Ok(_)));
+        self.figures.answers_lost += u64::from(lost && is_made);
         let back = self
             .network
             .carry(&mut self.random, self.now, self.network.store(), node);
@@ -225,6 +269,7 @@ impl Hub {
                         let owned: Vec<_> = owned.iter().map(|line| (line.shard.0, line.epoch.0)).collect();
                         format!("the store gives {from} (shard, epoch) {owned:?}")
                     });
+                    self.figures.epochs += owned.len() as u64;
                     self.checker.owned(from, owned);
                 }
                 if let Reply::Loaded(loaded) = &reply {
@@ -257,7 +302,10 @@ impl Hub {
                     row.facts.names()
                 )
             });
-            if *outcome == RowOutcome::Committed {
+            if *outcome == RowOutcome::Fenced {
+                self.figures.fenced += 1;
+            } else {
+                self.figures.rows += 1;
                 let epoch = self.store.owners[usize::from(row.shard.0)].epoch;
                 let end = self.store.lines[usize::from(row.shard.0)].len() as u64;
                 let state = self.checker.row(from, row, epoch, end);

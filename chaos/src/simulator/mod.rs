@@ -30,6 +30,7 @@ mod world;
 mod writer;
 
 pub use checker::Finding;
+pub use hub::Figures;
 pub use report::{Failure, Options, Report, fresh_seed, simulate};
 pub use run::{Outcome, play};
 pub use scenario::Size;

@@ -127,6 +127,10 @@ impl Hub {
         }
     }
 
+    fn is_late(&self, key: &EffectKey) -> bool {
+        self.participants.standing(key) == Some(Standing::Undone)
+    }
+
     /// A request is at the participant, whoever sent it and however late it is.
     pub(super) fn serve_participant(&mut self, from: &Arc<str>, task: u64, request: &Wanted) {
         let answer = match request {
@@ -146,6 +150,7 @@ impl Hub {
         let refuses = self.is_rough() && self.random.chance(self.scenario.mood.refused);
         match request.action {
             PaymentAction::Authorize => {
+                self.figures.late_effects += u64::from(self.is_late(&request.key));
                 let first = if refuses { Standing::Refused } else { Standing::Done };
                 let standing = self.participants.act(request.key, first);
                 answer(standing, Receipt::Authorized { until: None })
@@ -172,6 +177,7 @@ impl Hub {
             return Answer::Done(Receipt::Empty);
         }
         let mood = self.scenario.mood;
+        self.figures.late_effects += u64::from(self.is_late(&key));
         let is_new = self.participants.standing(&key).is_none();
         let first = if self.random.chance(mood.pending) {
             Standing::Thinking

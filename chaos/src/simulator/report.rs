@@ -1,6 +1,7 @@
 //! Many seeds, and what came of them.
 
 use super::Broken;
+use super::hub::Figures;
 use super::run::{Outcome, play, play_scenario};
 use super::scenario::{Scenario, Size};
 use super::shrink::shrink;
@@ -56,6 +57,8 @@ pub struct Report {
     pub wall_seconds: f64,
     /// Virtual hours of a cluster in a minute.
     pub cluster_hours_per_minute: f64,
+    /// What happened how often.
+    pub figures: Figures,
     /// Those that failed.
     pub failures: Vec<Failure>,
 }
@@ -70,11 +73,13 @@ pub fn fresh_seed() -> u64 {
 pub fn simulate(options: &Options) -> Report {
     let begun = Instant::now();
     let (mut events, mut virtual_ms) = (0, 0);
+    let mut figures = Figures::default();
     let mut failures = Vec::new();
     for seed in &options.seeds {
         let outcome = play(*seed, options.size, options.broken, false);
         events += outcome.events;
         virtual_ms += outcome.virtual_ms;
+        figures += outcome.figures;
         if !outcome.findings.is_empty() {
             failures.push(failure(&outcome, options));
         }
@@ -89,6 +94,7 @@ pub fn simulate(options: &Options) -> Report {
         events,
         wall_seconds,
         cluster_hours_per_minute: cluster_hours / wall_seconds.max(1e-9) * 60.0,
+        figures,
         failures,
     }
 }
@@ -144,6 +150,22 @@ impl fmt::Display for Report {
         for failure in &self.failures {
             writeln!(f, "{failure}\n")?;
         }
+        let n = &self.figures;
+        writeln!(
+            f,
+            "orders: {} delivered, {} cancelled, {} failed; {} rows, {} fenced; {} epochs; {} processes died; {} answers to \
+             commits lost; {} keys used again; {} effects too late",
+            n.delivered,
+            n.cancelled,
+            n.failed,
+            n.rows,
+            n.fenced,
+            n.epochs,
+            n.deaths,
+            n.answers_lost,
+            n.keys_used,
+            n.late_effects
+        )?;
         write!(
             f,
             "{} seeds from {}: {:.1} cluster-hours, {} events in {:.2} s ({:.0} cluster-hours a minute), {} failed",

@@ -4,12 +4,13 @@ use super::Broken;
 use super::actor::Failure;
 use super::checker::Finding;
 use super::event::{Event, What};
-use super::hub::{Errand, Hub};
+use super::hub::{Errand, Figures, Hub};
 use super::kinds::Command;
 use super::process::{Process, done};
 use super::queue::Time;
 use super::scenario::{Cut, Fault, SKEW_MAX, Scenario, Size};
 use super::world;
+use domain::order::OrderStatus;
 use domain::saga;
 use domain::zone;
 use std::sync::Arc;
@@ -21,8 +22,8 @@ const SETTLES_WITHIN: Time = 4 * 60 * MINUTE;
 const HOLDS_LAPSE: Time = 15 * MINUTE;
 /// How often somebody looks whether all is over.
 const ROUND: Time = 30_000;
-/// A run of more events than this is caught in a loop.
-const EVENTS_MAX: u64 = 50_000_000;
+/// A run of more events than this for each virtual hour of faults is caught in a loop.
+const EVENTS_MAX: u64 = 5_000_000;
 
 /// What came of a run.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub struct Outcome {
     pub events: u64,
     /// How long it lasted, in virtual milliseconds.
     pub virtual_ms: u64,
+    /// What happened how often.
+    pub figures: Figures,
     /// A hash of everything that happened.
     pub hash: u64,
     /// The last lines of what happened, if they were wanted.
@@ -72,6 +75,7 @@ pub(super) fn play_scenario(scenario: &Arc<Scenario>, broken: Option<Broken>, re
         findings: run.hub.checker.found,
         events,
         virtual_ms: run.hub.now,
+        figures: run.figures(),
         hash: run.hub.trace.hash(),
         trace: run.hub.trace.into_lines(),
     }
@@ -114,12 +118,25 @@ impl Run {
             if self.is_over || !self.hub.checker.found.is_empty() {
                 break;
             }
-            if events > EVENTS_MAX {
+            if events > EVENTS_MAX * self.hub.scenario.size.hours.max(1) {
                 self.hub.checker.report("SG-3", "it goes round in circles".into());
                 break;
             }
         }
         events
+    }
+
+    fn figures(&self) -> Figures {
+        let mut figures = self.hub.figures;
+        for status in self.hub.checker.statuses() {
+            match status {
+                OrderStatus::Delivered => figures.delivered += 1,
+                OrderStatus::Cancelled => figures.cancelled += 1,
+                OrderStatus::Failed => figures.failed += 1,
+                _ => {}
+            }
+        }
+        figures
     }
 
     fn happens(&mut self, event: Event) {
@@ -181,6 +198,7 @@ impl Run {
             self.hub.trace.say(self.hub.now, || format!("{} ends", process.name));
             self.hub.store.cut_lifeline(&process.name);
             self.hub.up[node] = None;
+            self.hub.figures.deaths += 1;
         }
         self.hub.queue.put(machine.down_until, Event::Start(node));
     }

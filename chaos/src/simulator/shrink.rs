@@ -12,7 +12,6 @@ const RUNS_MAX: u32 = 400;
 pub(super) struct Shrunk {
     pub(super) scenario: Arc<Scenario>,
     pub(super) outcome: Outcome,
-    pub(super) runs: u32,
 }
 
 struct Shrinker {
@@ -75,6 +74,5 @@ pub(super) fn shrink(scenario: &Arc<Scenario>, invariant: &'static str, broken: 
     Shrunk {
         scenario: shrinker.best,
         outcome,
-        runs: shrinker.runs,
     }
 }

@@ -91,7 +91,6 @@ pub(super) enum Reply {
 pub(super) struct Stored {
     pub(super) at: Timestamp,
     pub(super) facts: Arc<Facts>,
-    pub(super) position: Position,
 }
 
 #[derive(Debug)]
@@ -400,7 +399,6 @@ impl Store {
         stream.rows.push(Stored {
             at: row.at,
             facts: row.facts.clone(),
-            position: row.position,
         });
         if let Some(state) = &row.snapshot {
             stream.snapshot = Some((row.seq, state.clone()));

@@ -109,10 +109,6 @@ impl Writer {
         self.lines.remove(&shard);
     }
 
-    pub(super) fn epoch(&self, shard: ShardId) -> Option<Epoch> {
-        self.lines.get(&shard).map(|line| line.epoch)
-    }
-
     pub(super) fn push(&mut self, append: Append) {
         if self.lines.contains_key(&append.shard) {
             self.queue.push_back(append);

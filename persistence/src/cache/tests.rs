@@ -202,9 +202,12 @@ async fn whatever_the_order_of_events_no_entry_outlives_its_ownership() {
         let reading = tokio::spawn({
             let (cache, owned) = (Arc::clone(&cache), Arc::clone(&owned));
             async move {
-                let standing = || match owned.load(Ordering::SeqCst) {
-                    true => Standing::Owner,
-                    false => Standing::Other,
+                let standing = || {
+                    if owned.load(Ordering::SeqCst) {
+                        Standing::Owner
+                    } else {
+                        Standing::Other
+                    }
                 };
                 cache.read(id, standing, NOBODY, loaded(entry(id, 1, false))).await
             }

@@ -9,6 +9,8 @@ use domain::time::Timestamp;
 use std::time::Duration;
 use uuid::Uuid;
 
+mod handover;
+
 struct Rig {
     store: Arc<dyn Store>,
     journal: JournalHandle,
@@ -36,18 +38,7 @@ impl Rig {
     async fn write(&mut self, rows: u16) {
         for n in 0..rows {
             self.written += 1;
-            let append = Append {
-                shard: ShardId(n % 4),
-                epoch: Epoch(0),
-                position: Position(0),
-                stream: StreamId(Uuid::from_u128(self.written)),
-                kind: StreamKind::Order,
-                seq: Seq(1),
-                at: Timestamp(1),
-                events: "[]".into(),
-                snapshot: None,
-                claim: None,
-            };
+            let append = append(ShardId(n % 4), self.written);
             self.journal.journal().append(append).await.expect("appended");
         }
     }
@@ -55,6 +46,21 @@ impl Rig {
     async fn follower(&self) -> Follower {
         let started = Follower::start(&self.journal.tail(), &self.store, "test").await;
         started.expect("started")
+    }
+}
+
+fn append(shard: ShardId, stream: u128) -> Append {
+    Append {
+        shard,
+        epoch: Epoch(0),
+        position: Position(0),
+        stream: StreamId(Uuid::from_u128(stream)),
+        kind: StreamKind::Order,
+        seq: Seq(1),
+        at: Timestamp(1),
+        events: "[]".into(),
+        snapshot: None,
+        claim: None,
     }
 }
 

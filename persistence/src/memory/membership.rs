@@ -27,8 +27,7 @@ impl MemoryStore {
 
 impl Contents {
     fn free(&mut self, name: &str, concerned: impl Fn(ShardId) -> bool) {
-        self.owners
-            .retain(|shard, owner| owner != name || !concerned(*shard));
+        self.owners.retain(|shard, owner| owner != name || !concerned(*shard));
     }
 }
 
@@ -117,7 +116,9 @@ impl Membership for MemoryStore {
         let mut contents = self.contents();
         contents.nodes.remove(name);
         contents.free(name, |_| true);
-        contents.lifelines.retain(|other, handle| other != name || *handle != self.handle);
+        contents
+            .lifelines
+            .retain(|other, handle| other != name || *handle != self.handle);
         Ok(())
     }
 }

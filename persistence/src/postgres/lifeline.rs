@@ -98,7 +98,10 @@ impl Lifeline {
         let renew = async {
             let mut held = self.held.lock().await;
             if let Some(other) = held.line.as_ref().filter(|line| line.name != name) {
-                let problem = format!("this is the store's handle of the node '{}', not of '{name}'", other.name);
+                let problem = format!(
+                    "this is the store's handle of the node '{}', not of '{name}'",
+                    other.name
+                );
                 return Err(StoreError::Mismatch(problem));
             }
             // Taken out, so that a call that is given up half-way leaves no connection behind on which an answer is
@@ -159,12 +162,7 @@ impl Lifeline {
     }
 }
 
-async fn extend(
-    connection: &mut PgConnection,
-    name: &str,
-    lease_ms: u64,
-    draining: bool,
-) -> Result<bool, sqlx::Error> {
+async fn extend(connection: &mut PgConnection, name: &str, lease_ms: u64, draining: bool) -> Result<bool, sqlx::Error> {
     let extend = "
         UPDATE nodes SET lease_until = now() + $2 * interval '1 millisecond', draining = $3 WHERE name = $1";
     let query = sqlx::query(extend).bind(name).bind(lease(lease_ms)).bind(draining);

@@ -77,7 +77,8 @@ impl Pending {
     pub fn forget(&mut self, shards: &BTreeSet<ShardId>, map: ShardMap) {
         if self.lines.keys().any(|shard| shards.contains(shard)) {
             self.lines.retain(|shard, _| !shards.contains(shard));
-            self.orders.retain(|order, _| !shards.contains(&map.shard_of(order.stream())));
+            self.orders
+                .retain(|order, _| !shards.contains(&map.shard_of(order.stream())));
         }
     }
 

@@ -2,8 +2,8 @@
 //! the same one.
 
 use super::{
-    Attempted, Changed, Delivery, Kept, Line, SubscriptionRecord, WebhookId, WebhookStore, attempts_code, kept, sql, subscription,
-    subscription_id,
+    Attempted, Changed, Delivery, Kept, Line, SubscriptionRecord, WebhookId, WebhookStore, attempts_code, kept, sql,
+    subscription, subscription_id,
 };
 use crate::record::{self, read_error};
 use async_trait::async_trait;

@@ -4,8 +4,8 @@
 //! nothing from the thread that commits orders.
 
 use super::{
-    Attempted, Changed, Delivery, Kept, Line, SubscriptionRecord, WebhookId, WebhookStore, attempts_code, kept, sql, subscription,
-    subscription_id,
+    Attempted, Changed, Delivery, Kept, Line, SubscriptionRecord, WebhookId, WebhookStore, attempts_code, kept, sql,
+    subscription, subscription_id,
 };
 use crate::record::{self, migration_error, read_error};
 use async_trait::async_trait;

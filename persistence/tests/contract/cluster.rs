@@ -48,7 +48,11 @@ async fn taking_waits_for_the_batch_under_way_and_holds_up_no_lease() {
         execute(&mut other, "ROLLBACK").await;
         assert_eq!(commit.await.expect("no panic"), Ok(vec![RowOutcome::Committed; 2]));
         let taken = take.await.expect("no panic").expect("taken");
-        assert_eq!((taken[0].epoch.0, taken[0].position.0), (2, 2), "it sees what was committed");
+        assert_eq!(
+            (taken[0].epoch.0, taken[0].position.0),
+            (2, 2),
+            "it sees what was committed"
+        );
         remove.await.expect("no panic").expect("removed");
         let seen = a.view().await.expect("a view");
         assert_eq!(seen.shards[0].owner, "", "the removal came after it");
@@ -79,14 +83,21 @@ async fn a_lifeline_is_made_anew_while_the_server_still_keeps_the_old_one() {
             let a = a.clone();
             async move { a.renew("a", LONG, false).await }
         });
-        let held = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-            WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted AND a.datname = current_database()";
+        let held = "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database
+            WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted AND datname = current_database()";
         let both = async {
-            while sqlx::query_scalar::<_, i64>(held).fetch_one(&mut other).await.expect("the locks") < 2 {
+            while sqlx::query_scalar::<_, i64>(held)
+                .fetch_one(&mut other)
+                .await
+                .expect("the locks")
+                < 2
+            {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        tokio::time::timeout(Duration::from_mins(1), both).await.expect("it is held twice");
+        tokio::time::timeout(Duration::from_mins(1), both)
+            .await
+            .expect("it is held twice");
         execute(&mut other, "ROLLBACK").await;
         assert_eq!(again.await.expect("no panic"), Ok(true));
         assert_eq!(watcher.is_alive("a").await, Ok(true));
@@ -107,7 +118,9 @@ async fn a_silent_server_is_unavailable_and_afterwards_all_is_well() {
             ..PostgresOptions::default()
         };
         let url = format!("{user}{}/{name}", link.address);
-        let store = PostgresStore::connect(&url, shard_map(), &options).await.expect("the store");
+        let store = PostgresStore::connect(&url, shard_map(), &options)
+            .await
+            .expect("the store");
         store.join("a", "a:4000", LONG).await.expect("joined");
         let owned = store.take("a", &[(ShardId(0), Epoch(0))]).await.expect("taken");
         assert_eq!(owned.len(), 1);
@@ -162,7 +175,9 @@ impl Link {
         let server = server.to_owned();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let Ok(server) = TcpStream::connect(&server).await else { continue };
+                let Ok(server) = TcpStream::connect(&server).await else {
+                    continue;
+                };
                 let (from_client, to_client) = client.into_split();
                 let (from_server, to_server) = server.into_split();
                 tokio::spawn(carry(from_client, to_server, silent_rx.clone()));

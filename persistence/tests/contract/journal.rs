@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-fn options() -> JournalOptions {
+pub(crate) fn options() -> JournalOptions {
     JournalOptions {
         backoff_max: Duration::from_millis(2),
         ..JournalOptions::default()
@@ -22,26 +22,26 @@ fn options() -> JournalOptions {
 }
 
 /// A journal over all shards of the fixture's store, seen through the faults.
-async fn start(fixture: &Fixture, faulty: &Arc<Faulty>, options: &JournalOptions) -> JournalHandle {
+pub(crate) async fn start(fixture: &Fixture, faulty: &Arc<Faulty>, options: &JournalOptions) -> JournalHandle {
     let owned = fixture.acquire_all("a").await;
     let store: Arc<dyn Store> = faulty.clone();
     GroupJournal::start(&store, &owned, "a", options)
 }
 
-type Answer = JoinHandle<Result<(), AppendError>>;
+pub(crate) type Answer = JoinHandle<Result<(), AppendError>>;
 
 /// Appends in a task of its own.
-fn send(handle: &JournalHandle, append: Append) -> Answer {
+pub(crate) fn send(handle: &JournalHandle, append: Append) -> Answer {
     let journal = handle.journal();
     tokio::spawn(async move { journal.append(append).await })
 }
 
-async fn answer(answer: Answer) -> Result<(), AppendError> {
+pub(crate) async fn answer(answer: Answer) -> Result<(), AppendError> {
     answer.await.expect("no panic")
 }
 
 /// A row of shard 0 whose commit waits at the gate, so that what is sent next waits for it.
-async fn hold_up(handle: &JournalHandle, faulty: &Faulty) -> Answer {
+pub(crate) async fn hold_up(handle: &JournalHandle, faulty: &Faulty) -> Answer {
     faulty.close_gate();
     let first = send(handle, append(ShardId(0), 1_000, 1));
     faulty.arrived(1).await;
@@ -49,7 +49,7 @@ async fn hold_up(handle: &JournalHandle, faulty: &Faulty) -> Answer {
 }
 
 /// Sends rows so that all of them are in the queue, in this order, when this returns.
-async fn send_all(handle: &JournalHandle, appends: impl IntoIterator<Item = Append>) -> Vec<Answer> {
+pub(crate) async fn send_all(handle: &JournalHandle, appends: impl IntoIterator<Item = Append>) -> Vec<Answer> {
     let mut answers = Vec::new();
     for append in appends {
         let (queued_tx, queued_rx) = tokio::sync::oneshot::channel();

@@ -7,6 +7,7 @@ mod cluster;
 mod crash;
 mod faults;
 mod fixture;
+mod handover;
 mod journal;
 mod membership;
 mod model;
@@ -85,6 +86,12 @@ contract!(
     journal::a_full_queue_makes_appends_wait,
     journal::closing_commits_what_is_queued,
     journal::random_faults_neither_lose_nor_double_rows,
+    handover::what_was_appended_before_a_release_is_written,
+    handover::a_journal_begins_with_nothing_and_adopts,
+    handover::each_loss_is_reported,
+    handover::giving_up_waits_until_it_is_known_what_was_committed,
+    handover::a_journal_that_is_closed_neither_adopts_nor_waits,
+    handover::shards_that_wander_neither_lose_nor_double_rows,
     webhooks::subscriptions_change_at_the_version_that_was_seen,
     webhooks::of_concurrent_changes_one_is_made_and_the_limit_holds,
     webhooks::what_is_kept_is_claimed_when_it_is_due,

@@ -46,7 +46,9 @@ async fn until_dead(watcher: &dyn Node, name: &str) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, looking).await.expect("its lifeline ends");
+    tokio::time::timeout(PATIENCE, looking)
+        .await
+        .expect("its lifeline ends");
 }
 
 async fn lease_left_ms(node: &dyn Node, name: &str) -> i64 {
@@ -88,7 +90,7 @@ pub(crate) async fn who_joins_is_seen_until_it_is_removed(fixture: Arc<Fixture>)
     assert_eq!(member(&*b, "a").await, None);
     assert_eq!(a.renew("a", LONG, false).await, Ok(false), "it is out");
     assert_eq!(a.renew("a", LONG, false).await, Ok(false), "for good");
-    assert_eq!(b.is_alive("a").await, Ok(false));
+    until_dead(&*b, "a").await;
     assert_eq!(b.is_alive("b").await, Ok(true));
 }
 
@@ -134,7 +136,10 @@ pub(crate) async fn a_lifeline_ends_with_its_process_or_its_connection(fixture: 
 pub(crate) async fn shards_are_taken_at_the_epoch_that_was_seen(fixture: Arc<Fixture>) {
     let (a, b) = (join(&fixture, "a").await, join(&fixture, "b").await);
     let mut taken = a.take("a", &all_at(0)).await.expect("taken");
-    assert_eq!(taken.iter().map(|owned| owned.shard).collect::<Vec<_>>(), shard_map().all().collect::<Vec<_>>());
+    assert_eq!(
+        taken.iter().map(|owned| owned.shard).collect::<Vec<_>>(),
+        shard_map().all().collect::<Vec<_>>()
+    );
     assert!(taken.iter().all(|owned| (owned.epoch.0, owned.position.0) == (1, 0)));
     assert_eq!(owners(&view(&*b).await), vec![(1, "a"); usize::from(SHARDS)]);
     a.commit(&[row(&mut taken[3], 1, 1)]).await.expect("commit");
@@ -147,17 +152,30 @@ pub(crate) async fn shards_are_taken_at_the_epoch_that_was_seen(fixture: Arc<Fix
         (ShardId(2), Epoch(7)),
     ];
     let second = b.take("b", &asked).await.expect("taken");
-    let seen: Vec<_> = second.iter().map(|owned| (owned.shard.0, owned.epoch.0, owned.position.0)).collect();
+    let seen: Vec<_> = second
+        .iter()
+        .map(|owned| (owned.shard.0, owned.epoch.0, owned.position.0))
+        .collect();
     assert_eq!(seen, [(3, 2, 1), (0, 2, 0)], "shard, epoch, position");
     assert_eq!(b.take("b", &[]).await, Ok(Vec::new()));
 
     // The zombie, which has not heard of it.
-    let batch = [row(&mut taken[3], 2, 1), row(&mut taken[0], 2, 1), row(&mut taken[1], 2, 1)];
+    let batch = [
+        row(&mut taken[3], 2, 1),
+        row(&mut taken[0], 2, 1),
+        row(&mut taken[1], 2, 1),
+    ];
     let outcomes = a.commit(&batch).await.expect("commit");
-    assert_eq!(outcomes, [RowOutcome::Fenced, RowOutcome::Fenced, RowOutcome::Committed]);
+    assert_eq!(
+        outcomes,
+        [RowOutcome::Fenced, RowOutcome::Fenced, RowOutcome::Committed]
+    );
     assert_eq!(a.reacquire("a", &[ShardId(3), ShardId(0)]).await, Ok(Vec::new()));
     let mut third = second[0];
-    assert_eq!(b.commit(&[row(&mut third, 2, 1)]).await, Ok(vec![RowOutcome::Committed]));
+    assert_eq!(
+        b.commit(&[row(&mut third, 2, 1)]).await,
+        Ok(vec![RowOutcome::Committed])
+    );
 }
 
 pub(crate) async fn what_is_released_is_nobodys(fixture: Arc<Fixture>) {
@@ -170,7 +188,11 @@ pub(crate) async fn what_is_released_is_nobodys(fixture: Arc<Fixture>) {
         a.release("a", &given).await.expect("released");
         let seen = view(&*a).await;
         let expected = ["a", "a", "", "", "b", "b", "b", "b"].map(|owner| (1, owner));
-        assert_eq!(owners(&seen), expected, "another's shard is left alone, and no epoch grows");
+        assert_eq!(
+            owners(&seen),
+            expected,
+            "another's shard is left alone, and no epoch grows"
+        );
     }
     let taken = b.take("b", &[(ShardId(2), Epoch(1))]).await.expect("taken");
     assert_eq!(taken[0].epoch, Epoch(2));
@@ -184,15 +206,25 @@ pub(crate) async fn who_is_removed_takes_nothing(fixture: Arc<Fixture>) {
     let (a, b) = (join(&fixture, "a").await, join(&fixture, "b").await);
     let mut owned = a.take("a", &all_at(0)).await.expect("taken");
     b.remove("a").await.expect("removed");
-    assert_eq!(owners(&view(&*b).await), vec![(1, ""); usize::from(SHARDS)], "its shards are nobody's");
+    assert_eq!(
+        owners(&view(&*b).await),
+        vec![(1, ""); usize::from(SHARDS)],
+        "its shards are nobody's"
+    );
     assert_eq!(a.take("a", &all_at(1)).await, Ok(Vec::new()));
     assert_eq!(b.take("never joined", &all_at(1)).await, Ok(Vec::new()));
 
     // It may still write, until somebody takes them; or until it finds out about a commit, which fences what may still
     // be under way, so that it can say for certain what became of it.
-    assert_eq!(a.commit(&[row(&mut owned[0], 1, 1)]).await, Ok(vec![RowOutcome::Committed]));
+    assert_eq!(
+        a.commit(&[row(&mut owned[0], 1, 1)]).await,
+        Ok(vec![RowOutcome::Committed])
+    );
     assert_eq!(a.reacquire("a", &[ShardId(0)]).await, Ok(Vec::new()));
-    assert_eq!(a.commit(&[row(&mut owned[0], 2, 1)]).await, Ok(vec![RowOutcome::Fenced]));
+    assert_eq!(
+        a.commit(&[row(&mut owned[0], 2, 1)]).await,
+        Ok(vec![RowOutcome::Fenced])
+    );
     let seen = owners(&view(&*b).await)[0].0;
     assert_eq!(seen, 2);
     let taken = b.take("b", &[(ShardId(0), Epoch(seen))]).await.expect("taken");
@@ -218,7 +250,11 @@ pub(crate) async fn of_those_who_take_a_shard_one_wins(fixture: Arc<Fixture>) {
         );
         let winners = [first, second, third].map(|taken| taken.expect("taken"));
         let before = std::mem::take(&mut held);
-        for (n, owned) in winners.iter().enumerate().flat_map(|(n, taken)| taken.iter().map(move |one| (n, one))) {
+        for (n, owned) in winners
+            .iter()
+            .enumerate()
+            .flat_map(|(n, taken)| taken.iter().map(move |one| (n, one)))
+        {
             assert_eq!(owned.epoch, Epoch(round + 1));
             let twice = held.insert(owned.shard, (n, *owned));
             assert!(twice.is_none(), "shard {} has two owners", owned.shard);
@@ -268,7 +304,13 @@ pub(crate) async fn takes_and_removals_do_not_cross(fixture: Arc<Fixture>) {
         }
         let after = view(&*watcher).await;
         assert!(after.shards.iter().all(|owned| owned.owner.is_empty()), "{after:?}");
-        assert!(after.shards.iter().zip(&seen).all(|(now, before)| now.epoch >= before.1));
+        assert!(
+            after
+                .shards
+                .iter()
+                .zip(&seen)
+                .all(|(now, before)| now.epoch >= before.1)
+        );
     }
     assert_eq!(first + late, 12);
 }

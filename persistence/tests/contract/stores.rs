@@ -135,7 +135,10 @@ pub(crate) async fn recovery_brings_live_streams_of_the_shards(fixture: Arc<Fixt
         batch.push(row(owned, 99, 1));
     }
     store.commit(&batch).await.expect("commit");
-    let recovered = store.recover(&[ShardId(2), ShardId(0)], &ORDERS).await.expect("recover");
+    let recovered = store
+        .recover(&[ShardId(2), ShardId(0)], &ORDERS)
+        .await
+        .expect("recover");
     let mut expected = Vec::new();
     for (shard, n) in [0, 2]
         .into_iter()

@@ -1,7 +1,9 @@
 //! What holds for every place where webhooks are kept.
 
 use crate::fixture::Fixture;
-use persistence::{Attempted, Changed, Delivery, Kept, MemoryWebhooks, PostgresWebhooks, SqliteWebhooks, WebhookId, WebhookStore};
+use persistence::{
+    Attempted, Changed, Delivery, Kept, MemoryWebhooks, PostgresWebhooks, SqliteWebhooks, WebhookId, WebhookStore,
+};
 use std::sync::Arc;
 
 const NOW: i64 = 1_700_000_000_000;
@@ -181,7 +183,10 @@ pub(crate) async fn attempts_are_recorded_and_what_is_gone_stays_gone(fixture: A
     let unknown = delivery("a", 7, NOW);
     let attempted = [later, over.clone(), unknown].map(|delivery| Attempted { delivery, claim: NOW });
     for _ in 0..2 {
-        store.update(&attempted).await.expect("updated, and as often as it is said");
+        store
+            .update(&attempted)
+            .await
+            .expect("updated, and as often as it is said");
     }
     let waiting = store.claim(&id("a"), NOW + 100, NOW + 200, 10).await.expect("claimed");
     assert_eq!((names(&waiting), waiting[0].attempts), (vec!["event-001:a"], 2));

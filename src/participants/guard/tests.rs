@@ -31,13 +31,11 @@ impl Told {
     async fn say(&self) -> Answer {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let answer = self.answer.lock().expect("no panic").clone();
-        match answer {
-            Some(answer) => answer,
-            None => {
-                self.let_go.notified().await;
-                done()
-            }
+        if let Some(answer) = answer {
+            return answer;
         }
+        self.let_go.notified().await;
+        done()
     }
 }
 
@@ -208,7 +206,11 @@ async fn a_burst_waits_for_its_turn_and_nobody_is_refused() {
         assert_eq!(one.await.expect("no panic"), done());
         came.push(ticket(n, TicketAction::Place, 0).order);
     }
-    assert_eq!(stove.most.load(Ordering::SeqCst), AT_ONCE, "as many as may, and never more");
+    assert_eq!(
+        stove.most.load(Ordering::SeqCst),
+        AT_ONCE,
+        "as many as may, and never more"
+    );
     assert_eq!(*stove.order.lock().expect("no panic"), came, "first come, first served");
     let state = &kitchens.observe()[0];
     assert_eq!((state.in_flight, state.waiting, state.turned_away), (0, 0, 0));
@@ -222,7 +224,11 @@ async fn when_too_many_wait_offers_are_refused_and_everything_else_waits() {
     until(|| told.asked() == 2).await;
     let first = offering(&kitchens);
     until(|| kitchens.observe()[0].waiting == 1).await;
-    assert_eq!(code(&kitchens.offer(&place()).await), "busy", "one may wait, and one does");
+    assert_eq!(
+        code(&kitchens.offer(&place()).await),
+        "busy",
+        "one may wait, and one does"
+    );
     let cancel = {
         let kitchens = Arc::clone(&kitchens);
         tokio::spawn(async move { kitchens.request(&ticket(1, TicketAction::Cancel, 0)).await })

@@ -45,7 +45,10 @@ fn urls(node: &Rig) -> Vec<String> {
 
 async fn leads(node: &Rig, expected: &[&Endpoint]) {
     let expected: Vec<String> = expected.iter().map(|endpoint| endpoint.url.clone()).collect();
-    eventually("the other node's change is in force", || async { urls(node) == expected }).await;
+    eventually("the other node's change is in force", || async {
+        urls(node) == expected
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -169,7 +172,10 @@ fn a_node_that_dies_leaves_its_claims_and_its_lines_to_the_other() {
         eventually("what was under way is told by the next owner", is_settled).await;
         assert_eq!(two.kept("a").await.waiting, 1, "what is claimed is left alone");
         wall.advance_ms(60_000);
-        eventually("and taken when the claim has passed", || async { two.kept("a").await.waiting == 0 }).await;
+        eventually("and taken when the claim has passed", || async {
+            two.kept("a").await.waiting == 0
+        })
+        .await;
         let mut told = BTreeSet::new();
         while told != orders {
             told.insert(endpoint.next().await.order());

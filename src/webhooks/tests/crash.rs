@@ -120,6 +120,40 @@ fn what_was_under_way_is_attempted_again_by_the_next_process() {
 }
 
 #[tokio::test]
+async fn what_was_under_way_on_a_line_that_was_lost_comes_again_and_nothing_is_passed_over() {
+    let rig = Rig::start(options()).await;
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let opened = Arc::clone(&gate);
+    let endpoint = Endpoint::start(move |n| {
+        let gate = Arc::clone(&opened);
+        async move {
+            if n == 0 {
+                let _passed = gate.acquire().await;
+            }
+            status(200)
+        }
+    })
+    .await;
+    rig.subscribe("a", draft(&endpoint.url)).await;
+    let order = rig.prepare(1).await;
+    let first = endpoint.next().await;
+    rig.lose_and_regain().await;
+    let again = endpoint.next().await;
+    assert_eq!((first.order(), first.id()), (order, again.id()), "the same message");
+    let later = rig.commit(1, 2, r#"[{"type":"OrderReady"}]"#).await;
+    assert_eq!(endpoint.next().await.order(), later);
+    tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+    assert_eq!(
+        rig.cursor().await,
+        0,
+        "the first attempt may still fail, and then it would be lost"
+    );
+    gate.add_permits(1);
+    eventually("all is settled", || async { rig.cursor().await == 2 }).await;
+    assert_eq!(endpoint.count(), 3);
+}
+
+#[tokio::test]
 async fn a_stop_lets_what_is_under_way_finish_and_remembers_how_far_it_came() {
     let rig = Rig::start(options()).await;
     let endpoint = Endpoint::answering(200).await;

@@ -140,6 +140,14 @@ impl Rig {
         order.to_string()
     }
 
+    /// Loses all shards, and gets them back.
+    pub(super) async fn lose_and_regain(&self) {
+        let (shards, journal): (Vec<ShardId>, _) = (self.store.shard_map().all().collect(), self.journal.journal());
+        journal.release(&shards).await;
+        let owned = self.store.acquire("test", &shards).await.expect("the shards");
+        journal.adopt(&owned).await;
+    }
+
     /// The first numbers of orders that live in these shards.
     pub(super) fn numbers(&self, shards: &[ShardId], count: usize) -> Vec<u64> {
         let map = self.store.shard_map();

@@ -164,7 +164,9 @@ impl Window {
 
 /// An open row. A line has no gaps, so its place follows from its position.
 fn row(lines: &mut HashMap<ShardId, Line>, ticket: Ticket) -> Option<&mut OpenRow> {
-    let line = lines.get_mut(&ticket.shard()).filter(|line| line.turn == ticket.turn())?;
+    let line = lines
+        .get_mut(&ticket.shard())
+        .filter(|line| line.turn == ticket.turn())?;
     let first = line.rows.front()?.position;
     let place = ticket.position().0.checked_sub(first.0)?;
     line.rows.get_mut(usize::try_from(place).ok()?)
