@@ -132,6 +132,7 @@ pub async fn serve(
     let app = AppState {
         platform: node.platform.clone(),
         statuses: Arc::clone(&node.statuses),
+        wall: Arc::clone(&node.wall),
         search: node.projector.search(),
         prometheus,
         webhooks: node.webhooks.clone(),
@@ -159,6 +160,7 @@ struct Node {
     platform: Platform,
     journal: JournalHandle,
     statuses: Arc<Statuses>,
+    wall: WallClock,
     webhooks: Webhooks,
     delivering: Delivering,
     projector: Projector,
@@ -220,6 +222,7 @@ impl Node {
             platform,
             journal,
             statuses,
+            wall,
             webhooks,
             delivering,
             projector,

@@ -246,3 +246,6 @@ impl JournalHandle {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,7 +35,7 @@ mod webhooks;
 pub use health::figures;
 
 use crate::participants::signature::{Keyring, Secret};
-use crate::participants::wall::{self, WallClock};
+use crate::participants::wall::WallClock;
 use crate::status::Statuses;
 use crate::webhooks::Webhooks;
 use ::actors::Platform;
@@ -69,6 +69,8 @@ pub struct AppState {
     pub platform: Platform,
     /// The status of orders, cached; one of the platform's observers.
     pub statuses: Arc<Statuses>,
+    /// Wall time, by which signatures are judged.
+    pub wall: WallClock,
     /// The lists of orders.
     pub search: OrderSearch,
     /// Where the figures are rendered; its recorder is built with [`figures`].
@@ -161,7 +163,7 @@ impl Gateway {
             streams: slots(app.limits.streams_max),
             waits: slots(app.limits.waits_max),
             keyring: (!app.webhook_secrets.is_empty()).then(|| Keyring::new(&app.webhook_secrets)),
-            wall: wall::system(),
+            wall: Arc::clone(&app.wall),
             stopping: CancellationToken::new(),
             request_ids: Arc::new((format!("{began:x}"), AtomicU64::new(0))),
             app,

@@ -1,6 +1,7 @@
 //! What every request passes, on routes of our own: the net for panics, admission and throttling.
 
 use super::*;
+use crate::participants::wall;
 use crate::clock::{BusinessClock, RandomIds};
 use crate::participants::simulated::{SimulatedConfig, SimulatedKitchens, SimulatedPayments};
 use ::actors::{ActorOptions, Ports};
@@ -40,6 +41,7 @@ async fn gateway(limits: HttpLimits) -> (Gateway, JournalHandle) {
     let app = AppState {
         platform,
         statuses: Arc::new(Statuses::start(1, None)),
+        wall: wall::system(),
         search: OrderSearch::unfed(Arc::new(MemoryProjection::default())),
         prometheus: figures().expect("buckets").build_recorder().handle(),
         webhooks: crate::webhooks::tests::idle(),

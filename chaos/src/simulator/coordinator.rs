@@ -26,7 +26,7 @@ enum Step {
     Removing,
     /// Waiting for what is in flight of these.
     Stopping(Vec<ShardId>, bool),
-    Releasing(Vec<ShardId>),
+    Releasing(Vec<(ShardId, Option<Epoch>)>),
     Taking,
     Leaving,
 }
@@ -91,9 +91,7 @@ impl Process {
             (Step::Viewing, Reply::View(view)) => self.seen(hub, view),
             (Step::Releasing(shards), Reply::Done) => {
                 let nobody: Arc<str> = "".into();
-                let given = shards
-                    .iter()
-                    .map(|shard| (*shard, self.owners[usize::from(shard.0)].0, nobody.clone()));
+                let given = shards.into_iter().filter_map(|(shard, epoch)| Some((shard, epoch?, nobody.clone())));
                 let given: Vec<_> = given.collect();
                 for (shard, epoch, owner) in &given {
                     self.learn(*shard, *epoch, owner);
@@ -215,13 +213,15 @@ impl Process {
             return;
         }
         let (shards, release) = (shards.clone(), *release);
+        let epochs = shards.iter().map(|shard| (*shard, self.held.get(shard).copied()));
+        let epochs = epochs.collect();
         for shard in &shards {
             self.held.remove(shard);
             self.stopping.remove(shard);
             self.writer.release(*shard);
         }
         if release {
-            self.coordinator.step = Step::Releasing(shards.clone());
+            self.coordinator.step = Step::Releasing(epochs);
             self.rpc(hub, Request::Release(shards), Then::Coordinator);
         } else {
             self.carry_out(hub);

@@ -282,6 +282,8 @@ impl Hub {
 
     fn commit(&mut self, from: &Arc<str>, batch: &[Append]) -> Result<Vec<RowOutcome>, CommitError> {
         let outcomes = self.store.admit(batch).inspect_err(|error| {
+            let is_used = *error == CommitError::Refused(Refusal::DuplicateKey);
+            self.figures.keys_used += u64::from(is_used);
             self.trace.say(self.now, || {
                 format!("the store does not take rows of {from}: {error:?}")
             });

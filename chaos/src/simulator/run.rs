@@ -70,12 +70,13 @@ pub fn play(seed: u64, size: Size, broken: Option<Broken>, reads: bool) -> Outco
 pub(super) fn play_scenario(scenario: &Arc<Scenario>, broken: Option<Broken>, reads: bool) -> Outcome {
     let mut run = Run::new(scenario.clone(), broken, reads);
     let events = run.play();
+    let figures = run.figures();
     Outcome {
         seed: scenario.seed,
         findings: run.hub.checker.found,
         events,
         virtual_ms: run.hub.now,
-        figures: run.figures(),
+        figures,
         hash: run.hub.trace.hash(),
         trace: run.hub.trace.into_lines(),
     }

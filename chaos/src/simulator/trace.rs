@@ -4,7 +4,7 @@ use super::queue::Time;
 use std::collections::VecDeque;
 
 /// Most lines that are kept.
-const LINES_MAX: usize = 400;
+const LINES_MAX: usize = 300;
 
 #[derive(Debug)]
 pub(super) struct Trace {

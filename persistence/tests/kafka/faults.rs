@@ -1,6 +1,8 @@
 //! Faults of Kafka, played by librdkafka's mock cluster. Each test proves that its fault met work in flight.
 
 use crate::fixture::{PATIENCE, ROWS_PER_ORDER, Rig, eventually};
+use domain::shard::ShardId;
+use persistence::Relay;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
@@ -146,5 +148,41 @@ async fn stopping_does_not_wait_for_ever() {
     assert!(rig.saved().await < rig.rows());
     cluster.broker_up(-1).expect("up");
     assert!(rig.relay().stop(PATIENCE).await, "all delivered");
+    rig.assert_all_relayed().await;
+}
+
+/// Shards go to another node and come back while their events are on the way, and while Kafka is away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lines_that_change_hands_are_relayed_whole_and_in_order() {
+    let (cluster, mut rig) = cluster().await;
+    let other = rig.another("other");
+    let relay = rig.relay();
+    let second = Relay::start(&other.tail(), &rig.store, rig.options.clone());
+    let all: Vec<ShardId> = rig.store.shard_map().all().collect();
+    let away: Vec<ShardId> = all.iter().copied().filter(|shard| shard.0 % 2 == 1).collect();
+    for round in 0..4 {
+        if round == 1 {
+            cluster.broker_down(-1).expect("down");
+        }
+        rig.write(300).await;
+        if round == 1 {
+            eventually("something waits for the broker", async || relay.status().in_flight > 0).await;
+        }
+        rig.hand_over(&away, &rig.journal, (&other, "other")).await;
+        if round == 1 {
+            // Behind the cursors the other has the same on its way.
+            eventually("both wait for the broker", async || second.status().in_flight > 0).await;
+        }
+        rig.hand_over(&away, &other, (&rig.journal, "node")).await;
+        if round == 1 {
+            rig.write(50).await;
+            cluster.broker_up(-1).expect("up");
+        }
+    }
+    rig.hand_over(&away, &rig.journal, (&other, "other")).await;
+    let rows = rig.rows_of_all().await;
+    eventually("all delivered", async || rig.saved().await == rows).await;
+    assert!(second.status().events > 0, "the other had nothing to do");
+    assert!(relay.stop(PATIENCE).await && second.stop(PATIENCE).await);
     rig.assert_all_relayed().await;
 }

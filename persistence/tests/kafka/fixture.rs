@@ -58,6 +58,32 @@ impl Rig {
         }
     }
 
+    /// A journal over the same store, as another node of that name has it, without shards.
+    pub(crate) fn another(&self, name: &str) -> JournalHandle {
+        GroupJournal::start(&self.store, &[], name, &JournalOptions::default())
+    }
+
+    /// Hands shards over from one node's journal to another's.
+    pub(crate) async fn hand_over(&self, shards: &[ShardId], from: &JournalHandle, to: (&JournalHandle, &str)) {
+        from.journal().release(shards).await;
+        let owned = self.store.acquire(to.1, shards).await.expect("acquired");
+        to.0.journal().adopt(&owned).await;
+    }
+
+    /// The lengths of all lines, whoever owns them.
+    pub(crate) async fn rows_of_all(&self) -> u64 {
+        let mut rows = 0;
+        for shard in self.store.shard_map().all() {
+            let line = self
+                .store
+                .positions(shard, Position(0), usize::MAX)
+                .await
+                .expect("readable");
+            rows += line.len() as u64;
+        }
+        rows
+    }
+
     pub(crate) fn relay(&self) -> Relay {
         Relay::start(&self.journal.tail(), &self.store, self.options.clone())
     }

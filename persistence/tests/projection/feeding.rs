@@ -1,5 +1,6 @@
 //! The projector: from the journal to the list.
 
+use crate::fixture::shard_map;
 use crate::history::{Turn, World, order};
 use crate::rig::Rig;
 use async_trait::async_trait;
@@ -47,6 +48,21 @@ impl Node {
         let journal = GroupJournal::start(&rig.fixture.store, &world.owned, "test", &options);
         let clock = Arc::default();
         (Self { journal, clock }, world)
+    }
+
+    /// Another node, over a handle of its own and without shards.
+    async fn join(&self, rig: &Rig, name: &str) -> Self {
+        let store = rig.fixture.open_again(shard_map()).await.expect("the store");
+        let journal = GroupJournal::start(&store, &[], name, &JournalOptions::default());
+        let clock = Arc::clone(&self.clock);
+        Self { journal, clock }
+    }
+
+    /// Hands shards over to another node.
+    async fn hand_over(&self, rig: &Rig, shards: &[ShardId], to: &Self, name: &str) {
+        self.journal.journal().release(shards).await;
+        let owned = rig.fixture.store.acquire(name, shards).await.expect("acquired");
+        to.journal.journal().adopt(&owned).await;
     }
 
     pub(crate) fn project(&self, store: &Arc<dyn Store>, projection: Arc<dyn Projection>) -> Projector {
@@ -150,10 +166,70 @@ pub(crate) async fn an_order_that_is_refused_is_passed_over_and_its_neighbours_a
     assert_eq!(done, 42, "the cursors are at the end");
 }
 
-/// Counts what is written, and refuses some orders.
+/// Two nodes feed the lines that each of them owns, and hand some over while orders go on.
+pub(crate) async fn nodes_feed_the_lines_that_they_own(rig: Arc<Rig>) {
+    let (one, mut world) = Node::start(&rig, 1 << 20).await;
+    let two = one.join(&rig, "two").await;
+    let watched = Arc::new(Watched::new(&rig.projection, Vec::new()));
+    let _feeding = two.project(&rig.fixture.store, Arc::clone(&rig.projection));
+    let projector = one.project(&rig.fixture.store, watched.clone());
+    let rows = places(&mut world, 0..40);
+    one.append(rows).await;
+
+    let odd: Vec<ShardId> = shard_map().all().filter(|shard| shard.0 % 2 == 1).collect();
+    let nodes = [(&one, "test"), (&two, "two")];
+    for (round, turn) in (0_u32..).zip([Turn::Confirmed(1), Turn::Preparing, Turn::Ready, Turn::PickedUp]) {
+        let (from, to) = if round % 2 == 0 { (0, 1) } else { (1, 0) };
+        let mut rows: Vec<Append> = (0..40).map(|n| world.turn(n, turn)).collect();
+        rows.extend(places(&mut world, 100 * (round + 1)..100 * (round + 1) + 10));
+        let late = rows.split_off(20);
+        let odd_owner = nodes[from].0;
+        write_to(&one, odd_owner, rows).await;
+        odd_owner.hand_over(&rig, &odd, nodes[to].0, nodes[to].1).await;
+        write_to(&one, nodes[to].0, late).await;
+        one.level(&rig, &world, &projector.search()).await;
+        assert_eq!(rig.all().await, world.list(), "round {round}");
+    }
+
+    // Once more, for good: what the other node feeds does not concern this one, which has nothing to do.
+    one.hand_over(&rig, &odd, &two, "two").await;
+    one.level(&rig, &world, &projector.search()).await;
+    let search = projector.search();
+    let looks = watched.looks.load(Ordering::Relaxed);
+    let rows = (0..40).map(|n| world.turn(n, Turn::InTransit)).collect();
+    let of_two = |row: &Append| odd.contains(&shard_map().shard_of(row.stream));
+    let (of_two, of_one): (Vec<Append>, Vec<Append>) = Vec::into_iter(rows).partition(of_two);
+    two.append(of_two).await;
+    let idle = async {
+        // It looks now and then whether somebody has emptied the projection.
+        while watched.looks.load(Ordering::Relaxed) < looks + 3 {
+            assert!(search.as_of().is_some(), "it begins anew over what is not its own");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, idle).await.expect("it looks");
+    one.append(of_one).await;
+    one.level(&rig, &world, &search).await;
+    assert_eq!(rig.all().await, world.list());
+}
+
+/// Appends rows in order, those of odd shards to one node and the others to another.
+async fn write_to(even: &Node, odd: &Node, rows: Vec<Append>) {
+    for row in rows {
+        let owner = if shard_map().shard_of(row.stream).0 % 2 == 1 {
+            odd
+        } else {
+            even
+        };
+        owner.append(vec![row]).await;
+    }
+}
+
+/// Counts what is written and how often the cursors are read, and refuses some orders.
 struct Watched {
     inner: Arc<dyn Projection>,
     orders: AtomicI64,
+    looks: AtomicI64,
     refused: Vec<OrderId>,
 }
 
@@ -162,6 +238,7 @@ impl Watched {
         Self {
             inner: Arc::clone(inner),
             orders: AtomicI64::new(0),
+            looks: AtomicI64::new(0),
             refused,
         }
     }
@@ -174,6 +251,7 @@ impl Projection for Watched {
     }
 
     async fn cursors(&self) -> Result<Vec<(ShardId, Position)>, StoreError> {
+        self.looks.fetch_add(1, Ordering::Relaxed);
         self.inner.cursors().await
     }
 

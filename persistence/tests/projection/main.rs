@@ -45,6 +45,7 @@ suite!(
     feeding::what_is_appended_is_found_and_a_restart_goes_on,
     feeding::a_projection_that_is_emptied_is_filled_again,
     feeding::an_order_that_is_refused_is_passed_over_and_its_neighbours_are_in,
+    feeding::nodes_feed_the_lines_that_they_own,
     rebuilding::a_rebuild_is_the_same_as_what_grew,
     rebuilding::a_rebuild_and_a_server_fill_it_together,
 );

@@ -86,7 +86,7 @@ async fn a_lost_line_is_read_no_more_and_what_was_done_of_it_is_saved() {
     assert!(follower.look(20).await.expect("readable").is_empty());
     let cursor = rig.cursor(SHARD).await;
     rig.lend(SHARD, None).await;
-    assert_eq!(positions(&take(&mut follower, 0, 20).await, SHARD), [0_u64; 0]);
+    assert!(follower.look(20).await.expect("readable").is_empty() && follower.is_level());
     assert_eq!((cursor, rig.cursor(SHARD).await), (3, 3));
 }
 
