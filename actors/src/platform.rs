@@ -25,6 +25,9 @@ use tokio::sync::watch;
 /// Until authentication brings others, everybody is this tenant.
 const TENANT: &str = "default";
 
+/// How often a slot of this node's own is looked for.
+const SLOT_DRAWS: usize = 16;
+
 /// A running platform. Cheap to clone.
 #[derive(Clone)]
 pub struct Platform {
@@ -126,7 +129,7 @@ impl Platform {
                 let (slot, claim) = scoped(key);
                 (slot, Some(claim))
             }
-            None => (HashSlot::of(&[&self.node.ports.ids.random().to_be_bytes()]), None),
+            None => (self.any_slot(), None),
         };
         let id = OrderId::mint(self.node.ports.clock.now(), slot, self.node.ports.ids.random());
         let _guard = scoped.as_ref().map(|claim| self.guard(&claim.key)).transpose()?;
@@ -158,6 +161,14 @@ impl Platform {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// A slot for an order that has no key: one of this node's own shards, if it has enough of them, so that the order
+    /// need not cross a link.
+    fn any_slot(&self) -> HashSlot {
+        let draw = || HashSlot::of(&[&self.node.ports.ids.random().to_be_bytes()]);
+        let is_here = |slot: &HashSlot| self.node.holds(self.node.map.shard_of_slot(*slot));
+        (1..SLOT_DRAWS).map(|_| draw()).find(is_here).unwrap_or_else(draw)
     }
 
     fn guard(&self, key: &str) -> Result<KeyGuard<'_>, CallError> {

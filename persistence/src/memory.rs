@@ -285,14 +285,13 @@ impl Store for MemoryStore {
         let mut seen = HashSet::new();
         let mut owned = Vec::new();
         for shard in shards.iter().copied().filter(|shard| seen.insert(*shard)) {
-            match contents.owners.get(&shard) {
-                Some(owner) if owner == node => owned.push(contents.take(node, shard)),
-                Some(_) => {}
+            match contents.owners.get(&shard).map(|owner| owner == node) {
+                Some(true) => owned.push(contents.take(node, shard)),
                 // Nobody has fenced it yet, so what is under way could still be committed.
                 None if contents.epochs.contains_key(&shard) => {
                     contents.next_epoch(shard);
                 }
-                None => {}
+                Some(false) | None => {}
             }
         }
         Ok(owned)

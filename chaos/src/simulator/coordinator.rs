@@ -91,7 +91,9 @@ impl Process {
             (Step::Viewing, Reply::View(view)) => self.seen(hub, view),
             (Step::Releasing(shards), Reply::Done) => {
                 let nobody: Arc<str> = "".into();
-                let given = shards.into_iter().filter_map(|(shard, epoch)| Some((shard, epoch?, nobody.clone())));
+                let given = shards
+                    .into_iter()
+                    .filter_map(|(shard, epoch)| Some((shard, epoch?, nobody.clone())));
                 let given: Vec<_> = given.collect();
                 for (shard, epoch, owner) in &given {
                     self.learn(*shard, *epoch, owner);

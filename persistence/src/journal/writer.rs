@@ -106,12 +106,16 @@ impl Writer {
                 Task::Append(row) => rows.push(row),
                 Task::Adopt(owned, done_tx) => {
                     reached &= self.commit_rows(&mut rows).await;
-                    owned.iter().for_each(|line| self.adopt(line));
+                    for line in owned {
+                        self.adopt(&line);
+                    }
                     let _ = done_tx.send(());
                 }
                 Task::Release(shards, done_tx) => {
                     reached &= self.commit_rows(&mut rows).await;
-                    shards.iter().for_each(|shard| self.release(*shard));
+                    for shard in shards {
+                        self.release(shard);
+                    }
                     let _ = done_tx.send(());
                 }
             }

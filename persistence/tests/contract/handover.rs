@@ -6,7 +6,7 @@ use crate::fixture::{Fixture, append, line, lines, row, shard_map};
 use crate::journal::{answer, hold_up, options, send, send_all, start};
 use domain::ids::{Position, Seq, StreamId};
 use domain::ports::{AppendError, Journal, RowOutcome, Store};
-use domain::shard::{OwnedShard, ShardId};
+use domain::shard::ShardId;
 use persistence::{GroupJournal, JournalHandle, JournalOptions};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -176,6 +176,39 @@ struct Owner {
     handle: JournalHandle,
 }
 
+/// An actor, which knows what it wants to write and not where its shard is. How often it was fenced.
+async fn act(journals: Vec<Arc<GroupJournal>>, n: u64) -> usize {
+    let shard = ShardId(u16::try_from(n % 8).unwrap_or(0));
+    let mut fenced = 0;
+    for seq in 1..=12 {
+        for journal in journals.iter().cycle() {
+            match journal.append(append(shard, n, seq)).await {
+                Ok(()) => break,
+                Err(AppendError::Fenced) => fenced += 1,
+                Err(AppendError::Unavailable(_)) => {}
+                Err(error) => panic!("{error} to stream {n}, version {seq}"),
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    fenced
+}
+
+/// Moves a shard: in good order, or by force, of which its owner learns from its own commits, or late.
+async fn wander(fixture: &Fixture, owners: &[Owner], shard: ShardId, from: Option<usize>, to: usize, by_force: bool) {
+    let owner = from.map(|from| owners[from].handle.journal());
+    if let Some(owner) = owner.iter().find(|_| !by_force) {
+        owner.release(&[shard]).await;
+    }
+    let taken = fixture.store.acquire(owners[to].name, &[shard]).await.expect("acquire");
+    // Before it may have the shard again it must have given it up.
+    if let Some(owner) = owner.iter().find(|_| by_force) {
+        owner.release(&[shard]).await;
+    }
+    owners[to].handle.journal().adopt(&taken).await;
+    tokio::task::yield_now().await;
+}
+
 /// Shards wander between three nodes, in good order or taken by force, under many actors, while commits fail in every
 /// way: what was acknowledged is there once, and what was answered as fenced is not there unless it was sent again.
 pub(crate) async fn shards_that_wander_neither_lose_nor_double_rows(fixture: Arc<Fixture>) {
@@ -198,58 +231,21 @@ pub(crate) async fn shards_that_wander_neither_lose_nor_double_rows(fixture: Arc
         let handle = GroupJournal::start(&store, &[], name, &options);
         owners.push(Owner { name, handle });
     }
-    let (done_tx, mut done_rx) = tokio::sync::mpsc::channel(1);
     let journals: Vec<Arc<GroupJournal>> = owners.iter().map(|owner| owner.handle.journal()).collect();
-    for n in 0..24_u64 {
-        let (journals, done_tx) = (journals.clone(), done_tx.clone());
-        tokio::spawn(async move {
-            let shard = ShardId(u16::try_from(n % 8).unwrap_or(0));
-            let mut fenced = 0_usize;
-            for seq in 1..=12 {
-                let mut at = usize::try_from(n).unwrap_or(0);
-                loop {
-                    match journals[at % 3].append(append(shard, n, seq)).await {
-                        Ok(()) => break,
-                        Err(AppendError::Fenced) => {
-                            fenced += 1;
-                            at += 1;
-                            tokio::task::yield_now().await;
-                        }
-                        Err(AppendError::Unavailable(_)) => {}
-                        Err(error) => panic!("{error} to stream {n}, version {seq}"),
-                    }
-                }
-            }
-            done_tx.send(fenced).await.expect("somebody waits");
-        });
-    }
-    drop(done_tx);
+    let mut actors: Vec<JoinHandle<usize>> = (0..24).map(|n| tokio::spawn(act(journals.clone(), n))).collect();
     let mut at: Vec<Option<usize>> = vec![None; usize::from(shard_map().len())];
-    let (mut finished, mut fenced, mut moves, mut forced) = (0, 0, 0, 0);
-    while finished < 24 {
+    let (mut fenced, mut moves, mut forced) = (0, 0, 0);
+    while !actors.is_empty() {
         let shard = ShardId(seeded.random_range(0..shard_map().len()));
         let to = seeded.random_range(0..owners.len());
-        let from = at[usize::from(shard.0)];
-        let by_force = seeded.random_bool(0.3);
-        if let Some(from) = from.filter(|from| !by_force || *from == to) {
-            owners[from].handle.journal().release(&[shard]).await;
-        } else {
-            forced += usize::from(from.is_some());
-        }
-        let taken: Vec<OwnedShard> = fixture.store.acquire(owners[to].name, &[shard]).await.expect("acquire");
-        if let Some(from) = from.filter(|_| by_force) {
-            // It learns of it from its own commits, or late from others; before it may have the shard again it gives up.
-            owners[from].handle.journal().release(&[shard]).await;
-        }
-        owners[to].handle.journal().adopt(&taken).await;
-        at[usize::from(shard.0)] = Some(to);
+        let from = at[usize::from(shard.0)].replace(to);
+        let by_force = seeded.random_bool(0.3) && from.is_some_and(|from| from != to);
+        wander(&fixture, &owners, shard, from, to, by_force).await;
         moves += 1;
-        tokio::task::yield_now().await;
-        while let Ok(more) = done_rx.try_recv() {
-            finished += 1;
-            fenced += more;
+        forced += usize::from(by_force);
+        for actor in actors.extract_if(.., |actor| actor.is_finished()) {
+            fenced += actor.await.expect("no panic");
         }
-        assert!(!done_rx.is_closed() || finished == 24, "an actor has died");
     }
     for owner in owners {
         owner.handle.close().await;

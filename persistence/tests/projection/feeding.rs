@@ -252,6 +252,8 @@ impl Projection for Watched {
 
     async fn cursors(&self) -> Result<Vec<(ShardId, Position)>, StoreError> {
         self.looks.fetch_add(1, Ordering::Relaxed);
+        // So that a projector that begins anew is seen to do so.
+        tokio::time::sleep(Duration::from_millis(30)).await;
         self.inner.cursors().await
     }
 
