@@ -40,7 +40,7 @@ struct Cli {
 enum Command {
     /// Play a day against a server that is killed and participants that fail, then compare everybody's books
     #[command(after_help = EXAMPLES)]
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Simulate a cluster in virtual time, from seeds, and check the invariants at every commit
     #[command(after_help = SIMULATE_EXAMPLES)]
     Simulate(SimulateArgs),
@@ -91,7 +91,7 @@ impl SimulateArgs {
 #[tokio::main]
 async fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Run(args) => try_run(args).await,
+        Command::Run(args) => try_run(*args).await,
         Command::Simulate(args) => try_simulate(&args),
     };
     match done {

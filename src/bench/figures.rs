@@ -24,6 +24,13 @@ impl Figures {
         }
     }
 
+    /// Several servers' figures, as if one had counted everything.
+    pub(super) fn merged(all: Vec<Self>) -> Self {
+        Self {
+            samples: all.into_iter().flat_map(|figures| figures.samples).collect(),
+        }
+    }
+
     fn named(&self, name: &str) -> impl Iterator<Item = &Sample> {
         self.samples.iter().filter(move |sample| sample.name == name)
     }
@@ -38,6 +45,13 @@ impl Figures {
     /// The same, 0 when nothing was counted yet.
     pub(super) fn count(&self, name: &str) -> f64 {
         self.total(name).unwrap_or(0.0)
+    }
+
+    /// The sum over those whose label is so; 0 when nothing was counted yet.
+    pub(super) fn count_where(&self, name: &str, label: &str, value: &str) -> f64 {
+        let labelled = |sample: &&Sample| sample.labels.get(label).is_some_and(|is| is == value);
+        // From 0: the sum of no floats is -0.
+        self.named(name).filter(labelled).fold(0.0, |sum, sample| sum + sample.value)
     }
 
     /// How many observations a histogram or summary got between an earlier reading and this one, and their mean; `None`
@@ -199,6 +213,21 @@ nonsense
         );
         assert_eq!(after.observed_since(&after, "order_processing_duration"), None);
         assert_eq!(after.observed_since(&before, "absent"), None);
+    }
+
+    #[test]
+    fn several_servers_count_together() {
+        let one = Figures::parse("uoop_peer_batches_total{direction=\"out\"} 3\nuoop_peer_batches_total{direction=\"in\"} 9");
+        let other = Figures::parse("uoop_peer_batches_total{direction=\"out\"} 4");
+        let both = Figures::merged(vec![one, other]);
+        let of = |direction| both.count_where("uoop_peer_batches_total", "direction", direction);
+        assert_eq!([of("out"), of("in"), of("up")].map(f64::to_bits), [7.0, 9.0, 0.0].map(f64::to_bits));
+        let (before, after) = (Figures::parse(BEFORE), Figures::parse(AFTER));
+        let [before, after] = [&before, &after].map(|figures| Figures::merged(vec![figures.clone(), figures.clone()]));
+        assert_eq!(
+            after.observed_since(&before, "order_processing_duration"),
+            Some((202.0, 1.0))
+        );
     }
 
     #[test]

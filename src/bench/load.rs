@@ -10,6 +10,7 @@ mod tests;
 
 use super::arrivals::Arrivals;
 use super::tally::Tally;
+use futures::future::join_all;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -112,17 +113,23 @@ pub(super) async fn place<T: Transport>(
 }
 
 /// Lets orders arrive from `begin` until `end`, over at most so many connections for those that wait and as many for the
-/// others, and returns when all are answered or given up.
+/// others, and returns when all are answered or given up. The transports get arrivals in turn, however they fare, and equal
+/// shares of the connections: nobody steps in for one that is slow.
 pub(super) async fn open<T: Transport>(
-    transport: &Arc<T>,
+    transports: &[Arc<T>],
     tally: &Arc<Tally>,
     arrivals: Arrivals,
     connections_max: usize,
     (begin, end): (Instant, Instant),
 ) {
-    let lines = || Lines::new(Arc::clone(transport), Arc::clone(tally), connections_max);
+    let share = connections_max / transports.len().max(1);
+    let lines = || -> Vec<_> {
+        let lines = |transport| Lines::new(Arc::clone(transport), Arc::clone(tally), share);
+        transports.iter().map(lines).collect()
+    };
     // Of their own, so that those that wait hold up nobody else.
     let (submitting, waiting) = (lines(), lines());
+    let (mut next_submitting, mut next_waiting) = (submitting.iter().cycle(), waiting.iter().cycle());
     for offset in arrivals {
         let arrival = Arrival {
             at: begin + offset.at,
@@ -134,17 +141,23 @@ pub(super) async fn open<T: Transport>(
         if arrival.at > Instant::now() {
             sleep_until(arrival.at).await;
         }
-        let lines = if arrival.wait { &waiting } else { &submitting };
-        lines.offer(arrival);
+        let next = if arrival.wait {
+            next_waiting.next()
+        } else {
+            next_submitting.next()
+        };
+        if let Some(lines) = next {
+            lines.offer(arrival);
+        }
     }
     sleep_until(end).await;
-    tokio::join!(submitting.finish(), waiting.finish());
+    join_all(submitting.iter().chain(&waiting).map(|lines| lines.finish())).await;
 }
 
 /// Lets so many customers place one order after the other from `begin` until `end`; `waits` says for each order whether
-/// it waits for its outcome.
+/// it waits for its outcome. The transports have the same number of customers, but for one.
 pub(super) async fn closed<T: Transport>(
-    transport: &Arc<T>,
+    transports: &[Arc<T>],
     tally: &Arc<Tally>,
     customers: usize,
     waits: impl Fn(usize) -> Arrivals,
@@ -152,7 +165,7 @@ pub(super) async fn closed<T: Transport>(
 ) {
     sleep_until(begin).await;
     let tracker = TaskTracker::new();
-    for n in 0..customers {
+    for (n, transport) in (0..customers).zip(transports.iter().cycle()) {
         let (transport, tally) = (Arc::clone(transport), Arc::clone(tally));
         let mut draws = waits(n);
         tracker.spawn(async move {

@@ -7,6 +7,9 @@ use domain::channel::MenuItem;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use hyper::{Method, Uri};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
 
@@ -134,25 +137,53 @@ impl Template {
     }
 }
 
-/// Submits orders over HTTP, each with a customer and a key of its own, to one channel after the other.
-pub(super) struct Http {
-    target: Target,
+/// A run's orders, whichever server gets them: each has a customer of its own, some a key of their own, and one channel
+/// after the other has its turn.
+pub(super) struct Orders {
     run: String,
     templates: Vec<Template>,
+    keyed_share: f64,
     next: AtomicU64,
+}
+
+impl Orders {
+    /// The run's name is the prefix of its keys, which a share of the orders, from 0 to 1, have.
+    pub(super) fn new(run: String, channels: usize, keyed_share: f64) -> Self {
+        Self {
+            run,
+            templates: (0..channels).filter_map(Template::new).collect(),
+            keyed_share: keyed_share.clamp(0.0, 1.0),
+            next: AtomicU64::new(0),
+        }
+    }
+
+    /// The next order's body, and its key if it has one.
+    fn next(&self) -> (Bytes, Option<HeaderValue>) {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        let channel = usize::try_from(n).unwrap_or(0) % self.templates.len().max(1);
+        let body = self.templates.get(channel).map(|template| template.body(n));
+        // By a draw of the order's own, so that it goes with neither its channel nor its server.
+        let is_keyed = SmallRng::seed_from_u64(n).random_bool(self.keyed_share);
+        let key = || HeaderValue::from_maybe_shared(Bytes::from(format!("{}-{n}", self.run))).ok();
+        (body.unwrap_or_default(), is_keyed.then(key).flatten())
+    }
+}
+
+/// Submits orders to a server over HTTP.
+pub(super) struct Http {
+    target: Target,
+    source: Arc<Orders>,
     orders: Uri,
     json: HeaderValue,
     wait: HeaderValue,
 }
 
 impl Http {
-    /// The run's name is the prefix of its keys.
-    pub(super) fn new(target: Target, run: String, channels: usize) -> Self {
+    /// Submits orders from a source, which others may draw on as well.
+    pub(super) fn new(target: Target, source: Arc<Orders>) -> Self {
         Self {
             target,
-            run,
-            templates: (0..channels).filter_map(Template::new).collect(),
-            next: AtomicU64::new(0),
+            source,
             orders: Uri::from_static("/v1/orders"),
             json: HeaderValue::from_static("application/json"),
             wait: HeaderValue::from_static("wait=30"),
@@ -172,17 +203,11 @@ impl Transport for Http {
     }
 
     async fn place(&self, line: &mut Line, wait: bool) -> Result<Answer, Failure> {
-        let n = self.next.fetch_add(1, Ordering::Relaxed);
-        let channel = usize::try_from(n).unwrap_or(0) % self.templates.len().max(1);
-        let body = self
-            .templates
-            .get(channel)
-            .map(|template| template.body(n))
-            .unwrap_or_default();
+        let (body, key) = self.source.next();
         let mut request = self.target.request(Method::POST, self.orders.clone(), body);
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, self.json.clone());
-        if let Ok(key) = HeaderValue::from_maybe_shared(Bytes::from(format!("{}-{n}", self.run))) {
+        if let Some(key) = key {
             headers.insert(IDEMPOTENCY_KEY, key);
         }
         if wait {
@@ -262,6 +287,19 @@ mod tests {
                 ..super::order(17)
             };
             assert_eq!(order, expected);
+        }
+    }
+
+    #[test]
+    fn a_share_of_the_orders_has_keys_and_no_two_the_same() {
+        for (share, expected) in [(0.0, 0..=0), (0.5, 450..=550), (1.0, 1_000..=1_000)] {
+            let source = Orders::new("run".into(), 2, share);
+            let mut keys: Vec<_> = (0..1_000).filter_map(|_| source.next().1).collect();
+            assert!(expected.contains(&keys.len()), "{} of {share}", keys.len());
+            let all = keys.len();
+            keys.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
+            keys.dedup();
+            assert_eq!(keys.len(), all);
         }
     }
 

@@ -8,11 +8,21 @@ const TICKS_PER_S: u64 = 100;
 /// Bytes of a kilobyte as `/proc` has it.
 const KB: u64 = 1_024;
 
-/// The processor time used so far, in milliseconds, by process: `server`, `postgres`, `kafka`, `redis`, `bench`.
+/// Processor time used so far, in milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Used {
+    /// By process: `server` (all servers together; absent unless all are known), `postgres`, `kafka`, `redis`, `bench`.
+    pub(super) by_process: BTreeMap<&'static str, u64>,
+    /// By server, in the order asked; `None` of those that are not known.
+    pub(super) by_server: Vec<Option<u64>>,
+}
+
+/// The processor time that these servers and the processes beside them used so far.
 ///
 /// Children that ended are counted with their parent, so a group's figure never falls while its first process lives.
-pub(super) fn cpu_ms(server: Option<u32>) -> BTreeMap<&'static str, u64> {
-    let mut used = BTreeMap::new();
+pub(super) fn cpu(servers: &[Option<u32>]) -> Used {
+    let mut by_server = vec![None; servers.len()];
+    let mut used: BTreeMap<&'static str, u64> = BTreeMap::new();
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     for entry in entries {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
@@ -25,9 +35,12 @@ pub(super) fn cpu_ms(server: Option<u32>) -> BTreeMap<&'static str, u64> {
         let Some((name, ticks)) = read_stat(&stat) else {
             continue;
         };
-        let group = if Some(pid) == server {
-            "server"
-        } else if pid == std::process::id() {
+        let ms = ticks * (1_000 / TICKS_PER_S);
+        if let Some(n) = servers.iter().position(|server| *server == Some(pid)) {
+            by_server[n] = Some(ms);
+            continue;
+        }
+        let group = if pid == std::process::id() {
             "bench"
         } else if name == "postgres" {
             "postgres"
@@ -38,9 +51,15 @@ pub(super) fn cpu_ms(server: Option<u32>) -> BTreeMap<&'static str, u64> {
         } else {
             continue;
         };
-        *used.entry(group).or_default() += ticks * (1_000 / TICKS_PER_S);
+        *used.entry(group).or_default() += ms;
     }
-    used
+    if let Some(all) = by_server.iter().copied().sum::<Option<u64>>() {
+        used.insert("server", all);
+    }
+    Used {
+        by_process: used,
+        by_server,
+    }
 }
 
 fn is_kafka(pid: u32) -> bool {
@@ -102,7 +121,11 @@ mod tests {
     #[test]
     fn this_process_uses_something() {
         let pid = std::process::id();
-        assert!(cpu_ms(None).contains_key("bench"));
+        let used = cpu(&[None]);
+        assert!(used.by_process.contains_key("bench") && !used.by_process.contains_key("server"));
+        let used = cpu(&[Some(pid)]);
+        assert!(used.by_server[0].is_some() && used.by_process.get("server").copied() == used.by_server[0]);
+        assert!(!cpu(&[Some(pid), Some(u32::MAX)]).by_process.contains_key("server"));
         assert!(memory_bytes(pid).is_some_and(|bytes| bytes > 100_000));
         assert!(open_files_max().is_some_and(|files| files > 10));
         assert_eq!(memory_bytes(u32::MAX), None);

@@ -125,6 +125,8 @@ fn whole(rate: f64) -> f64 {
 /// What a search found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RampReport {
+    /// Servers.
+    pub nodes: usize,
     /// `sqlite`, `postgres`, `memory`, or `unknown`.
     pub store: String,
     /// The program's version.
@@ -151,7 +153,7 @@ pub struct RampReport {
 
 impl RampReport {
     pub(super) fn new(
-        store: &str,
+        (store, nodes): (&str, usize),
         found: [Option<f64>; 2],
         steps: Vec<Step>,
         acknowledged: usize,
@@ -160,6 +162,7 @@ impl RampReport {
     ) -> Self {
         let [rate_at_2000_ms, rate_at_100_ms] = found;
         Self {
+            nodes,
             store: store.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
@@ -215,7 +218,8 @@ impl fmt::Display for RampReport {
         let rate = |rate: Option<f64>| rate.map_or_else(|| "none".to_owned(), |rate| format!("{rate:.0}/s"));
         writeln!(
             f,
-            "{} store, uoop {}, {} cores; fsync of 4 kB p50 {} ms, p99 {} ms",
+            "{} server(s), {} store, uoop {}, {} cores; fsync of 4 kB p50 {} ms, p99 {} ms",
+            self.nodes,
             self.store,
             self.version,
             self.cores,

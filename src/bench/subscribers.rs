@@ -37,6 +37,8 @@ const MIB: f64 = 1_048_576.0;
 /// What subscribers got.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StreamReport {
+    /// Servers.
+    pub nodes: usize,
     /// Subscribers that there were to be.
     pub subscribers: usize,
     /// Streams that the server opened.
@@ -51,7 +53,7 @@ pub struct StreamReport {
     pub pushed_ms: Quantiles,
     /// From the request for a stream to its first event.
     pub first_event_ms: Quantiles,
-    /// The server's memory before the first stream, in MiB.
+    /// The server's memory before the first stream, in MiB; of several servers, of all together.
     pub rss_before_mb: Option<f64>,
     /// The same with all of them open.
     pub rss_mb: Option<f64>,
@@ -149,7 +151,6 @@ impl ServerClock {
 
 /// What all subscribers share.
 struct Crowd {
-    target: Target,
     clock: ServerClock,
     opened: AtomicUsize,
     open: AtomicUsize,
@@ -183,12 +184,12 @@ impl Crowd {
     }
 
     /// Follows an order's stream for as long as it lasts.
-    async fn subscribe(&self, id: Uuid) {
+    async fn subscribe(&self, target: &Target, id: Uuid) {
         let followed = async {
             let uri: Uri = format!("/v1/orders/{id}/stream").parse().map_err(|_| Failure::Broken)?;
-            let mut line = Line::open(&self.target).await?;
+            let mut line = Line::open(target).await?;
             let mut hearer = Hearer::new(self);
-            let request = self.target.request(Method::GET, uri, Bytes::new());
+            let request = target.request(Method::GET, uri, Bytes::new());
             let followed = line.follow(request, |status, data| hearer.take(status, data)).await;
             if hearer.is_open {
                 self.open.fetch_sub(1, Ordering::Relaxed);
@@ -262,11 +263,10 @@ fn confirmed_at(bytes: &[u8]) -> Option<i64> {
     digits.parse().ok()
 }
 
-/// Places an order for each subscriber, lets it follow, and waits until all have heard of their order's confirmation,
-/// or a minute has passed since the last was placed. All streams stay open until then.
+/// Places an order for each subscriber, lets it follow at the server that took it, and waits until all have heard of
+/// their order's confirmation, or a minute has passed since the last was placed. All streams stay open until then.
 pub(super) async fn follow(session: &Session, subscribers: usize) -> Result<StreamReport, ClientError> {
     let crowd = Arc::new(Crowd {
-        target: session.target().clone(),
         clock: ServerClock::read(session.client()).await?,
         opened: AtomicUsize::new(0),
         open: AtomicUsize::new(0),
@@ -278,7 +278,7 @@ pub(super) async fn follow(session: &Session, subscribers: usize) -> Result<Stre
         }),
     });
     let rss_before = session.memory_bytes();
-    let mut streams = place_all(session.http(), &crowd, subscribers).await;
+    let mut streams = place_all(session.https(), &crowd, subscribers).await;
     let deadline = Instant::now() + HEARD_MAX;
     while crowd.confirmed() + crowd.failures() < subscribers && Instant::now() < deadline {
         sleep(GLANCE).await;
@@ -288,6 +288,7 @@ pub(super) async fn follow(session: &Session, subscribers: usize) -> Result<Stre
     let rss = session.memory_bytes();
     let figures = crowd.figures();
     let report = StreamReport {
+        nodes: session.https().len(),
         subscribers,
         opened,
         confirmed: crowd.confirmed(),
@@ -304,11 +305,11 @@ pub(super) async fn follow(session: &Session, subscribers: usize) -> Result<Stre
 }
 
 /// Places the orders; each one's subscriber begins as soon as the order is accepted, and goes on by itself.
-async fn place_all(http: &Arc<Http>, crowd: &Arc<Crowd>, subscribers: usize) -> JoinSet<()> {
+async fn place_all(https: &[Arc<Http>], crowd: &Arc<Crowd>, subscribers: usize) -> JoinSet<()> {
     let streams = Arc::new(Mutex::new(JoinSet::new()));
     let left = Arc::new(AtomicUsize::new(subscribers));
     let customers = TaskTracker::new();
-    for _ in 0..CUSTOMERS {
+    for http in https.iter().cycle().take(CUSTOMERS) {
         let (http, crowd, streams, left) = (
             Arc::clone(http),
             Arc::clone(crowd),
@@ -321,9 +322,9 @@ async fn place_all(http: &Arc<Http>, crowd: &Arc<Crowd>, subscribers: usize) -> 
             while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
                 match place(&*http, &mut line, false).await {
                     Ok(Answer::Accepted { id, .. }) => {
-                        let crowd = Arc::clone(&crowd);
+                        let (crowd, http) = (Arc::clone(&crowd), Arc::clone(&http));
                         let mut streams = streams.lock().unwrap_or_else(PoisonError::into_inner);
-                        streams.spawn(async move { crowd.subscribe(id).await });
+                        streams.spawn(async move { crowd.subscribe(http.target(), id).await });
                     }
                     Ok(Answer::Refused { status, problem }) => crowd.failed(format!("order {status} {problem}")),
                     Err(failure) => crowd.failed(format!("order: {failure}")),

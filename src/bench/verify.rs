@@ -38,8 +38,8 @@ pub(super) struct Found {
     pub(super) by_status: BTreeMap<String, u64>,
 }
 
-/// Looks for a share of the orders, from 0 to 1.
-pub(super) async fn verify(target: &Target, acknowledged: &[Uuid], share: f64, seed: u64) -> Found {
+/// Looks for a share of the orders, from 0 to 1, at the servers in turn: any of them knows all orders.
+pub(super) async fn verify(targets: &[Target], acknowledged: &[Uuid], share: f64, seed: u64) -> Found {
     let mut draws = SmallRng::seed_from_u64(seed);
     let share = share.clamp(0.0, 1.0);
     let mut left: Vec<Uuid> = acknowledged
@@ -56,7 +56,7 @@ pub(super) async fn verify(target: &Target, acknowledged: &[Uuid], share: f64, s
             sleep(Duration::from_secs(1)).await;
         }
         let mut pending = Vec::new();
-        for (id, status) in statuses(target, left).await {
+        for (id, status) in statuses(targets, left).await {
             match status {
                 None => found.missing += 1,
                 Some(status) if status == PENDING => pending.push(id),
@@ -73,11 +73,11 @@ pub(super) async fn verify(target: &Target, acknowledged: &[Uuid], share: f64, s
 }
 
 /// The statuses of orders; `None` of those that are not there.
-async fn statuses(target: &Target, ids: Vec<Uuid>) -> Vec<(Uuid, Option<String>)> {
+async fn statuses(targets: &[Target], ids: Vec<Uuid>) -> Vec<(Uuid, Option<String>)> {
     let connections = ids.len().min(CONNECTIONS);
     let queue = Arc::new(Mutex::new(ids));
     let mut asking = JoinSet::new();
-    for _ in 0..connections {
+    for target in targets.iter().cycle().take(connections) {
         let (target, queue) = (target.clone(), Arc::clone(&queue));
         asking.spawn(async move {
             let (mut line, mut answers) = (None, Vec::new());

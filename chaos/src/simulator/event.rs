@@ -24,6 +24,8 @@ pub(super) enum Event {
         from: Arc<str>,
         rpc: u64,
         request: Request,
+        /// When the process does not wait for the answer any longer.
+        given_up_at: Time,
     },
     /// A request reaches a participant.
     Participant {
@@ -58,7 +60,6 @@ pub(super) enum What {
     Renew,
     Look(u64),
     Heard(u64, Reply),
-    RpcLost(u64),
     /// To a stream, from this process or another.
     Ask(StreamId, Box<Ask>, bool),
     /// The answer to a call.
@@ -123,7 +124,6 @@ impl What {
             Self::Renew => 1,
             Self::Look(_) => 2,
             Self::Heard(rpc, _) => 3 + (*rpc << 8),
-            Self::RpcLost(rpc) => 4 + (*rpc << 8),
             Self::Ask(..) => 5,
             Self::Answered { call, .. } => 6 + (*call << 8),
             Self::CallAgain(call) => 7 + (*call << 8),

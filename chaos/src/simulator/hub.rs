@@ -38,12 +38,12 @@ pub(super) struct Outside {
     pub(super) is_done: bool,
 }
 
-/// What is wrong at the moment, beside the links.
+/// Until when something is wrong, beside the links.
 #[derive(Debug, Default)]
 pub(super) struct Troubles {
-    pub(super) store_away_until: Time,
-    pub(super) answers_lost_until: Time,
-    pub(super) slow_until: Time,
+    pub(super) store_away: Time,
+    pub(super) answers_lost: Time,
+    pub(super) slow_participants: Time,
 }
 
 /// What happened how often: a run in which nothing went wrong proves nothing (NV-1).
@@ -152,7 +152,7 @@ impl Hub {
     }
 
     /// A stream that does not matter.
-    pub(super) fn nowhere(&self) -> StreamId {
+    pub(super) fn nowhere() -> StreamId {
         world::zone_id().stream()
     }
 
@@ -206,39 +206,49 @@ impl Hub {
         }
     }
 
+    /// A request leaves for the store. Whoever hears nothing for long gives the connection up.
     pub(super) fn ask_store(&mut self, node: usize, from: &Arc<str>, rpc: u64, request: Request) {
-        let store = self.network.store();
-        if let Some(at) = self.network.carry(&mut self.random, self.now, node, store) {
-            let from = from.clone();
-            self.queue.put(
-                at,
-                Event::Store {
-                    node,
-                    from,
-                    rpc,
-                    request,
-                },
-            );
+        let (store, given_up_at) = (self.network.store(), self.now + super::event::times::RPC);
+        let Some(at) = self.network.carry(&mut self.random, self.now, node, store) else {
+            return self.give_up(from, rpc, given_up_at);
+        };
+        let from = from.clone();
+        self.queue.put(
+            at,
+            Event::Store {
+                node,
+                from,
+                rpc,
+                request,
+                given_up_at,
+            },
+        );
+    }
+
+    /// Most answers come, so the time-out of a request is an event only if it passes.
+    fn give_up(&mut self, from: &str, rpc: u64, at: Time) {
+        if let Some((node, incarnation)) = Self::place_of(from) {
+            self.put_process(at.max(self.now), node, incarnation, What::Heard(rpc, Reply::Lost));
         }
     }
 
     /// A request is at the store: what it answers, and whether that is heard.
-    pub(super) fn serve_store(&mut self, node: usize, from: &Arc<str>, rpc: u64, request: Request) {
+    pub(super) fn serve_store(&mut self, node: usize, from: &Arc<str>, rpc: u64, request: Request, given_up_at: Time) {
         let Some((_, incarnation)) = Self::place_of(from) else {
             return;
         };
         let mood = self.scenario.mood;
-        let is_away = self.now < self.troubles.store_away_until;
+        let is_away = self.now < self.troubles.store_away;
+        if is_away && self.random.chance(500) {
+            return self.give_up(from, rpc, given_up_at);
+        }
         let is_commit = matches!(request, Request::Commit(_));
         let reply = if is_away || (is_commit && self.chance(mood.commits_failed)) {
-            if is_away && self.random.chance(500) {
-                return;
-            }
             Reply::Unavailable
         } else {
             self.carry_out(from, request)
         };
-        let lost = if self.now < self.troubles.answers_lost_until {
+        let lost = if self.now < self.troubles.answers_lost {
             300
         } else {
             mood.answers_lost
@@ -246,15 +256,13 @@ impl Hub {
         let lost = self.chance(lost);
         let is_made = matches!(reply, Reply::Committed(Ok(_)));
         self.figures.answers_lost += u64::from(lost && is_made);
-        let back = self
-            .network
-            .carry(&mut self.random, self.now, self.network.store(), node);
-        let Some(at) = back else { return };
-        // A connection that breaks is noticed at once, or when nothing comes.
-        if !lost {
-            self.put_process(at, node, incarnation, What::Heard(rpc, reply));
-        } else if self.random.chance(500) {
-            self.put_process(at, node, incarnation, What::Heard(rpc, Reply::Lost));
+        let store = self.network.store();
+        let back = self.network.carry(&mut self.random, self.now, store, node);
+        match back.filter(|at| *at < given_up_at) {
+            Some(at) if !lost => self.put_process(at, node, incarnation, What::Heard(rpc, reply)),
+            // A connection that breaks is noticed at once, or when nothing comes.
+            Some(at) if self.random.chance(500) => self.give_up(from, rpc, at),
+            _ => self.give_up(from, rpc, given_up_at),
         }
     }
 

@@ -119,7 +119,7 @@ impl Hub {
 
     /// How long a message to or from a participant is under way.
     fn journey(&mut self) -> u64 {
-        let slow = self.now < self.troubles.slow_until;
+        let slow = self.now < self.troubles.slow_participants;
         if slow && self.random.chance(500) {
             self.random.between(1_000, 30_000)
         } else {

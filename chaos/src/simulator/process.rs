@@ -128,7 +128,6 @@ impl Process {
         let rpc = hub.number();
         self.rpcs.insert(rpc, then);
         hub.ask_store(self.node, &self.name, rpc, request);
-        self.later(hub, times::RPC, What::RpcLost(rpc));
     }
 
     pub(super) fn begin(&mut self, hub: &mut Hub) {
@@ -146,7 +145,6 @@ impl Process {
             }
             What::Look(number) => self.look(hub, number),
             What::Heard(rpc, reply) => self.heard(hub, rpc, reply),
-            What::RpcLost(rpc) => self.heard(hub, rpc, Reply::Lost),
             What::Ask(stream, ask, fresh) => self.deliver(hub, stream, *ask, fresh),
             What::Answered { call, attempt, outcome } => self.call_answered(hub, call, attempt, outcome),
             What::CallAgain(call) => self.try_call(hub, call),
@@ -203,7 +201,7 @@ impl Process {
             (Then::Claimed { errand, attempt }, reply) => {
                 let (stream, outcome) = match reply {
                     Reply::Claimed(Some(stream)) => (stream, Ok(done())),
-                    _ => (hub.nowhere(), Err(Failure::Unavailable)),
+                    _ => (Hub::nowhere(), Err(Failure::Unavailable)),
                 };
                 hub.answer_errand(self.node, errand, attempt, stream, outcome);
             }
@@ -229,7 +227,7 @@ impl Process {
                 break;
             }
             for (append, outcome) in answers {
-                self.appended(hub, &append, outcome);
+                self.appended(hub, &append, &outcome);
             }
             for shard in lost {
                 self.fence(hub, shard);
@@ -350,7 +348,7 @@ impl Process {
         }
     }
 
-    fn appended(&mut self, hub: &mut Hub, append: &Append, outcome: Appended) {
+    fn appended(&mut self, hub: &mut Hub, append: &Append, outcome: &Appended) {
         let (stream, activation) = (append.stream, append.activation);
         let Some(actor) = self
             .actors

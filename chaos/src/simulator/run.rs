@@ -68,7 +68,7 @@ pub fn play(seed: u64, size: Size, broken: Option<Broken>, reads: bool) -> Outco
 }
 
 pub(super) fn play_scenario(scenario: &Arc<Scenario>, broken: Option<Broken>, reads: bool) -> Outcome {
-    let mut run = Run::new(scenario.clone(), broken, reads);
+    let mut run = Run::new(scenario, broken, reads);
     let events = run.play();
     let figures = run.figures();
     Outcome {
@@ -83,7 +83,7 @@ pub(super) fn play_scenario(scenario: &Arc<Scenario>, broken: Option<Broken>, re
 }
 
 impl Run {
-    fn new(scenario: Arc<Scenario>, broken: Option<Broken>, reads: bool) -> Self {
+    fn new(scenario: &Arc<Scenario>, broken: Option<Broken>, reads: bool) -> Self {
         let mut hub = Hub::new(scenario.clone(), broken, reads);
         for (stream, command) in world::opening(scenario.mood.capacity) {
             hub.want(0, Errand::Tell(stream, command));
@@ -155,7 +155,8 @@ impl Run {
                 from,
                 rpc,
                 request,
-            } => self.hub.serve_store(node, &from, rpc, request),
+                given_up_at,
+            } => self.hub.serve_store(node, &from, rpc, request, given_up_at),
             Event::Participant { from, task, request } => self.hub.serve_participant(&from, task, &request),
             Event::Errand(errand) => self.hub.ask_errand(errand),
             Event::ErrandLost { errand, attempt } => self.hub.errand_lost(errand, attempt),
@@ -243,9 +244,9 @@ impl Run {
             Fault::Pause(node) => self.machines[node].paused_until = until,
             Fault::Nodes(a, b, way) => cut(a, b, way),
             Fault::Store(node, way) => cut(node, store, way),
-            Fault::StoreAway => hub.troubles.store_away_until = until.max(hub.troubles.store_away_until),
-            Fault::LostAnswers => hub.troubles.answers_lost_until = until.max(hub.troubles.answers_lost_until),
-            Fault::SlowParticipants => hub.troubles.slow_until = until.max(hub.troubles.slow_until),
+            Fault::StoreAway => hub.troubles.store_away = until.max(hub.troubles.store_away),
+            Fault::LostAnswers => hub.troubles.answers_lost = until.max(hub.troubles.answers_lost),
+            Fault::SlowParticipants => hub.troubles.slow_participants = until.max(hub.troubles.slow_participants),
             Fault::Drain(node) => {
                 if let Some(incarnation) = hub.up[node] {
                     hub.put_process(now, node, incarnation, What::Drain);

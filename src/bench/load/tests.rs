@@ -3,6 +3,7 @@
 use super::super::arrivals::Spacing;
 use super::super::tally::{Outcome, Window};
 use super::*;
+use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const MS: Duration = Duration::from_millis(1);
@@ -53,7 +54,7 @@ async fn five_seconds<T: Transport>(transport: &Arc<T>, begin: Instant, connecti
     let end = begin + 5 * SECOND;
     let tally = Arc::new(Tally::new(Window { begin, end }));
     let arrivals = Arrivals::new(100.0, Spacing::Even, share, 1);
-    open(transport, &tally, arrivals, connections, (begin, end)).await;
+    open(slice::from_ref(transport), &tally, arrivals, connections, (begin, end)).await;
     tally.outcome()
 }
 
@@ -121,7 +122,7 @@ async fn only_what_was_to_arrive_within_the_window_is_measured() {
     let server = Stalling::new((begin, begin + SECOND));
     let tally = Arc::new(Tally::new(window));
     let arrivals = Arrivals::new(100.0, Spacing::Even, 0.0, 1);
-    open(&server, &tally, arrivals, 4, (begin, window.end)).await;
+    open(slice::from_ref(&server), &tally, arrivals, 4, (begin, window.end)).await;
     let outcome = tally.outcome();
     assert_eq!((outcome.counts.offered, outcome.acknowledged.len()), (300, 500));
     assert!(outcome.submit.max < Some(10.0), "{:?}", outcome.submit);
@@ -200,7 +201,7 @@ async fn customers_place_one_order_after_the_other() {
     let server = Stalling::new((begin, begin));
     let tally = Arc::new(Tally::new(window));
     let waits = |n: usize| Arrivals::new(1.0, Spacing::Even, 1.0, u64::try_from(n).expect("small"));
-    closed(&server, &tally, 3, waits, (begin, window.end)).await;
+    closed(slice::from_ref(&server), &tally, 3, waits, (begin, window.end)).await;
     let outcome = tally.outcome();
     // A millisecond each, and tokio's clock counts whole ones.
     assert_eq!(
@@ -208,4 +209,45 @@ async fn customers_place_one_order_after_the_other() {
         (3_000, 3_000, 0)
     );
     assert_eq!(server.connected.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_servers_have_equal_shares() {
+    /// A server that counts its orders.
+    #[derive(Default)]
+    struct Counting(AtomicU64);
+
+    impl Transport for Counting {
+        type Line = ();
+
+        async fn connect(&self) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        async fn place(&self, (): &mut (), wait: bool) -> Result<Answer, Failure> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(MS).await;
+            Ok(accepted(wait))
+        }
+    }
+
+    let three = || [(); 3].map(|()| Arc::new(Counting::default()));
+    let counts = |servers: &[Arc<Counting>]| -> Vec<u64> {
+        servers.iter().map(|server| server.0.load(Ordering::Relaxed)).collect()
+    };
+    let begin = Instant::now();
+    let window = |begin| Window {
+        begin,
+        end: begin + SECOND,
+    };
+    let tally = Arc::new(Tally::new(window(begin)));
+    let servers = three();
+    let arrivals = Arrivals::new(300.0, Spacing::Even, 0.0, 1);
+    open(&servers, &tally, arrivals, 1, (begin, begin + SECOND)).await;
+    assert_eq!(counts(&servers), [100, 100, 100]);
+
+    let (begin, servers) = (Instant::now(), three());
+    let waits = |n: usize| Arrivals::new(1.0, Spacing::Even, 1.0, u64::try_from(n).expect("small"));
+    closed(&servers, &tally, 6, waits, (begin, begin + SECOND)).await;
+    assert_eq!(counts(&servers), [2_000, 2_000, 2_000]);
 }

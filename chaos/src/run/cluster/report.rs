@@ -91,6 +91,8 @@ pub struct Rolling {
     /// Those that found nobody listening, although the node had said within the last tenth of a second that it is ready:
     /// nothing was asked of the platform, and they are not counted as failed.
     pub unreachable: u64,
+    /// How long those attempts took.
+    pub took_ms: RecoveryMs,
 }
 
 fn lengths(lengths: impl Iterator<Item = Duration>) -> RecoveryMs {
@@ -187,12 +189,14 @@ impl ClusterReport {
                 attempts,
                 failed,
                 unreachable,
+                took_ms,
                 ..
             } = self.rolling;
             row(
                 "rolling restarts: attempts, failed, unreachable",
                 format!("{attempts}, {failed}, {unreachable}"),
             );
+            row("  those attempts, p50 / p99", pair(took_ms));
         }
         let mut counts = |title: &str, counts: &BTreeMap<String, u64>| {
             row(title, String::new());
@@ -247,12 +251,14 @@ fn found_late(not: &mut impl FnMut(String), struck: &Struck) {
 
 /// What clients noticed of the rolling restarts: nothing, or it is a violation.
 fn rolling(left: &Left, violations: &mut Vec<String>) -> Rolling {
-    let mut rolling = Rolling::default();
+    let (mut rolling, mut took) = (Rolling::default(), Vec::new());
     for struck in left.struck.iter().filter(|struck| struck.fault == Fault::Rolling) {
         let (failed, unreachable) = left.history.failed_between(struck.at, struck.until);
         let begun = left.history.attempts.iter().filter(|attempt| (struck.at..struck.until).contains(&attempt.begun));
+        let before = took.len();
+        took.extend(begun.map(|attempt| attempt.ended - attempt.begun));
         rolling.restarts += 1;
-        rolling.attempts += begun.map(|_| 1).sum::<u64>();
+        rolling.attempts += u64::try_from(took.len() - before).unwrap_or(u64::MAX);
         rolling.failed += failed.iter().map(|_| 1).sum::<u64>();
         rolling.unreachable += unreachable;
         violations.extend(failed.iter().take(SHOWN).map(|attempt| {
@@ -265,6 +271,7 @@ fn rolling(left: &Left, violations: &mut Vec<String>) -> Rolling {
             )
         }));
     }
+    rolling.took_ms = lengths(took.into_iter());
     rolling
 }
 

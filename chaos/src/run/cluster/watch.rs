@@ -31,12 +31,6 @@ impl View {
         owned.map(|(shard, _)| shard).collect()
     }
 
-    /// The names of all owners.
-    pub(super) fn owners(&self) -> BTreeSet<&str> {
-        let owners = self.shards.iter().map(|shard| shard.owner.as_str());
-        owners.filter(|owner| !owner.is_empty()).collect()
-    }
-
     /// Whether each shard is owned by the one of these nodes that should.
     fn is_level(&self, members: &[String]) -> bool {
         let is_right = |(shard, seen): (u16, &OwnerSeen)| {
