@@ -313,6 +313,9 @@ impl Follower {
     /// # Errors
     /// The store is away; the call may be repeated.
     pub async fn save(&mut self) -> Result<(), StoreError> {
+        // Whoever can take no more rows for now does not look for them, and lags all the same.
+        let held = self.held();
+        self.show_lag(&held);
         if matches!(self.cursors, Cursors::Elsewhere) {
             self.parting.clear();
             return Ok(());

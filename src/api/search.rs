@@ -13,7 +13,8 @@ pub struct OrderList {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
     /// The list shows everything that was committed before this moment, and may show more. Absent while it is being
-    /// filled, after a rebuild for instance: then orders may be missing.
+    /// filled, after a rebuild for instance: then orders may be missing; and in a cluster, where each node knows this of
+    /// its own orders only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_of: Option<i64>,
 }

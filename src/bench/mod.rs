@@ -1,11 +1,13 @@
-//! Load on a server, and what it takes: `uoop bench`.
+//! Load on a server or on the nodes of a cluster, and what it takes: `uoop bench`.
 //!
 //! [`Arrivals`](arrivals) says when orders come, `load` places them over connections of its own, `tally` counts what came
 //! of them, `reading` what the server and the machine counted meanwhile, and [`Report`] puts it together. Kitchens and
 //! the payment provider answer at once in a server of the run's own (profile `bench`); everything else is as in life.
 
 mod arrivals;
+mod cluster;
 mod connection;
+mod coordination;
 mod disk;
 mod figures;
 mod latency;
@@ -23,6 +25,7 @@ mod tally;
 mod verify;
 
 pub use arrivals::Spacing;
+pub use coordination::{Coordination, NodeShare};
 pub use latency::Quantiles;
 pub use ramp::{RampReport, Step};
 pub use report::Report;
@@ -44,27 +47,36 @@ pub enum Store {
     At(String),
 }
 
-/// Which server gets the load.
+/// Which servers get the load, in equal shares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Against {
     /// One of the run's own.
     Own {
         /// Where it keeps its orders.
         store: Store,
+        /// How many of them, as nodes of a cluster over a Postgres; one by itself when absent.
+        nodes: Option<usize>,
         /// Its data directory, which stays; a temporary one when absent.
         data_dir: Option<PathBuf>,
         /// Keys of its configuration, over the profile `bench`.
         set: Vec<(String, String)>,
     },
-    /// One that runs already.
+    /// Such as run already.
     Running {
-        /// Its address.
-        url: String,
-        /// Its process, when it runs on this machine and is to be measured.
-        pid: Option<u32>,
-        /// Where its store is, when that is to be measured: see [`persistence::usage`].
+        /// One, or the nodes of a cluster.
+        servers: Vec<Running>,
+        /// Where their store is, when that is to be measured: see [`persistence::usage`].
         location: Option<String>,
     },
+}
+
+/// A server that runs already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// Its address.
+    pub url: String,
+    /// Its process, when it runs on this machine and is to be measured.
+    pub pid: Option<u32>,
 }
 
 /// How orders come.
@@ -87,7 +99,7 @@ pub enum Load {
 /// A run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// Which server gets the load.
+    /// Which servers get the load.
     pub against: Against,
     /// How orders come.
     pub load: Load,
@@ -101,6 +113,9 @@ pub struct Options {
     pub channels: usize,
     /// The share of orders, from 0 to 1, that wait for their outcome, so that the time to CONFIRMED is known.
     pub confirm_share: f64,
+    /// The share of orders, from 0 to 1, that come with an idempotency key. Any node of a cluster takes them, but the key says
+    /// whose shard they belong to; an order without one stays at the node that took it.
+    pub keyed_share: f64,
     /// The share of acknowledged orders, from 0 to 1, that are looked for at the end.
     pub verify_share: f64,
     /// What draws start from.
@@ -134,6 +149,15 @@ pub enum BenchError {
         /// Which.
         url: String,
     },
+    /// There is no server to put load on.
+    #[error("no server was named")]
+    NoServer,
+    /// The own cluster's nodes do not come to share the shards.
+    #[error("the cluster does not settle: {problem}")]
+    Unsettled {
+        /// What is not as it should be.
+        problem: String,
+    },
     /// The own server cannot be started.
     #[error("cannot start a server: {problem}")]
     Start {
@@ -149,7 +173,7 @@ impl BenchError {
     }
 }
 
-/// Puts one load on a server, measures it, and looks for every acknowledged order at the end.
+/// Puts one load on the servers, measures it, and looks for every acknowledged order at the end.
 ///
 /// # Errors
 /// [`BenchError`] when the load cannot begin. What happens to single orders is told by the report.
@@ -159,10 +183,12 @@ pub async fn bench(options: &Options) -> Result<Measurement<Report>, BenchError>
         .measure(&options.load, options, options.warmup, options.length)
         .await;
     let acknowledged = &measured.outcome.acknowledged;
-    let found = verify::verify(session.target(), acknowledged, options.verify_share, options.seed).await;
+    let found = verify::verify(&session.targets(), acknowledged, options.verify_share, options.seed).await;
     let frame = Frame {
         options,
         store: session.store,
+        servers: session.names(),
+        is_cluster: session.is_cluster,
         sync: session.sync,
     };
     let report = Report::new(&measured, &found, &frame);
@@ -197,8 +223,8 @@ pub async fn ramp(
             steps.push(step);
         };
     }
-    let orders = verify::verify(session.target(), &acknowledged, options.verify_share, options.seed).await;
-    let report = RampReport::new(session.store, found, steps, acknowledged.len(), &orders, session.sync);
+    let orders = verify::verify(&session.targets(), &acknowledged, options.verify_share, options.seed).await;
+    let report = RampReport::new((session.store, session.https().len()), found, steps, acknowledged.len(), &orders, session.sync);
     let kept = session.stop(!report.is_complete()).await;
     Ok(Measurement { report, kept })
 }

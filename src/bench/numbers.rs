@@ -18,6 +18,11 @@ pub(super) fn known(value: f64) -> Option<f64> {
     value.is_finite().then(|| rounded(value))
 }
 
+/// To three places; `None` when it is no number.
+pub(super) fn thousandths(value: f64) -> Option<f64> {
+    value.is_finite().then(|| (value * 1_000.0).round() / 1_000.0)
+}
+
 /// Whole microseconds.
 pub(super) fn micros(length: Duration) -> u64 {
     u64::try_from(length.as_micros()).unwrap_or(u64::MAX)

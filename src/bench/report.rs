@@ -1,7 +1,8 @@
 //! A measured load in figures.
 
+use super::coordination::{Coordination, NodeShare};
 use super::latency::Quantiles;
-use super::numbers::{float, known, rounded};
+use super::numbers::{float, known, rounded, thousandths};
 use super::session::Measured;
 use super::verify::Found;
 use super::{Load, Options};
@@ -15,6 +16,8 @@ const MIB: f64 = 1_048_576.0;
 /// A load in figures. Rates and latencies are of the measuring window, without the warm-up; null is what is not known.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
+    /// Servers.
+    pub nodes: usize,
     /// `open` or `closed`.
     pub load: String,
     /// `sqlite`, `postgres`, `memory`, or `unknown`.
@@ -55,20 +58,27 @@ pub struct Report {
     pub by_status: BTreeMap<String, u64>,
     /// How long after the load's end the last accepted order was confirmed or over, in seconds; null: not within a minute.
     pub drain_s: Option<f64>,
-    /// Processor time for each completed order, of server and store together, in milliseconds.
+    /// Processor time for each completed order, of all servers and the store together, in milliseconds.
     pub cpu_ms_per_order: Option<f64>,
-    /// The same for each process: `server`, `postgres`, `kafka`, `redis`, `bench`.
+    /// The same by process: `server` (all of them), `postgres`, `kafka`, `redis`, `bench`.
     pub cpu_ms_by_process: BTreeMap<String, f64>,
-    /// The most memory that the server held within the window, in MiB.
+    /// The most memory that all servers together held within the window, in MiB.
     pub rss_mb: Option<f64>,
-    /// What it held at the end, in MiB.
+    /// The most that one of them held, in MiB.
+    pub rss_largest_mb: Option<f64>,
+    /// What they held together at the end, in MiB.
     pub rss_end_mb: Option<f64>,
     /// Bytes of write-ahead log for each completed order (of Postgres).
     pub wal_bytes_per_order: Option<f64>,
     /// Bytes by which the store grew for each completed order.
     pub disk_bytes_per_order: Option<f64>,
-    /// Bytes that the server's process itself wrote for each completed order: those of the embedded store.
+    /// Bytes that the servers' processes themselves wrote for each completed order: those of the embedded store.
     pub written_bytes_per_order: Option<f64>,
+    /// What crosses between nodes.
+    #[serde(flatten)]
+    pub coordination: Coordination,
+    /// What each server did.
+    pub by_node: Vec<NodeShare>,
     /// Rows in a commit, on average.
     pub batch_rows: Option<f64>,
     /// Commits a second.
@@ -85,6 +95,9 @@ pub struct Report {
 pub(super) struct Frame<'a> {
     pub(super) options: &'a Options,
     pub(super) store: &'static str,
+    /// The servers' names.
+    pub(super) servers: Vec<&'a str>,
+    pub(super) is_cluster: bool,
     pub(super) sync: Option<Quantiles>,
 }
 
@@ -93,7 +106,9 @@ impl Report {
         let outcome = &measured.outcome;
         let counts = outcome.counts;
         let shares = Shares::of(measured);
+        let by_node = measured.shares(frame.servers.iter().copied());
         Self {
+            nodes: frame.servers.len(),
             load: match frame.options.load {
                 Load::Open { .. } => "open".to_owned(),
                 Load::Closed { .. } => "closed".to_owned(),
@@ -123,10 +138,13 @@ impl Report {
             }),
             cpu_ms_by_process: shares.cpu_ms(),
             rss_mb: measured.memory_peak_bytes.map(|bytes| rounded(float(bytes) / MIB)),
+            rss_largest_mb: by_node.iter().filter_map(|node| node.rss_mb).max_by(f64::total_cmp),
             rss_end_mb: measured.memory_end_bytes.map(|bytes| rounded(float(bytes) / MIB)),
             wal_bytes_per_order: shares.each(measured.between(|reading| reading.usage?.wal_bytes)),
             disk_bytes_per_order: shares.each(measured.between(|reading| Some(reading.usage?.disk_bytes))),
             written_bytes_per_order: shares.each(measured.between(|reading| reading.written_bytes)),
+            coordination: Coordination::of(measured, frame.is_cluster),
+            by_node,
             batch_rows: measured.mean("uoop_journal_batch_rows").and_then(known),
             commits_per_s: measured.commits_per_s().and_then(known),
             commit_ms: measured
@@ -165,16 +183,19 @@ impl Report {
         for (status, count) in &self.by_status {
             row(&format!("  {status}"), count.to_string());
         }
-        row("CPU an order, server and store", shown(self.cpu_ms_per_order, 3, "ms"));
+        row("CPU an order, servers and store", shown(self.cpu_ms_per_order, 3, "ms"));
         for (process, ms) in &self.cpu_ms_by_process {
             row(&format!("  {process}"), format!("{ms:.3} ms"));
         }
         let memory = [self.rss_mb, self.rss_end_mb].map(|mb| shown(mb, 0, "MiB"));
-        row("server's memory, peak, at the end", memory.join(", "));
+        row("servers' memory, peak, at the end", memory.join(", "));
+        if self.nodes > 1 {
+            row("  the largest one's, peak", shown(self.rss_largest_mb, 0, "MiB"));
+        }
         row("log an order", shown(self.wal_bytes_per_order, 0, "B"));
         row("disk an order", shown(self.disk_bytes_per_order, 0, "B"));
         row(
-            "written by the server an order",
+            "written by the servers an order",
             shown(self.written_bytes_per_order, 0, "B"),
         );
         let commits = [
@@ -183,6 +204,9 @@ impl Report {
             shown(self.commit_ms, 2, "ms"),
         ];
         row("commits, their mean size and time", commits.join(", "));
+        for [what, value] in self.coordination.rows(&self.by_node) {
+            row(&what, value);
+        }
         if self.delivery_p99_ms.is_some() {
             row("delivery of events, p99", shown(self.delivery_p99_ms, 1, "ms"));
         }
@@ -198,7 +222,11 @@ impl fmt::Display for Report {
         let mut table = Table::new();
         table.load_style(presets::UTF8_BORDERS_ONLY);
         table.set_content_arrangement(ContentArrangement::Dynamic);
-        let title = format!("{} load, {:.0} s, {} store", self.load, self.seconds, self.store);
+        let servers = match self.nodes {
+            1 => String::new(),
+            nodes => format!("{nodes} servers, "),
+        };
+        let title = format!("{} load, {:.0} s, {servers}{} store", self.load, self.seconds, self.store);
         table.set_header([title, format!("uoop {}, {} cores", self.version, self.cores)]);
         table.add_rows(self.rows());
         if let Some(values) = table.column_mut(1) {
@@ -232,7 +260,7 @@ struct Shares {
 
 impl Shares {
     fn of(measured: &Measured) -> Self {
-        let (before, after) = (&measured.before.cpu_ms, &measured.after.cpu_ms);
+        let (before, after) = (&measured.before.cpu.by_process, &measured.after.cpu.by_process);
         let used = after.iter().map(|(process, ms)| {
             let earlier = before.get(process).copied().unwrap_or(0);
             (*process, float(ms.saturating_sub(earlier)))
@@ -249,8 +277,7 @@ impl Shares {
 
     /// To a microsecond.
     fn cpu_ms_each(&self, ms: f64) -> Option<f64> {
-        let each = ms / self.orders;
-        each.is_finite().then(|| (each * 1_000.0).round() / 1_000.0)
+        thousandths(ms / self.orders)
     }
 
     /// `None` unless all of the processes' first, the server, is known.

@@ -1,18 +1,21 @@
-//! A run against one server: everything before, around and after a load.
+//! A run against one server or several: everything before, around and after a load.
 
 use super::arrivals::{Arrivals, Spacing};
+use super::cluster;
 use super::connection::Target;
 use super::disk::sync_latencies;
 use super::latency::Quantiles;
 use super::load;
-use super::orders::{Http, channel, channel_id, menu};
+use super::orders::{Http, Orders, channel, channel_id, menu};
 use super::process::{memory_bytes, open_files_max};
 use super::reading::{Reading, figures};
-use super::server::OwnServer;
+use super::server::OwnServers;
 use super::tally::{Outcome, Tally, Window};
 use super::{Against, BenchError, Load, Options, Store};
 use crate::client::{Client, ClientError, RetryPolicy};
+use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt, stream};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,12 +34,29 @@ const DRAIN_MAX: Duration = Duration::from_mins(1);
 /// How often the server is asked how many are.
 const DRAIN_GLANCE: Duration = Duration::from_millis(200);
 
-/// A server, ready to be put under load.
+/// How often a server is asked whether it knows all channels.
+const COPY_GLANCE: Duration = Duration::from_millis(50);
+/// How long it gets for that.
+const COPY_MAX: Duration = Duration::from_secs(30);
+
+/// One that is put under load.
+pub(super) struct Server {
+    pub(super) name: String,
+    pub(super) target: Target,
+    /// Its process, when it is known.
+    pub(super) pid: Option<u32>,
+}
+
+/// Servers, ready to be put under load.
 pub(super) struct Session {
-    http: Arc<Http>,
+    servers: Vec<Server>,
+    /// For each of them.
+    https: Vec<Arc<Http>>,
+    /// Of the first of them.
     client: Client,
-    server: Option<OwnServer>,
-    pid: Option<u32>,
+    own: Option<OwnServers>,
+    /// Whether they are nodes of a cluster.
+    pub(super) is_cluster: bool,
     /// Where the store is, when its size can be asked for.
     location: Option<String>,
     /// What kind of store, as far as that is known.
@@ -51,73 +71,80 @@ pub(super) struct Measured {
     pub(super) seconds: f64,
     pub(super) before: Reading,
     pub(super) after: Reading,
-    /// The most memory that the server held within the window, in bytes.
+    /// The most memory that the servers together held within the window, in bytes.
     pub(super) memory_peak_bytes: Option<u64>,
-    /// The memory that it held when everything was done.
+    /// The most that each of them held.
+    pub(super) memory_peaks_bytes: Vec<Option<u64>>,
+    /// The memory that they together held when everything was done.
     pub(super) memory_end_bytes: Option<u64>,
     /// How long after the load's end every accepted order was confirmed or over; `None` when some were not in time.
     pub(super) drain: Option<Duration>,
 }
 
 impl Session {
-    /// Starts or finds the server and creates the channels.
+    /// Starts or finds the servers and creates the channels.
     pub(super) async fn start(options: &Options) -> Result<Self, BenchError> {
         warn_of_open_files(options);
-        let server = match &options.against {
-            Against::Own { store, data_dir, set } => Some(OwnServer::start(store, data_dir.as_deref(), set).await?),
-            Against::Running { .. } => None,
-        };
-        let (url, pid, location) = match (&server, &options.against) {
-            (Some(server), Against::Own { store, .. }) => {
-                let location = match store {
-                    Store::Embedded => server.data().join("uoop.db").display().to_string(),
-                    Store::At(url) => url.clone(),
-                };
-                (server.url().to_owned(), server.pid(), Some(location))
-            }
-            (_, Against::Running { url, pid, location }) => (url.clone(), *pid, location.clone()),
-            (None, Against::Own { .. }) => (String::new(), None, None),
-        };
-        let directory = server.as_ref().map_or_else(std::env::temp_dir, OwnServer::directory);
-        let client = Client::new(&url, RetryPolicy::PATIENT).map_err(BenchError::server("talk to the server"))?;
-        let target = Target::resolve(&url).await.ok_or(BenchError::Address { url })?;
-        let now = prepare(&client, options.channels)
+        let (own, found, location) = find(&options.against).await?;
+        let directory = own.as_ref().map_or_else(std::env::temp_dir, OwnServers::directory);
+        let (mut servers, mut clients) = (Vec::new(), Vec::new());
+        for Found { name, url, pid } in found {
+            clients.push(Client::new(&url, RetryPolicy::PATIENT).map_err(BenchError::server("talk to the server"))?);
+            let target = Target::resolve(&url).await.ok_or(BenchError::Address { url })?;
+            servers.push(Server { name, target, pid });
+        }
+        let client = clients.first().ok_or(BenchError::NoServer)?.clone();
+        try_join_all(clients.iter().map(ready))
+            .await
+            .map_err(BenchError::server("put load on the server"))?;
+        let is_cluster = is_cluster(&options.against, &clients).await?;
+        let now = prepare(&clients, options.channels)
             .await
             .map_err(BenchError::server("create the channels"))?;
         let run = format!("bench-{now:x}-{:x}", std::process::id());
+        let orders = Arc::new(Orders::new(run, options.channels, options.keyed_share));
+        let http = |server: &Server| Arc::new(Http::new(server.target.clone(), Arc::clone(&orders)));
         let sync = sync(directory).await;
         Ok(Self {
-            http: Arc::new(Http::new(target, run, options.channels)),
+            https: servers.iter().map(http).collect(),
+            servers,
             client,
-            server,
-            pid,
+            own,
+            is_cluster,
             store: store_name(location.as_deref()),
             location,
             sync,
         })
     }
 
-    pub(super) fn target(&self) -> &Target {
-        self.http.target()
+    /// The servers' addresses.
+    pub(super) fn targets(&self) -> Vec<Target> {
+        self.servers.iter().map(|server| server.target.clone()).collect()
     }
 
-    pub(super) const fn http(&self) -> &Arc<Http> {
-        &self.http
+    /// The servers' names.
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.servers.iter().map(|server| server.name.as_str()).collect()
+    }
+
+    /// A way for orders to each of the servers.
+    pub(super) fn https(&self) -> &[Arc<Http>] {
+        &self.https
     }
 
     pub(super) const fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The memory that the server holds, in bytes; `None` when its process is not known.
+    /// The memory that the servers together hold, in bytes; `None` unless all their processes are known.
     pub(super) fn memory_bytes(&self) -> Option<u64> {
-        self.pid.and_then(memory_bytes)
+        self.servers.iter().map(|server| memory_bytes(server.pid?)).sum()
     }
 
-    /// Puts a load on the server for `warmup` and then `length`, of which only the latter counts, and waits until the
+    /// Puts a load on the servers for `warmup` and then `length`, of which only the latter counts, and waits until the
     /// accepted orders are confirmed or over.
     pub(super) async fn measure(&self, load: &Load, options: &Options, warmup: Duration, length: Duration) -> Measured {
-        let base = figures(self.target()).await;
+        let base = figures(&self.servers).await;
         let begin = Instant::now() + LEAD;
         let window = Window {
             begin: begin + warmup,
@@ -125,8 +152,8 @@ impl Session {
         };
         let tally = Arc::new(Tally::new(window));
         let progress = tokio::spawn(tell(Arc::clone(&tally), begin));
-        let (memory_peak_bytes, before, after, ()) = tokio::join!(
-            memory_peak(self.pid, window),
+        let ((memory_peak_bytes, memory_peaks_bytes), before, after, ()) = tokio::join!(
+            memory_peaks(&self.servers, window),
             self.read_at(window.begin),
             self.read_at(window.end),
             self.put(load, options, &tally, (begin, window.end)),
@@ -147,6 +174,7 @@ impl Session {
             before,
             after,
             memory_peak_bytes,
+            memory_peaks_bytes,
             memory_end_bytes: self.memory_bytes(),
             drain: drained.then(|| ended.elapsed()),
         }
@@ -154,21 +182,21 @@ impl Session {
 
     async fn read_at(&self, at: Instant) -> Reading {
         sleep_until(at).await;
-        Reading::take(self.target(), self.pid, self.location.as_deref()).await
+        Reading::take(&self.servers, self.location.as_deref()).await
     }
 
     async fn put(&self, load: &Load, options: &Options, tally: &Arc<Tally>, time: (Instant, Instant)) {
         match *load {
             Load::Open { rate_per_s, spacing } => {
                 let arrivals = Arrivals::new(rate_per_s, spacing, options.confirm_share, options.seed);
-                load::open(&self.http, tally, arrivals, options.connections_max, time).await;
+                load::open(&self.https, tally, arrivals, options.connections_max, time).await;
             }
             Load::Closed { customers } => {
                 let waits = |n: usize| {
                     let seed = options.seed.wrapping_add(u64::try_from(n).unwrap_or(0));
                     Arrivals::new(1.0, Spacing::Even, options.confirm_share, seed)
                 };
-                load::closed(&self.http, tally, customers, waits, time).await;
+                load::closed(&self.https, tally, customers, waits, time).await;
             }
         }
     }
@@ -177,7 +205,7 @@ impl Session {
     async fn drained(&self, settled: f64) -> bool {
         let deadline = Instant::now() + DRAIN_MAX;
         loop {
-            if figures(self.target())
+            if figures(&self.servers)
                 .await
                 .is_some_and(|figures| figures.settled() >= settled)
             {
@@ -190,10 +218,10 @@ impl Session {
         }
     }
 
-    /// Stops a server of the run's own; see [`OwnServer::stop`].
+    /// Stops servers of the run's own; see [`OwnServers::stop`].
     pub(super) async fn stop(self, keep: bool) -> Option<PathBuf> {
-        match self.server {
-            Some(server) => server.stop(keep).await,
+        match self.own {
+            Some(servers) => servers.stop(keep).await,
             None => None,
         }
     }
@@ -208,14 +236,81 @@ fn store_name(location: Option<&str>) -> &'static str {
     }
 }
 
-/// Creates the channels and says what time the server has, in milliseconds since the Unix epoch.
-async fn prepare(client: &Client, channels: usize) -> Result<i64, ClientError> {
-    // A server that is not there at the beginning is a mistake.
+/// A server that was found.
+struct Found {
+    name: String,
+    url: String,
+    pid: Option<u32>,
+}
+
+/// The servers, started if they are the run's own, and where their store is.
+async fn find(against: &Against) -> Result<(Option<OwnServers>, Vec<Found>, Option<String>), BenchError> {
+    match against {
+        Against::Own {
+            store,
+            nodes,
+            data_dir,
+            set,
+        } => {
+            let own = OwnServers::start(store, *nodes, data_dir.as_deref(), set).await?;
+            let location = match store {
+                Store::Embedded => own.data().join("uoop.db").display().to_string(),
+                Store::At(url) => url.clone(),
+            };
+            let found = own.all().iter().map(|server| Found {
+                name: server.name().to_owned(),
+                url: server.url().to_owned(),
+                pid: server.pid(),
+            });
+            let found = found.collect();
+            Ok((Some(own), found, Some(location)))
+        }
+        Against::Running { servers, location } => {
+            let found = servers.iter().map(|server| Found {
+                name: server.url.clone(),
+                url: server.url.clone(),
+                pid: server.pid,
+            });
+            Ok((None, found.collect(), location.clone()))
+        }
+    }
+}
+
+/// Waits until the server is ready. One that is not there at the beginning is a mistake.
+async fn ready(client: &Client) -> Result<(), ClientError> {
     let brief = RetryPolicy {
         give_up: Duration::from_secs(10),
         ..RetryPolicy::PATIENT
     };
-    client.with_retry(brief).ready().await?;
+    client.with_retry(brief).ready().await
+}
+
+/// Whether the servers are nodes of a cluster; one of the run's own is waited for until it has settled.
+async fn is_cluster(against: &Against, clients: &[Client]) -> Result<bool, BenchError> {
+    if let Against::Own { nodes, .. } = against {
+        if nodes.is_some() {
+            cluster::settled(clients).await?;
+        }
+        return Ok(nodes.is_some());
+    }
+    for client in clients {
+        let Ok(status) = client.cluster().await else {
+            return Ok(false);
+        };
+        if status.members.len() > clients.len() {
+            tracing::warn!(
+                members = status.members.len(),
+                "what only the other nodes count is missing: name all nodes of the cluster"
+            );
+        }
+    }
+    Ok(true)
+}
+
+/// Creates the channels, waits until all servers know them, and says what time the first has, in milliseconds since the
+/// Unix epoch.
+async fn prepare(clients: &[Client], channels: usize) -> Result<i64, ClientError> {
+    let [client, others @ ..] = clients else { return Ok(0) };
     let menu = menu();
     let created = (0..channels).map(|n| {
         let menu = &menu;
@@ -229,7 +324,27 @@ async fn prepare(client: &Client, channels: usize) -> Result<i64, ClientError> {
         .buffer_unordered(CONCURRENCY)
         .try_collect::<()>()
         .await?;
+    try_join_all(others.iter().map(|client| copied(client, channels))).await?;
     Ok(client.clock().await?.now)
+}
+
+/// Waits, for a while, until a node's copies of the channels have come with their menus: orders are routed by them.
+async fn copied(client: &Client, channels: usize) -> Result<(), ClientError> {
+    let (deadline, menu) = (Instant::now() + COPY_MAX, menu());
+    while Instant::now() < deadline {
+        let known = client.channels().await?;
+        let known: HashSet<&str> = known
+            .iter()
+            .filter(|channel| channel.menu == menu.items)
+            .map(|channel| channel.id.as_str())
+            .collect();
+        if (0..channels).all(|n| known.contains(channel_id(n).as_str())) {
+            return Ok(());
+        }
+        sleep(COPY_GLANCE).await;
+    }
+    tracing::warn!(url = client.url(), "a server does not know all channels: its orders may be refused");
+    Ok(())
 }
 
 /// Measures the disk of a directory.
@@ -245,17 +360,20 @@ async fn sync(directory: PathBuf) -> Option<Quantiles> {
     }
 }
 
-/// The most memory that a process held within the window, in bytes.
-async fn memory_peak(pid: Option<u32>, window: Window) -> Option<u64> {
-    let pid = pid?;
+/// The most memory that the servers held within the window, in bytes: all together, and each.
+async fn memory_peaks(servers: &[Server], window: Window) -> (Option<u64>, Vec<Option<u64>>) {
     sleep_until(window.begin).await;
     let mut glances = interval(GLANCE);
-    let mut peak = None;
+    let (mut together, mut peaks) = (None, vec![None; servers.len()]);
     while Instant::now() < window.end {
         glances.tick().await;
-        peak = peak.max(memory_bytes(pid));
+        let held: Vec<Option<u64>> = servers.iter().map(|server| memory_bytes(server.pid?)).collect();
+        together = together.max(held.iter().copied().sum());
+        for (peak, held) in peaks.iter_mut().zip(held) {
+            *peak = held.max(*peak);
+        }
     }
-    peak
+    (together, peaks)
 }
 
 /// Tells now and then how far a load is.

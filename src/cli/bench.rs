@@ -1,7 +1,7 @@
 //! `uoop bench`: load on a server, and what it takes.
 
 use super::{answer, warn};
-use crate::bench::{Against, Load, Measurement, Options, Spacing, Store, bench, ramp, streams};
+use crate::bench::{Against, Load, Measurement, Options, Running, Spacing, Store, bench, ramp, streams};
 use clap::Args;
 use serde::Serialize;
 use std::error::Error;
@@ -20,11 +20,16 @@ Examples:
                                                            the highest rates with a submit p99 of 2 s and of 100 ms
   uoop bench --sse 2000 --set participants.simulated.latency_ms_min=500 --set participants.simulated.latency_ms_max=500
                                                            subscribers who wait for their orders to be CONFIRMED
+  uoop bench --closed 256 --nodes 3 --database-url postgres://user@localhost/uoop
+                                                           a cluster of three servers, each with a third of the customers
   uoop bench --rate 500 --url http://127.0.0.1:8080 --pid 4711
   uoop bench --rate 5000 --json | tail -n 1 | jq .submit_ms.p99
 
 An open load counts every latency from the moment at which the order was to arrive. Postgres, Kafka and Redis on this
-machine are measured with the server. Each connection is a file to both processes: see `ulimit -n`.
+machine are measured with the servers. Each connection is a file to both processes: see `ulimit -n`.
+
+Every order has an Idempotency-Key, as a careful client's has. In a cluster the key says at which node the order lives, so
+that of N nodes (N-1)/N of the orders are passed on; with --keyed-share 0 each stays at the node that took it.
 
 Exit codes: 0 every acknowledged order is there, over or moving (with --sse: every subscriber heard of its order's
 confirmation); 1 one is not, or nothing could be measured.";
@@ -64,22 +69,29 @@ pub struct BenchArgs {
     /// The share of acknowledged orders that are looked for at the end, from 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = 1.0, value_parser = share)]
     verify_share: f64,
+    /// The share of orders that come with an Idempotency-Key, from 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0, value_parser = share)]
+    keyed_share: f64,
     /// How many channels take the orders
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = count)]
     channels: usize,
     /// What draws start from
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// A server that runs already; without it, the bench starts one of its own and stops it at the end
+    /// A server that runs already; without it, the bench starts one of its own and stops it at the end. Repeatable for all
+    /// nodes of a cluster, which then get equal shares
     #[arg(long, value_name = "URL", conflicts_with = "set")]
-    url: Option<String>,
-    /// The process of that server, to be measured
+    url: Vec<String>,
+    /// The process of that server, to be measured; of several, one for each --url in their order
     #[arg(long, value_name = "PID", requires = "url")]
-    pid: Option<u32>,
+    pid: Vec<u32>,
+    /// Start N servers of the bench's own as nodes of one cluster over the Postgres of --database-url
+    #[arg(long, value_name = "N", requires = "database_url", conflicts_with = "url", value_parser = nodes)]
+    nodes: Option<usize>,
     /// The own server's store (`postgres://…` or `memory:`; without it, the embedded one), or where that of --url is
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
-    /// The own server's data directory, which is kept; without it, a temporary one
+    /// The own server's data directory, which is kept (with --nodes, each node has one in it); without it, a temporary one
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Any key of the own server's configuration, for example `store.journal_writers=4`; repeatable
@@ -92,8 +104,12 @@ pub struct BenchArgs {
 
 /// Why nothing came of it.
 #[derive(Debug, thiserror::Error)]
-#[error("interrupted: the bench's orders are left as they are")]
-struct Interrupted;
+enum Nothing {
+    #[error("interrupted: the bench's orders are left as they are")]
+    Interrupted,
+    #[error("--pid must be given once for each --url, or not at all: {pids} for {urls}")]
+    Pids { pids: usize, urls: usize },
+}
 
 impl BenchArgs {
     /// Runs the command: exit code 1 when an acknowledged order is missing, or a subscriber heard nothing.
@@ -101,10 +117,14 @@ impl BenchArgs {
     /// # Errors
     /// The server cannot be started or is not there.
     pub async fn run(self) -> Result<ExitCode, Box<dyn Error>> {
+        let (pids, urls) = (self.pid.len(), self.url.len());
+        if pids != 0 && pids != urls {
+            return Err(Nothing::Pids { pids, urls }.into());
+        }
         let options = self.options();
         tokio::select! {
             code = self.measure(&options) => code,
-            () = interrupted()? => Err(Interrupted.into()),
+            () = interrupted()? => Err(Nothing::Interrupted.into()),
         }
     }
 
@@ -168,6 +188,7 @@ impl BenchArgs {
             connections_max: self.connections,
             channels: self.channels,
             confirm_share: self.confirm_share.unwrap_or(by_default),
+            keyed_share: self.keyed_share,
             verify_share: self.verify_share,
             seed: self.seed,
         }
@@ -175,20 +196,24 @@ impl BenchArgs {
 
     fn against(&self) -> Against {
         let database = self.database_url.clone().filter(|url| !url.is_empty());
-        match &self.url {
-            Some(url) => Against::Running {
-                url: url.clone(),
-                pid: self.pid,
-                location: database.or_else(|| {
-                    let directory = self.data_dir.as_ref()?;
-                    Some(directory.join("uoop.db").display().to_string())
-                }),
-            },
-            None => Against::Own {
+        if self.url.is_empty() {
+            return Against::Own {
                 store: database.map_or(Store::Embedded, Store::At),
+                nodes: self.nodes,
                 data_dir: self.data_dir.clone(),
                 set: self.set.clone(),
-            },
+            };
+        }
+        let running = |(n, url): (usize, &String)| Running {
+            url: url.clone(),
+            pid: self.pid.get(n).copied(),
+        };
+        Against::Running {
+            servers: self.url.iter().enumerate().map(running).collect(),
+            location: database.or_else(|| {
+                let directory = self.data_dir.as_ref()?;
+                Some(directory.join("uoop.db").display().to_string())
+            }),
         }
     }
 }
@@ -218,6 +243,11 @@ fn share(text: &str) -> Result<f64, String> {
 fn count(text: &str) -> Result<usize, String> {
     let count = text.parse::<usize>().ok().filter(|count| (1..=100_000).contains(count));
     count.ok_or_else(|| "must be a whole number from 1 to 100000".to_owned())
+}
+
+fn nodes(text: &str) -> Result<usize, String> {
+    let count = text.parse::<usize>().ok().filter(|count| (1..=16).contains(count));
+    count.ok_or_else(|| "must be a whole number from 1 to 16".to_owned())
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {
@@ -283,6 +313,7 @@ mod tests {
     fn the_server_is_the_runs_own_unless_one_is_named() {
         let own = |store, set: &[(&str, &str)]| Against::Own {
             store,
+            nodes: None,
             data_dir: None,
             set: set
                 .iter()
@@ -295,10 +326,24 @@ mod tests {
             own(Store::At("memory:".into()), &[("store.shards", "16")])
         );
         let running = options(&["--url", "http://x", "--pid", "7", "--data-dir", "d"]).against;
+        let server = |url: &str, pid| Running { url: url.into(), pid };
         let expected = Against::Running {
-            url: "http://x".into(),
-            pid: Some(7),
+            servers: vec![server("http://x", Some(7))],
             location: Some("d/uoop.db".into()),
+        };
+        assert_eq!(running, expected);
+        let cluster = options(&["--nodes", "3", "--database-url", "postgres://x/y"]).against;
+        let expected = Against::Own {
+            store: Store::At("postgres://x/y".into()),
+            nodes: Some(3),
+            data_dir: None,
+            set: Vec::new(),
+        };
+        assert_eq!(cluster, expected);
+        let running = options(&["--url", "http://x", "--url", "http://y", "--pid", "7", "--pid", "8"]).against;
+        let expected = Against::Running {
+            servers: vec![server("http://x", Some(7)), server("http://y", Some(8))],
+            location: None,
         };
         assert_eq!(running, expected);
     }
@@ -314,6 +359,10 @@ mod tests {
             &["--sse", "8", "--ramp"],
             &["--confirm-share", "1.1"],
             &["--pid", "7"],
+            &["--nodes", "2"],
+            &["--nodes", "0", "--database-url", "postgres://x/y"],
+            &["--nodes", "2", "--database-url", "postgres://x/y", "--url", "http://x"],
+            &["--keyed-share", "-1"],
             &["--url", "http://x", "--set", "log.filter=info"],
             &["--set", "log.filter"],
             &["--seconds", "0"],

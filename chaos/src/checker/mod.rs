@@ -8,6 +8,7 @@ pub mod lines;
 mod outside;
 #[cfg(test)]
 pub(crate) mod story;
+pub mod topic;
 
 pub use history::{History, read as read_history};
 

@@ -146,6 +146,9 @@ pub enum RunError {
     /// The database cannot be used.
     #[error("the database cannot be used")]
     Database(#[source] sqlx::Error),
+    /// The topic cannot be read.
+    #[error("the topic cannot be read")]
+    Kafka(#[source] rdkafka::error::KafkaError),
     /// No database was given.
     #[error(
         "a cluster needs a Postgres: --store postgres://… (an empty database), or UOOP_TEST_POSTGRES_URL, beside whose \

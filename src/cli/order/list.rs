@@ -110,7 +110,7 @@ const fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
 
 /// Orders for people, a line each.
 pub(super) fn shown(list: &OrderList) -> String {
-    let filling = "the list is being filled: orders may be missing";
+    let filling = "orders that were changed just now may be missing";
     let mut parts = Vec::new();
     if list.orders.is_empty() {
         parts.push("no orders".to_owned());

@@ -13,6 +13,7 @@ mod nodes;
 mod report;
 mod service;
 mod timeline;
+mod topic;
 mod watch;
 
 pub use faults::Fault;
@@ -136,6 +137,8 @@ struct Left {
     wrong: Vec<String>,
     /// What the replay says of the day.
     replay: Option<Value>,
+    /// How many messages the topic holds, if the nodes publish.
+    messages: Option<usize>,
     logs: Vec<(PathBuf, String)>,
 }
 
@@ -228,6 +231,7 @@ async fn carry_out(
         skewed: 0,
         wrong: Vec::new(),
         replay: None,
+        messages: None,
         logs: Vec::new(),
     };
     left.evidence.submitted = left.history.orders.iter().map(|told| told.submitted.clone()).collect();
@@ -244,7 +248,13 @@ async fn carry_out(
     stop(&mut driver).await?;
     left.store = database.read().await?;
     read_orders(&mut left);
-    left.wrong = std::mem::take(&mut driver.wrong);
+    left.wrong.append(&mut driver.wrong);
+    if let Some(brokers) = &options.kafka {
+        let messages = topic::read(brokers, &options.topic()).await?;
+        let compared = crate::checker::topic::check(&left.store, &messages);
+        left.wrong.extend(compared.iter().map(ToString::to_string));
+        left.messages = Some(messages.len());
+    }
     left.wrong.extend(driver.watch.findings().iter().map(ToString::to_string));
     left.skewed = driver.nodes.skewed;
     left.logs = driver.nodes.logs();

@@ -63,6 +63,8 @@ pub struct ClusterReport {
     pub violations: Vec<String>,
     /// What the replay says of the recorded day.
     pub replay: Option<Value>,
+    /// How many messages the topic holds, those that came again included; null when nothing is published.
+    pub messages: Option<usize>,
     /// Lines of errors, and of panics, in the nodes' logs.
     pub log_errors: usize,
     /// The command that runs it again.
@@ -141,6 +143,7 @@ impl ClusterReport {
             in_flight: met.into_iter().map(|met| met.in_flight).collect(),
             violations,
             replay: left.replay.clone(),
+            messages: left.messages,
             log_errors: 0,
             run_again: command(options),
             picture: None,
@@ -197,6 +200,9 @@ impl ClusterReport {
                 format!("{attempts}, {failed}, {unreachable}"),
             );
             row("  those attempts, p50 / p99", pair(took_ms));
+        }
+        if let Some(messages) = self.messages {
+            row("messages in the topic", messages.to_string());
         }
         let mut counts = |title: &str, counts: &BTreeMap<String, u64>| {
             row(title, String::new());
@@ -346,7 +352,8 @@ impl fmt::Display for ClusterReport {
 
 /// The command that runs it again. A database's URL may hold a password, so it is left out.
 fn command(options: &ClusterOptions) -> String {
-    let mut words = vec!["cargo run -p chaos -- run".to_owned()];
+    let words_of_kafka = if options.kafka.is_some() { " --kafka" } else { "" };
+    let mut words = vec![format!("cargo run -p chaos -- run{words_of_kafka}")];
     let mut flag = |name: &str, value: String| words.push(format!("--{name} {value}"));
     flag("nodes", options.nodes.to_string());
     flag("seed", options.seed.to_string());
