@@ -51,9 +51,19 @@ impl Cluster {
             let mut arguments = vec!["--cluster".to_owned(), "--time-scale".to_owned(), "1".to_owned()];
             let listen = format!("cluster.listen=127.0.0.1:{}", free_port().expect("a free port"));
             let name = format!("cluster.node=n{n}");
-            let common = ["demo.enabled=false", "participants.couriers=external", "http.throttle_limit=0"];
+            let common = [
+                "demo.enabled=false",
+                "participants.couriers=external",
+                "http.throttle_limit=0",
+            ];
             let elsewhere = ["kafka.brokers=", "redis.url="];
-            for set in common.iter().chain(&elsewhere).chain(settings).copied().chain([&*listen, &*name]) {
+            for set in common
+                .iter()
+                .chain(&elsewhere)
+                .chain(settings)
+                .copied()
+                .chain([&*listen, &*name])
+            {
                 arguments.extend(["--set".to_owned(), set.to_owned()]);
             }
             let variables = vec![
@@ -62,12 +72,22 @@ impl Cluster {
             ];
             let log = files.path().join(format!("n{n}.log"));
             let port = free_port().expect("a free port");
-            Server::new(PathBuf::from(env!("CARGO_BIN_EXE_uoop")), port, arguments, variables, log)
+            Server::new(
+                PathBuf::from(env!("CARGO_BIN_EXE_uoop")),
+                port,
+                arguments,
+                variables,
+                log,
+            )
         };
         let mut nodes: Vec<Server> = (1..=NODES).map(node).collect();
         let starts = nodes.iter_mut().map(Server::start);
         futures::future::try_join_all(starts).await.expect("the nodes start");
-        let http = Client::builder().timeout(PATIENCE).no_proxy().build().expect("a client");
+        let http = Client::builder()
+            .timeout(PATIENCE)
+            .no_proxy()
+            .build()
+            .expect("a client");
         let cluster = Self {
             nodes,
             http,
@@ -123,7 +143,10 @@ impl Cluster {
             if shared && owned.iter().sum::<usize>() == SHARDS {
                 return owned;
             }
-            assert!(Instant::now() < end, "the shards are never shared by {nodes:?}: {owned:?}, {up} links");
+            assert!(
+                Instant::now() < end,
+                "the shards are never shared by {nodes:?}: {owned:?}, {up} links"
+            );
             sleep(LOOK).await;
         }
     }
@@ -141,8 +164,14 @@ impl Cluster {
         }
         for n in 1..=NODES {
             let end = Instant::now() + PATIENCE;
-            while self.at(n, "GET", "/v1/channels").send().await.expect("an answer").json::<Value>().await.expect("JSON")
-                ["channels"][0]["id"]
+            while self
+                .at(n, "GET", "/v1/channels")
+                .send()
+                .await
+                .expect("an answer")
+                .json::<Value>()
+                .await
+                .expect("JSON")["channels"][0]["id"]
                 != "kitchen"
             {
                 assert!(Instant::now() < end, "node {n} never knows the kitchen");
@@ -170,7 +199,10 @@ impl Cluster {
             if status == wanted {
                 return;
             }
-            assert!(Instant::now() < end, "node {n} says that order {id} is {status}, never {wanted}");
+            assert!(
+                Instant::now() < end,
+                "node {n} says that order {id} is {status}, never {wanted}"
+            );
             sleep(LOOK).await;
         }
     }
@@ -193,11 +225,16 @@ fn submit(http: &Client, url: &str, key: &str) -> RequestBuilder {
         "items": [{"sku": "soup", "name": "Soup", "quantity": 1, "unit_price_minor": 950}],
         "delivery_location": {"lat": 41.886, "lng": -87.63},
     });
-    http.post(format!("{url}/v1/orders")).header("idempotency-key", key).json(&order)
+    http.post(format!("{url}/v1/orders"))
+        .header("idempotency-key", key)
+        .json(&order)
 }
 
 fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_else(|| panic!("{value} is no text")).to_owned()
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("{value} is no text"))
+        .to_owned()
 }
 
 /// The shard that an order lives in.
@@ -222,7 +259,9 @@ async fn says(stream: &mut Response, wanted: &str) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn any_node_serves_any_request() {
     let _turn = turn().await;
-    let Some(cluster) = Cluster::start(&[]).await else { return };
+    let Some(cluster) = Cluster::start(&[]).await else {
+        return;
+    };
     let owned = cluster.shared_by(&[1, 2, 3]).await;
     assert!(owned.iter().all(|shards| (60..=110).contains(shards)), "{owned:?}");
 
@@ -262,17 +301,34 @@ async fn any_node_serves_any_request() {
     let put = cluster.at(1, "PUT", "/v1/channels/kitchen").json(&busy).send().await;
     assert!(put.expect("an answer").status().is_success());
     for n in 1..=NODES {
-        assert_eq!(cluster.read(n, "/v1/channels/kitchen/capacity").await["capacity_per_slot"], 77, "node {n}");
+        assert_eq!(
+            cluster.read(n, "/v1/channels/kitchen/capacity").await["capacity_per_slot"],
+            77,
+            "node {n}"
+        );
     }
     let third = cluster.name(3).await;
     for (n, name) in [(1, &third), (3, &cluster.name(1).await)] {
         let actors = cluster.read(n, &format!("/v1/actors?node={name}")).await;
-        assert!(actors["actors"].as_array().is_some_and(|actors| !actors.is_empty()), "{actors}");
+        assert!(
+            actors["actors"].as_array().is_some_and(|actors| !actors.is_empty()),
+            "{actors}"
+        );
     }
 
     // A server that knows of no cluster must not write beside this one.
     let alone = Command::new(env!("CARGO_BIN_EXE_uoop"))
-        .args(["serve", "--port", "0", "--time-scale", "1", "--set", "kafka.brokers=", "--set", "redis.url="])
+        .args([
+            "serve",
+            "--port",
+            "0",
+            "--time-scale",
+            "1",
+            "--set",
+            "kafka.brokers=",
+            "--set",
+            "redis.url=",
+        ])
         .env("DATABASE_URL", cluster.database.url())
         .output()
         .expect("it runs");
@@ -284,7 +340,9 @@ async fn any_node_serves_any_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_drained_gives_everything_away_and_gets_it_back() {
     let _turn = turn().await;
-    let Some(cluster) = Cluster::start(&[]).await else { return };
+    let Some(cluster) = Cluster::start(&[]).await else {
+        return;
+    };
     let owned = cluster.shared_by(&[1, 2, 3]).await;
     let id = cluster.order(2, "before").await;
     let drained = cluster.uoop_cluster("drain", 2);
@@ -293,9 +351,16 @@ async fn a_node_that_is_drained_gives_everything_away_and_gets_it_back() {
     let members = status["members"].as_array().expect("members");
     let is_second = |member: &&Value| member["name"] == *second;
     let member = members.iter().find(is_second).expect("it is still a member");
-    assert_eq!((&member["shards"], &member["draining"]), (&json!(0), &json!(true)), "{member}");
+    assert_eq!(
+        (&member["shards"], &member["draining"]),
+        (&json!(0), &json!(true)),
+        "{member}"
+    );
     let moved = cluster.shared_by(&[1, 3]).await;
-    assert!(moved[0] >= owned[0] && moved[2] >= owned[2], "{owned:?}, then {moved:?}");
+    assert!(
+        moved[0] >= owned[0] && moved[2] >= owned[2],
+        "{owned:?}, then {moved:?}"
+    );
     // It goes on passing on what it is asked.
     cluster.status_is(2, &id, "CONFIRMED").await;
     let id = cluster.order(2, "meanwhile").await;
@@ -311,8 +376,13 @@ async fn a_node_that_is_drained_gives_everything_away_and_gets_it_back() {
 async fn the_others_finish_what_a_killed_node_had_begun() {
     let _turn = turn().await;
     // Slow enough that orders are in flight, and a client waits, when the node is killed.
-    let slow = ["participants.simulated.latency_ms_min=1500", "participants.simulated.latency_ms_max=2500"];
-    let Some(mut cluster) = Cluster::start(&slow).await else { return };
+    let slow = [
+        "participants.simulated.latency_ms_min=1500",
+        "participants.simulated.latency_ms_max=2500",
+    ];
+    let Some(mut cluster) = Cluster::start(&slow).await else {
+        return;
+    };
     let first = cluster.name(1).await;
     let shards = cluster.shards(2, &first).await;
     // Of twenty orders, the chance that none lives on the node is below one in three thousand.
@@ -330,10 +400,17 @@ async fn the_others_finish_what_a_killed_node_had_begun() {
         assert_eq!(status["status"], "PENDING", "NV-1: it is in flight");
     }
     cluster.nodes[0].kill().await.expect("it ran until now");
-    assert!(waiting.await.expect("it goes on").is_err(), "NV-1: the client's request was interrupted");
+    assert!(
+        waiting.await.expect("it goes on").is_err(),
+        "NV-1: the client's request was interrupted"
+    );
 
     let retried = cluster.order(2, "interrupted").await;
-    assert_eq!(cluster.order(3, "interrupted").await, retried, "one order for one key (SG-2)");
+    assert_eq!(
+        cluster.order(3, "interrupted").await,
+        retried,
+        "one order for one key (SG-2)"
+    );
     ids.push(retried);
     let owned = cluster.shared_by(&[2, 3]).await;
     assert_eq!(owned[0], 0, "the killed node owns nothing");
@@ -351,7 +428,11 @@ async fn the_others_finish_what_a_killed_node_had_begun() {
         sleep(LOOK).await;
     };
     let found: BTreeSet<String> = listed.iter().map(|order| text(&order["id"])).collect();
-    assert_eq!(found, ids.into_iter().collect(), "SG-1 and SG-2: these orders and no others");
+    assert_eq!(
+        found,
+        ids.into_iter().collect(),
+        "SG-1 and SG-2: these orders and no others"
+    );
 
     // Back under its name, it gets the same shards again.
     cluster.nodes[0].start().await.expect("it starts again");
@@ -387,7 +468,9 @@ async fn client(load: Arc<Load>, n: usize) -> Vec<String> {
         } else {
             (n + i) % NODES
         };
-        let answer = submit(&load.http, &load.urls[to], &format!("client-{n}-{i}")).send().await;
+        let answer = submit(&load.http, &load.urls[to], &format!("client-{n}-{i}"))
+            .send()
+            .await;
         let answer = answer.unwrap_or_else(|error| panic!("node {} does not answer: {error:?}", to + 1));
         let status = answer.status();
         let body: Value = answer.json().await.expect("JSON");
@@ -401,7 +484,9 @@ async fn client(load: Arc<Load>, n: usize) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_fails_when_a_node_is_stopped() {
     let _turn = turn().await;
-    let Some(mut cluster) = Cluster::start(&[]).await else { return };
+    let Some(mut cluster) = Cluster::start(&[]).await else {
+        return;
+    };
     let load = Arc::new(Load {
         http: cluster.http.clone(),
         urls: cluster.nodes.iter().map(|node| node.url().to_owned()).collect(),
@@ -411,7 +496,10 @@ async fn no_request_fails_when_a_node_is_stopped() {
     let clients: Vec<_> = (0..6).map(|n| tokio::spawn(client(Arc::clone(&load), n))).collect();
     sleep(Duration::from_secs(1)).await;
     let first = cluster.name(1).await;
-    assert!(!cluster.shards(2, &first).await.is_empty(), "NV-1: the node has something to give away");
+    assert!(
+        !cluster.shards(2, &first).await.is_empty(),
+        "NV-1: the node has something to give away"
+    );
     cluster.nodes[0].signal(Signal::Terminate).await.expect("it runs");
     let ended = cluster.nodes[0].ended(PATIENCE).await.expect("it ends");
     assert!(ended.success(), "{ended}");

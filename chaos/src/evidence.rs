@@ -281,7 +281,10 @@ impl StoreSeen {
     /// The orders.
     pub fn orders(&self) -> impl Iterator<Item = (OrderId, &StreamSeen)> {
         let of_order = |(_, stream): &(&StreamId, &StreamSeen)| stream.kind == StreamKind::Order.code();
-        self.streams.iter().filter(of_order).map(|(id, stream)| (OrderId(*id), stream))
+        self.streams
+            .iter()
+            .filter(of_order)
+            .map(|(id, stream)| (OrderId(*id), stream))
     }
 }
 

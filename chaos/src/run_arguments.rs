@@ -31,9 +31,15 @@ pub(crate) struct RunArgs {
     /// For how many minutes
     #[arg(long, value_name = "M", default_value_t = 1.0, requires = "nodes", value_parser = minutes)]
     minutes: f64,
-    /// What breaks, in an order that follows from the seed: kill, pause, rolling, postgres (on the server of
-    /// UOOP_TEST_SERVICES), skew; none, for nothing
-    #[arg(long, value_name = "FAULT,…", value_delimiter = ',', default_value = "kill", requires = "nodes")]
+    /// What breaks, in an order that follows from the seed: kill, pause, rolling, postgres (that of scripts/services),
+    /// skew, partition (takes root); none, for nothing
+    #[arg(
+        long,
+        value_name = "FAULT,…",
+        value_delimiter = ',',
+        default_value = "kill",
+        requires = "nodes"
+    )]
     faults: Vec<String>,
     /// How many seconds from one fault to the next
     #[arg(long, value_name = "S", default_value_t = 10.0, requires = "nodes", value_parser = seconds)]
@@ -41,7 +47,7 @@ pub(crate) struct RunArgs {
     /// For how many seconds a silent node keeps its shards
     #[arg(long, value_name = "S", default_value_t = 3.0, requires = "nodes", value_parser = seconds)]
     lease: f64,
-    /// Publish to the Kafka of UOOP_TEST_KAFKA_BROKERS, and compare the topic with the store
+    /// Publish to the Kafka of scripts/services, and compare the topic with the store
     #[arg(long, requires = "nodes")]
     kafka: bool,
     /// Where to leave the picture of the run, an SVG file; beside its other files when absent
@@ -128,7 +134,9 @@ impl RunArgs {
     fn cluster(self, binary: PathBuf, nodes: usize, shares: Shares) -> io::Result<ClusterOptions> {
         let wrong = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
         let named = self.faults.iter().filter(|name| *name != "none");
-        let faults = named.map(|name| name.parse::<Fault>().map_err(wrong)).collect::<io::Result<_>>()?;
+        let faults = named
+            .map(|name| name.parse::<Fault>().map_err(wrong))
+            .collect::<io::Result<_>>()?;
         let kafka = if self.kafka {
             let brokers = std::env::var("UOOP_TEST_KAFKA_BROKERS");
             Some(brokers.map_err(|_| wrong("--kafka needs UOOP_TEST_KAFKA_BROKERS".to_owned()))?)
@@ -183,7 +191,10 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 fn between(text: &str, least: f64, most: f64) -> Result<f64, String> {
-    let number = text.parse::<f64>().ok().filter(|number| (least..=most).contains(number));
+    let number = text
+        .parse::<f64>()
+        .ok()
+        .filter(|number| (least..=most).contains(number));
     number.ok_or_else(|| format!("must be a number from {least} to {most}"))
 }
 

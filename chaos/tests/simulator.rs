@@ -2,7 +2,7 @@
 
 use chaos::simulator::{Broken, Options, Outcome, Size, fresh_seed, play, simulate};
 
-const FRESH_SEEDS: u64 = 10;
+const FRESH_SEEDS: u64 = 20;
 /// Most seeds that may be needed to notice a broken rule.
 const NOTICED_WITHIN: u64 = 60;
 
@@ -102,8 +102,8 @@ fn participants_without_tombstones_are_noticed() {
 fn a_lost_answer_taken_for_a_failure_is_noticed() {
     notices(
         Broken::Unknown,
-        7,
-        Size { orders: 6, ..SMALL },
+        49,
+        Size { orders: 2, ..SMALL },
         &["SG-3", "SG-4", "EV-2"],
     );
 }

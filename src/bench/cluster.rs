@@ -22,7 +22,10 @@ pub(super) async fn settled(nodes: &[Client]) -> Result<(), BenchError> {
     let deadline = Instant::now() + SETTLE_MAX;
     for node in nodes {
         loop {
-            let status = node.cluster().await.map_err(BenchError::server("look at the cluster"))?;
+            let status = node
+                .cluster()
+                .await
+                .map_err(BenchError::server("look at the cluster"))?;
             let Some(problem) = problem(&status, nodes.len()) else {
                 break;
             };
@@ -44,18 +47,28 @@ fn problem(status: &ClusterStatus, nodes: usize) -> Option<String> {
     let names = || status.members.iter().map(|member| member.name.as_str());
     if status.members.len() != nodes {
         let names: Vec<&str> = names().collect();
-        return Some(format!("{node} sees {} of {nodes} nodes: {}", names.len(), names.join(", ")));
+        return Some(format!(
+            "{node} sees {} of {nodes} nodes: {}",
+            names.len(),
+            names.join(", ")
+        ));
     }
     let up = status.links.iter().filter(|link| link.up).count();
     if up + 1 < nodes {
         return Some(format!("{node} has {up} links with {} others", nodes - 1));
     }
     let belongs = |shard: u16| owner_of(ShardId(shard), names());
-    let astray = status.shards.iter().filter(|shard| belongs(shard.shard) != Some(&*shard.owner));
+    let astray = status
+        .shards
+        .iter()
+        .filter(|shard| belongs(shard.shard) != Some(&*shard.owner));
     match astray.count() {
         0 if status.shards.is_empty() => Some(format!("{node} sees no shards")),
         0 => None,
-        astray => Some(format!("{astray} of {} shards are not where they belong", status.shards.len())),
+        astray => Some(format!(
+            "{astray} of {} shards are not where they belong",
+            status.shards.len()
+        )),
     }
 }
 
@@ -67,7 +80,8 @@ mod tests {
     /// Two nodes, linked, with every shard where it belongs.
     fn cluster() -> Value {
         let names = ["bench-1-7", "bench-2-7"];
-        let member = |name| json!({"name": name, "address": "", "lease_left_ms": 3_000, "draining": false, "shards": 128});
+        let member =
+            |name| json!({"name": name, "address": "", "lease_left_ms": 3_000, "draining": false, "shards": 128});
         let shard = |shard| json!({"shard": shard, "epoch": 3, "owner": owner_of(ShardId(shard), names)});
         json!({
             "node": names[0],
@@ -95,7 +109,11 @@ mod tests {
             ("/lease_holds", json!(false), "bench-1-7 has no lease"),
             ("/members", third, "bench-1-7 sees 1 of 2 nodes: x-1"),
             ("/links/0/up", json!(false), "bench-1-7 has 0 links with 1 others"),
-            ("/shards/9/owner", json!(""), "1 of 256 shards are not where they belong"),
+            (
+                "/shards/9/owner",
+                json!(""),
+                "1 of 256 shards are not where they belong",
+            ),
             ("/shards", json!([]), "bench-1-7 sees no shards"),
         ] {
             assert_eq!(problem_with(pointer, value).as_deref(), Some(expected));

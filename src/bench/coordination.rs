@@ -8,6 +8,7 @@ const MIB: f64 = 1_048_576.0;
 const FORWARDED: &str = "uoop_calls_forwarded_total";
 const REQUESTS: &str = "uoop_peer_requests_total";
 const FRAMES: &str = "uoop_peer_batches_total";
+const LOST: &str = "uoop_peer_lost_total";
 
 /// One server's share in a load.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -23,18 +24,20 @@ pub struct NodeShare {
 }
 
 /// What nodes of a cluster have to do with each other, for each completed order. Null but for the commits when there is no
-/// cluster.
+/// cluster. More than the truth when the servers fall behind: what orders took that were not completed meanwhile counts too.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Coordination {
     /// Commits of all servers.
     pub commits_per_order: Option<f64>,
-    /// Commands for actors that were sent to another node.
+    /// Commands for actors that were sent to another node, each attempt counted.
     pub forwarded_per_order: Option<f64>,
     /// Frames that nodes sent each other; with what they tell each other unasked, such as a channel's rows, so there are some
     /// even when nothing is forwarded.
     pub frames_per_order: Option<f64>,
-    /// Questions in a frame, on average.
+    /// Questions in a frame, on average over all frames; those that hold only answers count too.
     pub requests_per_frame: Option<f64>,
+    /// Ends of links between nodes that broke within the window: when there are any, the rest is no ordinary operation.
+    pub links_lost: Option<u64>,
 }
 
 impl Coordination {
@@ -52,6 +55,7 @@ impl Coordination {
                 requests_per_frame: requests
                     .zip(frames)
                     .and_then(|(requests, frames)| known(requests / frames)),
+                links_lost: measured.counted(|figures| figures.count(LOST)).map(whole),
             }
         } else {
             Self::default()
@@ -69,9 +73,15 @@ impl Coordination {
         };
         let mut rows = vec![["commits an order".to_owned(), shown(self.commits_per_order, 3)]];
         if self.forwarded_per_order.is_some() {
-            rows.push(["calls forwarded an order".to_owned(), shown(self.forwarded_per_order, 3)]);
+            rows.push([
+                "calls forwarded an order".to_owned(),
+                shown(self.forwarded_per_order, 3),
+            ]);
             rows.push(["frames an order".to_owned(), shown(self.frames_per_order, 3)]);
             rows.push(["requests in a frame".to_owned(), shown(self.requests_per_frame, 2)]);
+        }
+        if let Some(lost) = self.links_lost.filter(|lost| *lost > 0) {
+            rows.push(["links between nodes that broke".to_owned(), lost.to_string()]);
         }
         if nodes.len() > 1 {
             for node in nodes {
@@ -102,11 +112,13 @@ impl Measured {
             let cpu_ms = |reading: &super::reading::Reading| reading.cpu.by_server.get(n).copied().flatten();
             let used = || Some(cpu_ms(&self.after)?.saturating_sub(cpu_ms(&self.before)?));
             let completed = || Some((confirmed(&self.after)? - confirmed(&self.before)?).max(0.0));
-            let peak = self.memory_peaks_bytes.get(n).copied().flatten();
+            let peak = self.node_peaks_bytes.get(n).copied().flatten();
             NodeShare {
                 node: name.to_owned(),
                 completed: completed().map(whole),
-                cpu_ms_per_order: used().zip(orders).and_then(|(ms, orders)| thousandths(float(ms) / orders)),
+                cpu_ms_per_order: used()
+                    .zip(orders)
+                    .and_then(|(ms, orders)| thousandths(float(ms) / orders)),
                 rss_mb: peak.map(|bytes| rounded(float(bytes) / MIB)),
             }
         };
@@ -115,7 +127,11 @@ impl Measured {
 }
 
 /// A count that came as a float.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count, far below 2^53")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a count, far below 2^53"
+)]
 fn whole(count: f64) -> u64 {
     count.max(0.0).round() as u64
 }

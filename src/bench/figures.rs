@@ -51,7 +51,9 @@ impl Figures {
     pub(super) fn count_where(&self, name: &str, label: &str, value: &str) -> f64 {
         let labelled = |sample: &&Sample| sample.labels.get(label).is_some_and(|is| is == value);
         // From 0: the sum of no floats is -0.
-        self.named(name).filter(labelled).fold(0.0, |sum, sample| sum + sample.value)
+        self.named(name)
+            .filter(labelled)
+            .fold(0.0, |sum, sample| sum + sample.value)
     }
 
     /// How many observations a histogram or summary got between an earlier reading and this one, and their mean; `None`
@@ -217,11 +219,15 @@ nonsense
 
     #[test]
     fn several_servers_count_together() {
-        let one = Figures::parse("uoop_peer_batches_total{direction=\"out\"} 3\nuoop_peer_batches_total{direction=\"in\"} 9");
+        let one =
+            Figures::parse("uoop_peer_batches_total{direction=\"out\"} 3\nuoop_peer_batches_total{direction=\"in\"} 9");
         let other = Figures::parse("uoop_peer_batches_total{direction=\"out\"} 4");
         let both = Figures::merged(vec![one, other]);
         let of = |direction| both.count_where("uoop_peer_batches_total", "direction", direction);
-        assert_eq!([of("out"), of("in"), of("up")].map(f64::to_bits), [7.0, 9.0, 0.0].map(f64::to_bits));
+        assert_eq!(
+            [of("out"), of("in"), of("up")].map(f64::to_bits),
+            [7.0, 9.0, 0.0].map(f64::to_bits)
+        );
         let (before, after) = (Figures::parse(BEFORE), Figures::parse(AFTER));
         let [before, after] = [&before, &after].map(|figures| Figures::merged(vec![figures.clone(), figures.clone()]));
         assert_eq!(

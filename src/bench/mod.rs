@@ -224,7 +224,14 @@ pub async fn ramp(
         };
     }
     let orders = verify::verify(&session.targets(), &acknowledged, options.verify_share, options.seed).await;
-    let report = RampReport::new((session.store, session.https().len()), found, steps, acknowledged.len(), &orders, session.sync);
+    let report = RampReport::new(
+        (session.store, session.https().len()),
+        found,
+        steps,
+        acknowledged.len(),
+        &orders,
+        session.sync,
+    );
     let kept = session.stop(!report.is_complete()).await;
     Ok(Measurement { report, kept })
 }

@@ -226,7 +226,10 @@ impl fmt::Display for Report {
             1 => String::new(),
             nodes => format!("{nodes} servers, "),
         };
-        let title = format!("{} load, {:.0} s, {servers}{} store", self.load, self.seconds, self.store);
+        let title = format!(
+            "{} load, {:.0} s, {servers}{} store",
+            self.load, self.seconds, self.store
+        );
         table.set_header([title, format!("uoop {}, {} cores", self.version, self.cores)]);
         table.add_rows(self.rows());
         if let Some(values) = table.column_mut(1) {

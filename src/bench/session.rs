@@ -74,7 +74,7 @@ pub(super) struct Measured {
     /// The most memory that the servers together held within the window, in bytes.
     pub(super) memory_peak_bytes: Option<u64>,
     /// The most that each of them held.
-    pub(super) memory_peaks_bytes: Vec<Option<u64>>,
+    pub(super) node_peaks_bytes: Vec<Option<u64>>,
     /// The memory that they together held when everything was done.
     pub(super) memory_end_bytes: Option<u64>,
     /// How long after the load's end every accepted order was confirmed or over; `None` when some were not in time.
@@ -152,7 +152,7 @@ impl Session {
         };
         let tally = Arc::new(Tally::new(window));
         let progress = tokio::spawn(tell(Arc::clone(&tally), begin));
-        let ((memory_peak_bytes, memory_peaks_bytes), before, after, ()) = tokio::join!(
+        let ((memory_peak_bytes, node_peaks_bytes), before, after, ()) = tokio::join!(
             memory_peaks(&self.servers, window),
             self.read_at(window.begin),
             self.read_at(window.end),
@@ -174,7 +174,7 @@ impl Session {
             before,
             after,
             memory_peak_bytes,
-            memory_peaks_bytes,
+            node_peaks_bytes,
             memory_end_bytes: self.memory_bytes(),
             drain: drained.then(|| ended.elapsed()),
         }
@@ -343,7 +343,10 @@ async fn copied(client: &Client, channels: usize) -> Result<(), ClientError> {
         }
         sleep(COPY_GLANCE).await;
     }
-    tracing::warn!(url = client.url(), "a server does not know all channels: its orders may be refused");
+    tracing::warn!(
+        url = client.url(),
+        "a server does not know all channels: its orders may be refused"
+    );
     Ok(())
 }
 

@@ -79,7 +79,10 @@ fn replays<E: Entity>(stream: &StreamSeen) -> Result<(), String> {
     };
     let last = stream.rows.last().map_or(0, |row| row.seq);
     if snapshot.seq > last {
-        return Err(format!("the snapshot is of version {}, the last row of {last}", snapshot.seq));
+        return Err(format!(
+            "the snapshot is of version {}, the last row of {last}",
+            snapshot.seq
+        ));
     }
     let mut state: Option<E> = None;
     for row in stream.rows.iter().filter(|row| row.seq <= snapshot.seq) {
@@ -90,7 +93,10 @@ fn replays<E: Entity>(stream: &StreamSeen) -> Result<(), String> {
     let state = state.ok_or("there are no rows before the snapshot")?;
     let kept: E = serde_json::from_str(&snapshot.state).map_err(|error| format!("the snapshot: {error}"))?;
     if kept != state {
-        return Err(format!("replaying to version {} gives something else than the snapshot", snapshot.seq));
+        return Err(format!(
+            "replaying to version {} gives something else than the snapshot",
+            snapshot.seq
+        ));
     }
     if snapshot.live != state.is_live() {
         return Err(format!("version {} is kept as live: {}", snapshot.seq, snapshot.live));
@@ -105,10 +111,16 @@ fn keys(store: &StoreSeen) -> Vec<Finding> {
     for used in &store.keys {
         let there = store.streams.get(&used.stream);
         if there.is_none_or(|stream| stream.rows.iter().all(|row| row.seq != used.seq)) {
-            let detail = format!("key {} names version {} of stream {}: there is none", used.key, used.seq, used.stream);
+            let detail = format!(
+                "key {} names version {} of stream {}: there is none",
+                used.key, used.seq, used.stream
+            );
             found.push(Finding::new("SG-2", detail));
         }
-        if let Some(other) = of_key.insert(&used.key, used.stream).filter(|other| *other != used.stream) {
+        if let Some(other) = of_key
+            .insert(&used.key, used.stream)
+            .filter(|other| *other != used.stream)
+        {
             let detail = format!("key {} names stream {other} and stream {}", used.key, used.stream);
             found.push(Finding::new("SG-2", detail));
         }
@@ -208,7 +220,10 @@ mod tests {
         let mut store = store();
         let stream = store.streams.values_mut().next().expect("a stream");
         stream.rows[0].shard = 3;
-        assert!(found(&store).contains(&"LS-2"), "a row in a shard that is not its stream's");
+        assert!(
+            found(&store).contains(&"LS-2"),
+            "a row in a shard that is not its stream's"
+        );
     }
 
     #[test]

@@ -39,7 +39,9 @@ pub fn check(store: &StoreSeen, messages: &[Message]) -> Vec<Finding> {
             Err(error) => wrong.push(Finding::new("EV-2", format!("order {order}: {error}"))),
         }
     }
-    let strangers = found.into_keys().map(|order| format!("the topic tells of order {order}, which is not in the store"));
+    let strangers = found
+        .into_keys()
+        .map(|order| format!("the topic tells of order {order}, which is not in the store"));
     wrong.extend(strangers.map(|detail| Finding::new("EV-2", detail)));
     wrong
 }
@@ -55,7 +57,11 @@ fn expected(id: OrderId, stream: &StreamSeen) -> Result<Vec<String>, serde_json:
             at: Timestamp(row.at),
             events: row.events.clone(),
         };
-        expected.extend(public_events(&row)?.iter().map(|event| format!("{id}:{}:{}", event.seq, event.index)));
+        expected.extend(
+            public_events(&row)?
+                .iter()
+                .map(|event| format!("{id}:{}:{}", event.seq, event.index)),
+        );
     }
     Ok(expected)
 }
@@ -86,11 +92,18 @@ mod tests {
             check(&store, &messages).len()
         };
         assert_eq!(found(|_| {}), 0);
-        assert_eq!(found(|messages| messages.extend(messages.clone())), 0, "all of it once more");
+        assert_eq!(
+            found(|messages| messages.extend(messages.clone())),
+            0,
+            "all of it once more"
+        );
         assert_eq!(found(|messages| drop(messages.remove(2))), 1, "one is missing");
         assert_eq!(found(|messages| messages.truncate(3)), 1, "the end is missing");
         assert_eq!(found(|messages| messages.swap(1, 2)), 1, "two are swapped");
-        assert_eq!(found(|messages| messages.push(("another".to_owned(), "another:1:0".to_owned()))), 1);
+        assert_eq!(
+            found(|messages| messages.push(("another".to_owned(), "another:1:0".to_owned()))),
+            1
+        );
         assert_eq!(found(Vec::clear), 1);
     }
 }

@@ -220,7 +220,8 @@ pub async fn run(options: &Options) -> Result<RunReport, RunError> {
     );
     let (port, sandbox_port) = (free_port()?, free_port()?);
     let callback_url = format!("http://127.0.0.1:{port}");
-    let mut sandbox = Sandbox::start(options, files.path(), sandbox_port, &callback_url).await?;
+    let sandbox_address = format!("127.0.0.1:{sandbox_port}");
+    let mut sandbox = Sandbox::start(options, files.path(), &sandbox_address, &callback_url).await?;
     let mut server = Server::of_run(options, files.path(), port, sandbox.url());
     server.start().await?;
     let reader = Reader::new(server.url())?;

@@ -62,7 +62,7 @@ pub struct RecoveryMs {
 }
 
 impl RecoveryMs {
-    fn of(lengths: impl Iterator<Item = Duration>) -> Self {
+    pub(super) fn of(lengths: impl Iterator<Item = Duration>) -> Self {
         let mut sorted: Vec<u64> = lengths
             .map(|length| u64::try_from(length.as_millis()).unwrap_or(u64::MAX))
             .collect();

@@ -22,16 +22,16 @@ pub(super) struct Sandbox {
 }
 
 impl Sandbox {
-    /// Starts a sandbox at a port that reports to `callback_url`, with its ledger and log in a directory.
+    /// Starts a sandbox at an address that reports to `callback_url`, with its ledger and log in a directory.
     pub(super) async fn start(
         options: &Options,
         directory: &Path,
-        port: u16,
+        address: &str,
         callback_url: &str,
     ) -> Result<Self, RunError> {
         let ledger = directory.join("sandbox-ledger.jsonl");
         let flags = vec![
-            ("--bind", format!("127.0.0.1:{port}")),
+            ("--bind", address.to_owned()),
             ("--seed", options.seed.to_string()),
             ("--callback-url", callback_url.to_owned()),
             ("--time-scale", options.speed.to_string()),

@@ -20,7 +20,8 @@ const WAITS: Time = MINUTE;
 enum Food {
     Cooking,
     Ready,
-    Carried,
+    /// By whoever has this job.
+    Carried(EffectKey),
 }
 
 #[derive(Debug, Default)]
@@ -130,7 +131,8 @@ impl Hub {
             };
             let is_there = self.participants.standing(&ticket) == Some(Standing::Done);
             match self.life.tickets.get_mut(&ticket).filter(|_| is_there) {
-                Some((_, food)) if *food == Food::Ready => *food = Food::Carried,
+                // A courier who lost the job just when it took the food has brought it back.
+                Some((_, food)) if *food != Food::Cooking => *food = Food::Carried(key),
                 _ => return self.queue.put(self.now + WAITS, Event::Rides(key, 0)),
             }
         }

@@ -16,6 +16,7 @@ use super::writer::{Appended, Want, Writer};
 use domain::entity::Context;
 use domain::ids::{Epoch, StreamId};
 use domain::ports::{Refusal, StreamKind};
+use domain::saga::{Answer, Receipt};
 use domain::shard::ShardId;
 use domain::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -200,7 +201,7 @@ impl Process {
             (Then::Load(stream, activation), reply) => self.loaded(hub, stream, activation, reply),
             (Then::Claimed { errand, attempt }, reply) => {
                 let (stream, outcome) = match reply {
-                    Reply::Claimed(Some(stream)) => (stream, Ok(done())),
+                    Reply::Claimed(Some(stream)) => (stream, Ok(Answer::Done(Receipt::Empty))),
                     _ => (Hub::nowhere(), Err(Failure::Unavailable)),
                 };
                 hub.answer_errand(self.node, errand, attempt, stream, outcome);
@@ -492,8 +493,4 @@ impl Process {
         };
         self.deliver(hub, stream, ask, false);
     }
-}
-
-pub(super) const fn done() -> domain::saga::Answer {
-    domain::saga::Answer::Done(domain::saga::Receipt::Empty)
 }

@@ -28,15 +28,12 @@ impl<E> Queue<E> {
 
     pub(super) fn put(&mut self, at: Time, event: E) {
         self.number += 1;
-        let place = match self.free.pop() {
-            Some(place) => {
-                self.events[place] = Some(event);
-                place
-            }
-            None => {
-                self.events.push(Some(event));
-                self.events.len() - 1
-            }
+        let place = if let Some(place) = self.free.pop() {
+            self.events[place] = Some(event);
+            place
+        } else {
+            self.events.push(Some(event));
+            self.events.len() - 1
         };
         self.heap.push(Reverse((at, self.number, place)));
     }

@@ -104,7 +104,7 @@ fn failure(outcome: &Outcome, options: &Options) -> Failure {
     let scenario = Arc::new(Scenario::new(outcome.seed, options.size));
     let (scenario, told, left) = match outcome.findings.first().filter(|_| options.shrink) {
         Some(finding) => {
-            let shrunk = shrink(&scenario, finding.invariant, options.broken);
+            let shrunk = shrink(&scenario, finding.invariant, options.broken, outcome.events);
             let left = (shrunk.scenario.faults.len(), shrunk.scenario.orders.len());
             (shrunk.scenario, shrunk.outcome, Some(left))
         }

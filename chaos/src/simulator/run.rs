@@ -6,7 +6,7 @@ use super::checker::Finding;
 use super::event::{Event, What};
 use super::hub::{Errand, Figures, Hub};
 use super::kinds::Command;
-use super::process::{Process, done};
+use super::process::Process;
 use super::queue::Time;
 use super::scenario::{Cut, Fault, SKEW_MAX, Scenario, Size};
 use super::world;
@@ -68,8 +68,13 @@ pub fn play(seed: u64, size: Size, broken: Option<Broken>, reads: bool) -> Outco
 }
 
 pub(super) fn play_scenario(scenario: &Arc<Scenario>, broken: Option<Broken>, reads: bool) -> Outcome {
+    play_until(scenario, broken, reads, u64::MAX)
+}
+
+/// As [`play_scenario`], for so many events at most.
+pub(super) fn play_until(scenario: &Arc<Scenario>, broken: Option<Broken>, reads: bool, events_max: u64) -> Outcome {
     let mut run = Run::new(scenario, broken, reads);
-    let events = run.play();
+    let events = run.play(events_max);
     let figures = run.figures();
     Outcome {
         seed: scenario.seed,
@@ -109,9 +114,11 @@ impl Run {
         }
     }
 
-    fn play(&mut self) -> u64 {
+    fn play(&mut self, events_max: u64) -> u64 {
         let mut events = 0;
-        while let Some((at, event)) = self.hub.queue.next() {
+        while events < events_max
+            && let Some((at, event)) = self.hub.queue.next()
+        {
             self.hub.now = at;
             events += 1;
             self.hub.trace.mix(at ^ (event.code() << 20));
@@ -316,7 +323,9 @@ impl Hub {
             return;
         }
         let outcome = match outcome {
-            Err(Failure::Rejected(_)) if !matches!(self.errands[errand].what, Errand::Place { .. }) => Ok(done()),
+            Err(Failure::Rejected(_)) if !matches!(self.errands[errand].what, Errand::Place { .. }) => {
+                Ok(saga::Answer::Done(saga::Receipt::Empty))
+            }
             other => other,
         };
         if outcome.is_err() {

@@ -2,7 +2,7 @@
 //! debugging, Zeller and Hildebrandt 2002).
 
 use super::Broken;
-use super::run::{Outcome, play_scenario};
+use super::run::{Outcome, play_scenario, play_until};
 use super::scenario::Scenario;
 use std::sync::Arc;
 
@@ -19,6 +19,8 @@ struct Shrinker {
     broken: Option<Broken>,
     best: Arc<Scenario>,
     runs: u32,
+    /// How long a smaller one may take to fail.
+    events_max: u64,
 }
 
 impl Shrinker {
@@ -29,7 +31,7 @@ impl Shrinker {
         }
         self.runs += 1;
         let smaller = Arc::new(smaller);
-        let outcome = play_scenario(&smaller, self.broken, false);
+        let outcome = play_until(&smaller, self.broken, false, self.events_max);
         let fails = outcome
             .findings
             .iter()
@@ -60,12 +62,14 @@ impl Shrinker {
     }
 }
 
-pub(super) fn shrink(scenario: &Arc<Scenario>, invariant: &'static str, broken: Option<Broken>) -> Shrunk {
+/// `events`: after how many of them the whole scenario failed.
+pub(super) fn shrink(scenario: &Arc<Scenario>, invariant: &'static str, broken: Option<Broken>, events: u64) -> Shrunk {
     let mut shrinker = Shrinker {
         invariant,
         broken,
         best: scenario.clone(),
         runs: 0,
+        events_max: events.saturating_mul(2) + 10_000,
     };
     shrinker.without(|scenario| &scenario.faults, |scenario, faults| scenario.faults = faults);
     shrinker.without(|scenario| &scenario.orders, |scenario, orders| scenario.orders = orders);

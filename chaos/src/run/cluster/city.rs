@@ -49,9 +49,9 @@ pub(super) struct Wish {
 
 impl City {
     /// The city for so many orders a second, in business time of this pace.
-    pub(super) fn new(seed: u64, rate: u32, speed: u64) -> Self {
+    pub(super) fn new(seed: u64, rate: u32, pace: u64) -> Self {
         let zones = (rate / 20).clamp(3, 24);
-        let per_s = |business_ms: u64| u64::from(rate) * business_ms / 1_000 / speed.max(1);
+        let per_s = |business_ms: u64| u64::from(rate) * business_ms / 1_000 / pace.max(1);
         let couriers = u32::try_from(per_s(CARRYING_MS)).unwrap_or(u32::MAX).max(12);
         let kitchens = u64::from(zones * KITCHENS_PER_ZONE);
         Self {
@@ -101,7 +101,10 @@ impl City {
         let (first, rest): (Vec<_>, Vec<_>) = puts.into_iter().partition(|(path, _)| !path.ends_with("/menu"));
         for puts in [first, rest] {
             let puts = puts.into_iter().map(|(path, body)| put(http, url, path, body));
-            futures::stream::iter(puts).buffer_unordered(16).try_collect::<()>().await?;
+            futures::stream::iter(puts)
+                .buffer_unordered(16)
+                .try_collect::<()>()
+                .await?;
         }
         Ok(())
     }

@@ -75,7 +75,9 @@ impl Database {
 
     /// Who owns the shards, in their order.
     pub(super) async fn owners(&self) -> Result<Vec<OwnerSeen>, sqlx::Error> {
-        let rows = sqlx::query("SELECT epoch, owner FROM shards ORDER BY shard").fetch_all(&self.pool).await?;
+        let rows = sqlx::query("SELECT epoch, owner FROM shards ORDER BY shard")
+            .fetch_all(&self.pool)
+            .await?;
         let owner = |row: &sqlx::postgres::PgRow| OwnerSeen {
             epoch: unsigned(row.get(0)),
             owner: row.get(1),
@@ -103,7 +105,10 @@ impl Database {
     }
 
     async fn try_read(&self) -> Result<StoreSeen, sqlx::Error> {
-        let shards: i64 = sqlx::query("SELECT count(*) FROM shards").fetch_one(&self.pool).await?.get(0);
+        let shards: i64 = sqlx::query("SELECT count(*) FROM shards")
+            .fetch_one(&self.pool)
+            .await?
+            .get(0);
         let mut streams: BTreeMap<StreamId, StreamSeen> = BTreeMap::new();
         let rows = "SELECT stream, kind, seq, shard, position, at, events FROM event_rows ORDER BY stream, seq";
         let mut rows = sqlx::query(rows).fetch(&self.pool);
@@ -130,7 +135,9 @@ impl Database {
             });
         }
         drop(rows);
-        let keys = sqlx::query("SELECT shard, key, stream, seq FROM idempotency_keys").fetch_all(&self.pool).await?;
+        let keys = sqlx::query("SELECT shard, key, stream, seq FROM idempotency_keys")
+            .fetch_all(&self.pool)
+            .await?;
         let key = |row: &sqlx::postgres::PgRow| KeySeen {
             shard: shard(row.get(0)),
             key: row.get(1),

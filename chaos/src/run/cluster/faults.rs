@@ -4,6 +4,7 @@ use super::super::client::Reader;
 use super::super::{RunError, Signal};
 use super::figures::{self, FENCED, LOST, TAKEN};
 use super::front::Front;
+use super::network::Network;
 use super::nodes::Nodes;
 use super::service::Service;
 use super::watch::{View, Watch};
@@ -25,7 +26,7 @@ const MOVED_MAX: Duration = Duration::from_mins(1);
 /// How long a node may take to end in good order.
 const END_MAX: Duration = Duration::from_mins(1);
 /// How much longer than its lease a node is paused.
-const PAUSE_BEYOND: Duration = Duration::from_secs(2);
+pub(super) const PAUSE_BEYOND: Duration = Duration::from_secs(2);
 /// How long the database is away.
 const AWAY: std::ops::Range<u64> = 1_000..4_000;
 /// The least time between the end of a fault and the next one.
@@ -47,11 +48,20 @@ pub enum Fault {
     Postgres,
     /// The nodes' clocks are five minutes wrong.
     Skew,
+    /// A node cannot reach the other nodes, the database or anybody, or is not heard by them, for longer than its lease.
+    Partition,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Kill, Self::Pause, Self::Rolling, Self::Postgres, Self::Skew];
+    pub const ALL: [Self; 6] = [
+        Self::Kill,
+        Self::Pause,
+        Self::Rolling,
+        Self::Postgres,
+        Self::Skew,
+        Self::Partition,
+    ];
 
     /// Its name.
     pub const fn as_str(self) -> &'static str {
@@ -61,6 +71,7 @@ impl Fault {
             Self::Rolling => "rolling",
             Self::Postgres => "postgres",
             Self::Skew => "skew",
+            Self::Partition => "partition",
         }
     }
 }
@@ -92,6 +103,8 @@ pub(super) struct Struck {
     pub(super) until: Instant,
     /// What the node owned.
     pub(super) shards: BTreeSet<u16>,
+    /// Whether all of that had to become another's.
+    pub(super) must_move: bool,
     /// How long it took until all of that was another's (or another incarnation's), brought to life.
     pub(super) moved: Option<Duration>,
     /// Appends of it that were refused, and shards that it found lost, once it went on.
@@ -100,7 +113,7 @@ pub(super) struct Struck {
 }
 
 impl Struck {
-    fn new(fault: Fault, whom: impl Into<String>) -> Self {
+    pub(super) fn new(fault: Fault, whom: impl Into<String>) -> Self {
         Self {
             whom: whom.into(),
             ..Self::at(fault, Instant::now())
@@ -115,10 +128,22 @@ impl Struck {
             at,
             until: at,
             shards: BTreeSet::new(),
+            must_move: matches!(fault, Fault::Kill | Fault::Pause),
             moved: None,
             fenced: 0,
             lost: 0,
         }
+    }
+}
+
+impl Struck {
+    /// What the node found out once it went on, from what it had counted before and after.
+    pub(super) fn found_out(&mut self, before: &figures::Counts, after: &figures::Counts) {
+        let more = |name: &'static str| {
+            let count = |counts: &figures::Counts| counts.get(name).copied().unwrap_or(0);
+            count(after).saturating_sub(count(before))
+        };
+        (self.fenced, self.lost) = (more(FENCED), more(LOST));
     }
 }
 
@@ -130,6 +155,8 @@ pub(super) struct Driver {
     pub(super) random: StdRng,
     pub(super) lease: Duration,
     pub(super) service: Option<Service>,
+    /// Where partitions are made.
+    pub(super) network: Option<Network>,
     pub(super) http: reqwest::Client,
     /// What must not be.
     pub(super) wrong: Vec<String>,
@@ -137,10 +164,16 @@ pub(super) struct Driver {
 
 impl Driver {
     /// Breaks one thing after the other until `end`, at least each of them once. The first comes after `every`.
-    pub(super) async fn run(&mut self, faults: &[Fault], every: Duration, end: Instant) -> Result<Vec<Struck>, RunError> {
+    pub(super) async fn run(
+        &mut self,
+        faults: &[Fault],
+        every: Duration,
+        end: Instant,
+    ) -> Result<Vec<Struck>, RunError> {
         let mut order: Vec<Fault> = faults.iter().copied().filter(|fault| *fault != Fault::Skew).collect();
         order.shuffle(&mut self.random);
         let (mut struck, mut next) = (Vec::new(), Instant::now() + every);
+        let mut partitions = 0;
         let mut todo: BTreeSet<Fault> = order.iter().copied().collect();
         for fault in order.iter().copied().cycle() {
             if next >= end && todo.is_empty() {
@@ -157,7 +190,9 @@ impl Driver {
                 Fault::Pause => self.pause().await?,
                 Fault::Rolling => self.rolling().await?,
                 Fault::Postgres => self.postgres().await?,
+                Fault::Partition => self.partition(partitions).await?,
             });
+            partitions += usize::from(fault == Fault::Partition);
             todo.remove(&fault);
             next = (began + every).max(Instant::now() + BREATH);
         }
@@ -170,7 +205,8 @@ impl Driver {
     async fn revive(&mut self) -> Result<(), RunError> {
         for n in 0..self.nodes.all.len() {
             if !self.nodes.all[n].server.is_running() {
-                self.wrong.push(format!("node {} ended by itself", self.nodes.all[n].name));
+                self.wrong
+                    .push(format!("node {} ended by itself", self.nodes.all[n].name));
                 self.nodes.start_one(n, &mut self.random).await?;
             }
         }
@@ -178,9 +214,11 @@ impl Driver {
     }
 
     /// A node with something in flight, if one has within a while.
-    async fn busy_node(&mut self) -> usize {
+    pub(super) async fn busy_node(&mut self) -> usize {
         let n = self.random.random_range(0..self.nodes.all.len());
-        let Ok(reader) = Reader::new(self.front.node(n)) else { return n };
+        let Ok(reader) = Reader::new(self.front.node(n)) else {
+            return n;
+        };
         let busy = async {
             while reader.in_flight().await.is_empty() {
                 sleep(Duration::from_millis(20)).await;
@@ -224,6 +262,19 @@ impl Driver {
         let moving = moved(&self.watch, &self.front, &self.http, &shards, &name, struck.at);
         let (moved, ()) = tokio::join!(moving, sleep(self.lease + PAUSE_BEYOND));
         self.nodes.all[n].server.signal(Signal::Continue).await?;
+        self.be_back(n).await?;
+        self.be_level("the end of a pause").await;
+        struck.found_out(
+            &counted,
+            &figures::read(&self.http, self.front.node(n)).await.unwrap_or_default(),
+        );
+        (struck.shards, struck.moved, struck.until) = (shards, moved, Instant::now());
+        Ok(struck)
+    }
+
+    /// Waits until a node that others may have taken for gone is ready; if it ended, as it must when it was removed, it is
+    /// started again.
+    pub(super) async fn be_back(&mut self, n: usize) -> Result<(), RunError> {
         let begun = Instant::now();
         while begun.elapsed() < LEVEL_MAX && self.nodes.all[n].server.is_running() && !self.front.is_ready(n) {
             sleep(Duration::from_millis(50)).await;
@@ -231,15 +282,7 @@ impl Driver {
         if !self.nodes.all[n].server.is_running() {
             self.nodes.start_one(n, &mut self.random).await?;
         }
-        self.be_level("the end of a pause").await;
-        let counts = figures::read(&self.http, self.front.node(n)).await.unwrap_or_default();
-        let more = |name: &'static str| {
-            let (before, now) = (counted.get(name).copied(), counts.get(name).copied());
-            now.unwrap_or(0).saturating_sub(before.unwrap_or(0))
-        };
-        (struck.fenced, struck.lost) = (more(FENCED), more(LOST));
-        (struck.shards, struck.moved, struck.until) = (shards, moved, Instant::now());
-        Ok(struck)
+        Ok(())
     }
 
     async fn rolling(&mut self) -> Result<Struck, RunError> {
@@ -250,11 +293,14 @@ impl Driver {
             self.nodes.all[n].server.signal(Signal::Terminate).await?;
             let ended = self.nodes.all[n].server.ended(END_MAX).await?;
             if !ended.success() {
-                self.wrong.push(format!("node {name} was stopped in good order and ended with {ended}"));
+                self.wrong
+                    .push(format!("node {name} was stopped in good order and ended with {ended}"));
             }
             let left = self.watch.view().of(&name).len();
             if left > 0 {
-                self.wrong.push(format!("node {name} ended in good order with {left} shards still its own"));
+                self.wrong.push(format!(
+                    "node {name} ended in good order with {left} shards still its own"
+                ));
             }
             self.nodes.start_one(n, &mut self.random).await?;
             self.be_level("the next restart").await;
@@ -280,7 +326,8 @@ impl Driver {
         sleep(away).await;
         let still = self.watch.view();
         if !Arc::ptr_eq(&is_away, &still) {
-            self.wrong.push("NV-1: the database was to be away and answered".to_owned());
+            self.wrong
+                .push("NV-1: the database was to be away and answered".to_owned());
         }
         service.run(if is_killed { "up" } else { "resume" }).await?;
         self.front.all_ready(LEVEL_MAX).await;
@@ -294,7 +341,10 @@ impl Driver {
         let ready = self.front.all_ready(LEVEL_MAX).await;
         if !ready || !self.watch.level(&names, LEVEL_MAX).await {
             let view: Arc<View> = self.watch.view();
-            let owned: Vec<String> = names.iter().map(|name| format!("{name} {}", view.of(name).len())).collect();
+            let owned: Vec<String> = names
+                .iter()
+                .map(|name| format!("{name} {}", view.of(name).len()))
+                .collect();
             let nobodys = view.of("").len();
             self.wrong.push(format!(
                 "the cluster was not level before {before} after {} s: ready {ready}, shards {owned:?}, nobody's {nobodys}",
@@ -306,7 +356,7 @@ impl Driver {
 
 /// How long after `since` all these shards were owned by somebody else, and brought to life there: whoever took them has
 /// counted them, which happens once their timers are armed and what was pending is asked for.
-async fn moved(
+pub(super) async fn moved(
     watch: &Watch,
     front: &Front,
     http: &reqwest::Client,

@@ -33,7 +33,7 @@ const KEPT: [&str; 15] = [
     "uoop_streams_corrupt_total",
 ];
 
-type Counts = BTreeMap<&'static str, u64>;
+pub(super) type Counts = BTreeMap<&'static str, u64>;
 
 /// The sums so far.
 #[derive(Clone, Default)]
@@ -51,7 +51,11 @@ struct Life {
 impl Life {
     fn see(&mut self, counts: Counts) {
         // A process that was started again counts from 0.
-        if self.now.iter().any(|(name, before)| counts.get(name).is_none_or(|now| now < before)) {
+        if self
+            .now
+            .iter()
+            .any(|(name, before)| counts.get(name).is_none_or(|now| now < before))
+        {
             for (name, count) in std::mem::take(&mut self.now) {
                 *self.before.entry(name).or_default() += count;
             }
@@ -100,7 +104,14 @@ impl Figures {
 
 /// What a node counts now; `None` when it does not tell.
 pub(super) async fn read(http: &reqwest::Client, url: &str) -> Option<Counts> {
-    let text = http.get(format!("{url}/metrics")).send().await.ok()?.text().await.ok()?;
+    let text = http
+        .get(format!("{url}/metrics"))
+        .send()
+        .await
+        .ok()?
+        .text()
+        .await
+        .ok()?;
     let mut counts = Counts::new();
     for line in text.lines() {
         let name = KEPT.iter().find(|name| {

@@ -106,7 +106,10 @@ impl Front {
 
 async fn watch(front: Arc<Front>, n: usize) {
     // A connection for each look: one that is kept says nothing about whether the node takes others.
-    let http = reqwest::Client::builder().timeout(LOOK_MAX).no_proxy().pool_max_idle_per_host(0);
+    let http = reqwest::Client::builder()
+        .timeout(LOOK_MAX)
+        .no_proxy()
+        .pool_max_idle_per_host(0);
     let Ok(http) = http.build() else { return };
     let node = &front.nodes[n];
     loop {

@@ -128,10 +128,16 @@ impl History {
 
     /// What no client may ever be told, and what no client was told at last.
     pub(super) fn strange(&self) -> Vec<String> {
-        let strange = self.attempts.iter().filter(|attempt| attempt.said != Said::Good && !attempt.said.passes());
+        let strange = self
+            .attempts
+            .iter()
+            .filter(|attempt| attempt.said != Said::Good && !attempt.said.passes());
         let told = strange.map(|attempt| {
             let (n, ask, node) = (attempt.n, attempt.ask, attempt.node + 1);
-            format!("client {n} asked node {node} to {ask:?} and was told {}", attempt.said.name())
+            format!(
+                "client {n} asked node {node} to {ask:?} and was told {}",
+                attempt.said.name()
+            )
         });
         let unanswered = self.orders.iter().filter(|told| !told.unanswered.is_empty());
         let unanswered = unanswered.map(|told| {
@@ -145,7 +151,10 @@ impl History {
     /// listened any more where a moment before somebody was ready, are counted by themselves: nothing was asked of the
     /// platform.
     pub(super) fn failed_between(&self, from: Instant, until: Instant) -> (Vec<&Attempt>, u64) {
-        let between = self.attempts.iter().filter(|attempt| (from..until).contains(&attempt.begun));
+        let between = self
+            .attempts
+            .iter()
+            .filter(|attempt| (from..until).contains(&attempt.begun));
         let failed = between.filter(|attempt| attempt.said != Said::Good);
         let (unreachable, failed): (Vec<_>, Vec<_>) = failed.partition(|attempt| attempt.said == Said::Unreachable);
         (failed, u64::try_from(unreachable.len()).unwrap_or(u64::MAX))
@@ -273,7 +282,8 @@ impl Clients {
     async fn cancel(&self, n: u64, id: OrderId, told: &mut Told) {
         let cancel = |url: &str| {
             let post = self.http.post(format!("{url}/v1/orders/{id}/cancel"));
-            post.header("idempotency-key", format!("cancel-{n}")).json(&json!({"reason": "hungry no more"}))
+            post.header("idempotency-key", format!("cancel-{n}"))
+                .json(&json!({"reason": "hungry no more"}))
         };
         match self.insist(n, Ask::Cancel, cancel).await {
             Some((status, _)) => told.submitted.cancel_granted = Some(status != 409),

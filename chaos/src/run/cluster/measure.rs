@@ -64,7 +64,9 @@ pub(super) struct Met {
 /// Looks at all orders of the shards that a fault struck; all orders if it struck everything.
 pub(super) fn met(struck: &Struck, store: &StoreSeen, line: &Line) -> Met {
     let mut met = Met::default();
-    let Ok(map) = ShardMap::new(store.shards) else { return met };
+    let Ok(map) = ShardMap::new(store.shards) else {
+        return met;
+    };
     let moment = line.business(struck.at);
     for (id, stream) in store.orders() {
         let is_struck = struck.shards.is_empty() || struck.shards.contains(&map.shard_of(id.stream()).0);
@@ -92,7 +94,11 @@ fn look(met: &mut Met, id: OrderId, stream: &StreamSeen, moment: i64, line: &Lin
     }
     let is_new = line.lasts(moment - first.at) <= JUST_PLACED;
     if is_new && order.milestones.confirmed_at.is_none() {
-        let is_confirmation = |row: &&RowSeen| events(row).iter().any(|event| matches!(event, Event::OrderConfirmed { .. }));
+        let is_confirmation = |row: &&RowSeen| {
+            events(row)
+                .iter()
+                .any(|event| matches!(event, Event::OrderConfirmed { .. }))
+        };
         if let Some(row) = stream.rows[before..].iter().find(is_confirmation) {
             met.confirmed.push(line.lasts(row.at - moment));
         }
@@ -104,7 +110,9 @@ fn events(row: &RowSeen) -> Vec<Event> {
 }
 
 fn state(rows: &[RowSeen]) -> Option<Order> {
-    let folded = rows.iter().try_fold(None, |order, row| fold(order, &events(row), Timestamp(row.at)));
+    let folded = rows
+        .iter()
+        .try_fold(None, |order, row| fold(order, &events(row), Timestamp(row.at)));
     folded.ok().flatten()
 }
 
@@ -180,7 +188,11 @@ mod tests {
         assert_eq!(met.moved, [Duration::from_millis(500)], "a row each second");
         assert_eq!(met.confirmed.len(), 1);
         assert!(met.confirmed[0] > met.moved[0]);
-        assert_eq!(after(500, BTreeSet::from([7])).in_flight, BTreeMap::new(), "of another shard");
+        assert_eq!(
+            after(500, BTreeSet::from([7])).in_flight,
+            BTreeMap::new(),
+            "of another shard"
+        );
         assert_eq!(after(-1, all.clone()).in_flight, BTreeMap::new(), "not placed yet");
         assert_eq!(after(10_000_000, all).in_flight, BTreeMap::new(), "delivered");
     }

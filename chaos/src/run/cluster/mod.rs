@@ -9,7 +9,9 @@ mod figures;
 mod front;
 mod load;
 mod measure;
+mod network;
 mod nodes;
+mod partition;
 mod report;
 mod service;
 mod timeline;
@@ -34,6 +36,7 @@ use front::Front;
 use futures::{StreamExt as _, TryStreamExt as _};
 use load::{History, Load};
 use measure::Line;
+use network::{Network, Place};
 use nodes::Nodes;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -56,6 +59,8 @@ const LOOK_MAX: usize = 200;
 const PAUSE: Duration = Duration::from_millis(250);
 /// How long a node may take to end.
 const END_MAX: Duration = Duration::from_mins(1);
+/// How long an answer to a question about a node may take.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// Requests of the checker at a time.
 const READS: usize = 32;
 
@@ -152,10 +157,22 @@ pub async fn run_cluster(options: &ClusterOptions) -> Result<ClusterReport, RunE
     let mut tasks = JoinSet::new();
     let left = carry_out(options, &files, &database, &mut tasks).await;
     tasks.shutdown().await;
-    let left = left?;
+    let left = match left {
+        Ok(left) => left,
+        Err(error) => {
+            // Why it failed is what matters.
+            if let Some(database) = Arc::into_inner(database) {
+                let _ = database.drop().await;
+            }
+            return Err(error);
+        }
+    };
     let mut report = ClusterReport::new(options, &left);
     let picture = report::picture(options, &left);
-    let path = options.picture.clone().unwrap_or_else(|| files.path().join("timeline.svg"));
+    let path = options
+        .picture
+        .clone()
+        .unwrap_or_else(|| files.path().join("timeline.svg"));
     std::fs::write(&path, picture).map_err(RunError::Directory)?;
     report.picture = (options.picture.is_some() || options.keep.is_some()).then_some(path);
     let is_well = report.violations.is_empty();
@@ -169,72 +186,90 @@ pub async fn run_cluster(options: &ClusterOptions) -> Result<ClusterReport, RunE
     Ok(report)
 }
 
-async fn carry_out(
+/// What a run is played on.
+struct Stage {
+    driver: Driver,
+    front: Arc<Front>,
+    sandbox: Sandbox,
+    figures: Figures,
+    city: City,
+}
+
+/// Starts everything: the participants, the nodes, and what stands before them; and builds the city.
+async fn set_up(
     options: &ClusterOptions,
     files: &Files,
     database: &Arc<Database>,
     tasks: &mut JoinSet<()>,
-) -> Result<Left, RunError> {
+) -> Result<Stage, RunError> {
     let mut random = StdRng::seed_from_u64(options.seed);
-    let of_participants = options.of_participants();
-    let mut nodes = Nodes::new(options, files.path(), database.url())?;
-    let front = Front::start("127.0.0.1", nodes.urls(), tasks).await?;
-    let mut sandbox = Sandbox::start(&of_participants, files.path(), free_port()?, front.url()).await?;
+    let network = network(options, files)?;
+    let host = network
+        .as_ref()
+        .map_or("127.0.0.1".to_owned(), |network| network.address(Place::Front));
+    let url = match &network {
+        Some(network) => network.bring_in(database.url(), tasks).await?,
+        None => database.url().to_owned(),
+    };
+    let mut nodes = Nodes::new(options, files.path(), &url, network.as_ref())?;
+    let front = Front::start(&host, nodes.urls(), tasks).await?;
+    let address = format!("{host}:{}", free_port()?);
+    let sandbox = Sandbox::start(&options.of_participants(), files.path(), &address, front.url()).await?;
     for key in ["participants.payments_url", "participants.kitchens_url"] {
         nodes.set(key, sandbox.url());
     }
+    let service = if options.faults.contains(&Fault::Postgres) {
+        Some(Service::given(database.url()).await?)
+    } else {
+        None
+    };
     let watch = Watch::start(Arc::clone(database), tasks);
     nodes.start(&mut random).await?;
     let figures = Figures::start(&front, tasks);
-    let http = reqwest::Client::builder().timeout(Duration::from_secs(2)).no_proxy().build();
+    let http = reqwest::Client::builder().timeout(ANSWER_MAX).no_proxy().build();
     let http = http.map_err(no_client)?;
     let city = City::new(options.seed, options.rate, options.speed);
     city.build(&http, front.url()).await?;
-    let service = match options.faults.contains(&Fault::Postgres) {
-        true => Some(Service::given(database.url()).await?),
-        false => None,
-    };
-    let mut driver = Driver {
+    let driver = Driver {
         nodes,
         front: Arc::clone(&front),
         watch,
         random,
         lease: options.lease,
         service,
+        network,
         http,
         wrong: Vec::new(),
     };
+    Ok(Stage {
+        driver,
+        front,
+        sandbox,
+        figures,
+        city,
+    })
+}
+
+async fn carry_out(
+    options: &ClusterOptions,
+    files: &Files,
+    database: &Arc<Database>,
+    tasks: &mut JoinSet<()>,
+) -> Result<Left, RunError> {
+    let Stage {
+        mut driver,
+        front,
+        mut sandbox,
+        figures,
+        city,
+    } = set_up(options, files, database, tasks).await?;
     driver.be_level("the load").await;
-    let replay = replay(options, &of_participants, files, &front)?;
+    let replay = replay(options, files, &front)?;
     let began = Instant::now();
     let load = Load::start(&front, city, options.rate, options.shares).map_err(no_client)?;
-    let struck = driver.run(&options.faults, options.every, began + options.length).await?;
-    let history = load.end().await;
-    let mut left = Left {
-        history,
-        struck,
-        store: StoreSeen::default(),
-        evidence: Evidence::default(),
-        figures: BTreeMap::new(),
-        line: Line {
-            at: began,
-            business_ms: 0,
-            speed: options.speed,
-        },
-        time_line: TimeLine {
-            wall_ms: 0,
-            business_ms: 0,
-            speed: options.speed,
-        },
-        began,
-        repaired: 0,
-        skewed: 0,
-        wrong: Vec::new(),
-        replay: None,
-        messages: None,
-        logs: Vec::new(),
-    };
-    left.evidence.submitted = left.history.orders.iter().map(|told| told.submitted.clone()).collect();
+    let end = began + options.length;
+    let struck = driver.run(&options.faults, options.every, end).await?;
+    let mut left = Left::new(options, load.end().await, struck, began);
     if let Some(replay) = replay {
         let Played { submitted, summary } = replay.ended().await?;
         left.evidence.submitted.extend(submitted);
@@ -248,17 +283,68 @@ async fn carry_out(
     stop(&mut driver).await?;
     left.store = database.read().await?;
     read_orders(&mut left);
-    left.wrong.append(&mut driver.wrong);
     if let Some(brokers) = &options.kafka {
         let messages = topic::read(brokers, &options.topic()).await?;
         let compared = crate::checker::topic::check(&left.store, &messages);
         left.wrong.extend(compared.iter().map(ToString::to_string));
         left.messages = Some(messages.len());
     }
-    left.wrong.extend(driver.watch.findings().iter().map(ToString::to_string));
+    left.wrong.append(&mut driver.wrong);
+    let owners = driver.watch.findings();
+    left.wrong.extend(owners.iter().map(ToString::to_string));
     left.skewed = driver.nodes.skewed;
     left.logs = driver.nodes.logs();
     Ok(left)
+}
+
+impl Left {
+    /// What is left once the load is over; the rest is gathered then.
+    fn new(options: &ClusterOptions, history: History, struck: Vec<Struck>, began: Instant) -> Self {
+        let submitted = history.orders.iter().map(|told| told.submitted.clone()).collect();
+        Self {
+            history,
+            struck,
+            store: StoreSeen::default(),
+            evidence: Evidence {
+                submitted,
+                ..Evidence::default()
+            },
+            figures: BTreeMap::new(),
+            line: Line {
+                at: began,
+                business_ms: 0,
+                speed: options.speed,
+            },
+            time_line: TimeLine {
+                wall_ms: 0,
+                business_ms: 0,
+                speed: options.speed,
+            },
+            began,
+            repaired: 0,
+            skewed: 0,
+            wrong: Vec::new(),
+            replay: None,
+            messages: None,
+            logs: Vec::new(),
+        }
+    }
+}
+
+/// The network that partitions take.
+fn network(options: &ClusterOptions, files: &Files) -> Result<Option<Network>, RunError> {
+    if !options.faults.contains(&Fault::Partition) {
+        return Ok(None);
+    }
+    if options.kafka.is_some() {
+        return Err(RunError::Impossible {
+            fault: "partition",
+            why: "the nodes do not reach Kafka from their network: leave --kafka away".to_owned(),
+        });
+    }
+    // The nodes work elsewhere.
+    let directory = std::path::absolute(files.path()).map_err(RunError::Directory)?;
+    Network::make(options.nodes, &directory).map(Some)
 }
 
 fn no_client(source: reqwest::Error) -> RunError {
@@ -269,19 +355,15 @@ fn no_client(source: reqwest::Error) -> RunError {
 }
 
 /// The recorded day, if there is one, through the front.
-fn replay(
-    options: &ClusterOptions,
-    of_participants: &Options,
-    files: &Files,
-    front: &Front,
-) -> Result<Option<Replay>, RunError> {
+fn replay(options: &ClusterOptions, files: &Files, front: &Front) -> Result<Option<Replay>, RunError> {
     if options.day.is_none() {
         return Ok(None);
     }
-    let (day, minutes) = the_day(of_participants, files.path())?;
+    let of_participants = options.of_participants();
+    let (day, minutes) = the_day(&of_participants, files.path())?;
     let minutes = minutes.last().unwrap_or(&0) - minutes.first().unwrap_or(&0);
     let length = Duration::from_secs(u64::from(minutes) * 60 / options.speed.max(1));
-    Replay::start(of_participants, &day, files.path(), front.url(), length).map(Some)
+    Replay::start(&of_participants, &day, files.path(), front.url(), length).map(Some)
 }
 
 /// Waits until everything has come to its end, and reads what the nodes say of it.
@@ -297,7 +379,12 @@ async fn gather(left: &mut Left, database: &Database, front: &Front) -> Result<(
     left.evidence.couriers = reader.couriers().await?;
     // Those that the store has, and those that clients were told of: any of these may be missing from the others.
     let stored = database.orders().await?;
-    let told = left.evidence.submitted.iter().flat_map(|line| [line.id, line.duplicate_id()]).flatten();
+    let told = left
+        .evidence
+        .submitted
+        .iter()
+        .flat_map(|line| [line.id, line.duplicate_id()])
+        .flatten();
     let all: BTreeSet<OrderId> = stored.into_iter().chain(told).collect();
     let views = futures::stream::iter(all).map(|id| {
         let reader = &reader;
@@ -354,7 +441,9 @@ async fn stop(driver: &mut Driver) -> Result<(), RunError> {
         let ended = driver.nodes.all[n].server.ended(END_MAX).await?;
         if !ended.success() {
             let name = &driver.nodes.all[n].name;
-            driver.wrong.push(format!("node {name} was stopped at the end and ended with {ended}"));
+            driver
+                .wrong
+                .push(format!("node {name} was stopped at the end and ended with {ended}"));
         }
     }
     Ok(())

@@ -3,6 +3,7 @@
 use super::super::{RunError, Server, free_port};
 use super::ClusterOptions;
 use super::faults::Fault;
+use super::network::{GATEWAY_PORT, HTTP_PORT, Network, Place};
 use rand::Rng;
 use rand::rngs::StdRng;
 use reqwest::Client;
@@ -41,7 +42,12 @@ struct Named {
 
 impl Nodes {
     /// Nodes that are not started yet.
-    pub(super) fn new(options: &ClusterOptions, directory: &Path, database: &str) -> Result<Self, RunError> {
+    pub(super) fn new(
+        options: &ClusterOptions,
+        directory: &Path,
+        database: &str,
+        network: Option<&Network>,
+    ) -> Result<Self, RunError> {
         let http = Client::builder().timeout(Duration::from_secs(2)).no_proxy().build();
         let http = http.map_err(|source| RunError::Http {
             path: String::new(),
@@ -50,7 +56,7 @@ impl Nodes {
         let mut all = Vec::new();
         for n in 1..=options.nodes {
             all.push(Node {
-                server: node(options, directory, database, n)?,
+                server: node(options, directory, database, network, n)?,
                 name: String::new(),
                 skew_ms: 0,
             });
@@ -120,7 +126,15 @@ impl Nodes {
         let url = format!("{}{path}", self.all[n].server.url());
         let begun = Instant::now();
         loop {
-            let asked = async { self.http.get(&url).send().await?.error_for_status()?.json::<Named>().await };
+            let asked = async {
+                self.http
+                    .get(&url)
+                    .send()
+                    .await?
+                    .error_for_status()?
+                    .json::<Named>()
+                    .await
+            };
             match asked.await {
                 Ok(named) => {
                     self.all[n].name = named.node;
@@ -143,8 +157,17 @@ impl Nodes {
     }
 }
 
-fn node(options: &ClusterOptions, directory: &Path, database: &str, n: usize) -> Result<Server, RunError> {
-    let (port, gateway) = (free_port()?, free_port()?);
+fn node(
+    options: &ClusterOptions,
+    directory: &Path,
+    database: &str,
+    network: Option<&Network>,
+    n: usize,
+) -> Result<Server, RunError> {
+    let (host, port, gateway) = match network {
+        Some(network) => (network.address(Place::Node(n)), HTTP_PORT, GATEWAY_PORT),
+        None => ("127.0.0.1".to_owned(), free_port()?, free_port()?),
+    };
     let name = format!("n{n}");
     let mut arguments = vec![
         "--cluster".to_owned(),
@@ -155,7 +178,8 @@ fn node(options: &ClusterOptions, directory: &Path, database: &str, n: usize) ->
     ];
     for (key, value) in [
         ("cluster.node", name.as_str()),
-        ("cluster.listen", &format!("127.0.0.1:{gateway}")),
+        ("http.host", &host),
+        ("cluster.listen", &format!("{host}:{gateway}")),
         ("cluster.lease_ms", &options.lease.as_millis().to_string()),
         ("participants.payments", "http"),
         ("participants.kitchens", "http"),
@@ -171,8 +195,23 @@ fn node(options: &ClusterOptions, directory: &Path, database: &str, n: usize) ->
     // Variables rather than flags: passwords and secrets are nobody's business.
     let variables = vec![
         ("DATABASE_URL", database.to_owned()),
-        ("UOOP_CLUSTER__SECRET", format!("chaos-{}-{:016x}", std::process::id(), options.seed)),
+        (
+            "UOOP_CLUSTER__SECRET",
+            format!("chaos-{}-{:016x}", std::process::id(), options.seed),
+        ),
     ];
     let log = directory.join(format!("{name}.log"));
-    Ok(Server::new(options.binary.clone(), port, arguments, variables, log))
+    let certificates = network.map(|network| network.certificates(n));
+    for (key, file) in certificates.into_iter().flatten() {
+        arguments.extend(["--set".to_owned(), format!("{key}={file}")]);
+    }
+    let server = Server::new(options.binary.clone(), port, arguments, variables, log);
+    let server = server.at(format!("http://{host}:{port}"));
+    Ok(match network {
+        Some(network) => {
+            let inside = ["netns", "exec", &network.namespace(n)].map(str::to_owned);
+            server.by(PathBuf::from("ip"), inside)
+        }
+        None => server,
+    })
 }

@@ -4,9 +4,9 @@ use super::super::RecoveryMs;
 use super::faults::{Fault, Struck};
 use super::figures::FENCED;
 use super::measure::{self, Met};
-use super::timeline::{self, millis, rank};
+use super::timeline::{self, millis};
 use super::{ClusterOptions, Left};
-use crate::checker::lines;
+use crate::checker::{Verdict, lines};
 use crate::faults::Faults;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
@@ -14,7 +14,6 @@ use serde_json::{Value, to_value};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// How many violations, and how many lines of the logs, are shown to people.
 const SHOWN: usize = 20;
@@ -41,7 +40,7 @@ pub struct ClusterReport {
     /// From the kill of a node until every shard that it owned was brought to life elsewhere: every timer armed, and
     /// everything pending asked for.
     pub recovery_ms: RecoveryMs,
-    /// The same, from the moment at which a node stood still and kept its connections.
+    /// The same, from the moment at which a node stood still and kept its connections, or lost its way to the database.
     pub recovery_silent_ms: RecoveryMs,
     /// From the kill of a node until the next row of each order in flight there that waited for an answer.
     pub orders_moved_ms: RecoveryMs,
@@ -97,31 +96,36 @@ pub struct Rolling {
     pub took_ms: RecoveryMs,
 }
 
-fn lengths(lengths: impl Iterator<Item = Duration>) -> RecoveryMs {
-    let mut sorted: Vec<u64> = lengths.map(millis).collect();
-    sorted.sort_unstable();
-    RecoveryMs {
-        p50: rank(&sorted, 50),
-        p99: rank(&sorted, 99),
-    }
-}
-
 impl ClusterReport {
     pub(super) fn new(options: &ClusterOptions, left: &Left) -> Self {
         let verdict = crate::check(&left.evidence);
-        let met: Vec<Met> = left.struck.iter().map(|struck| measure::met(struck, &left.store, &left.line)).collect();
-        let mut violations: Vec<String> = verdict.violations.iter().map(ToString::to_string).collect();
-        violations.extend(lines::check(&left.store).iter().map(ToString::to_string));
-        violations.extend(left.wrong.iter().cloned());
-        violations.extend(left.history.strange().into_iter().map(|strange| format!("OV-1: {strange}")));
-        violations.extend(unproved(options, left, &met));
+        let met: Vec<Met> = left
+            .struck
+            .iter()
+            .map(|struck| measure::met(struck, &left.store, &left.line))
+            .collect();
+        let mut violations = violations(options, left, &verdict, &met);
         let rolling = rolling(left, &mut violations);
-        let is = |fault: Fault| move |struck: &&Struck| struck.fault == fault;
-        let recovery = |fault| lengths(left.struck.iter().filter(is(fault)).filter_map(|struck| struck.moved));
-        let kills = || left.struck.iter().zip(&met).filter(|(struck, _)| struck.fault == Fault::Kill);
-        let waits = left.history.orders.iter().filter_map(|told| Some(told.acknowledged? - told.begun));
-        let figures: BTreeMap<String, u64> =
-            left.figures.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+        let recovery = |of: &[Fault]| {
+            let struck = left.struck.iter().filter(|struck| of.contains(&struck.fault));
+            RecoveryMs::of(struck.filter_map(|struck| struck.moved))
+        };
+        let kills = || {
+            left.struck
+                .iter()
+                .zip(&met)
+                .filter(|(struck, _)| struck.fault == Fault::Kill)
+        };
+        let waits = left
+            .history
+            .orders
+            .iter()
+            .filter_map(|told| Some(told.acknowledged? - told.begun));
+        let figures: BTreeMap<String, u64> = left
+            .figures
+            .iter()
+            .map(|(name, count)| ((*name).to_owned(), *count))
+            .collect();
         let mut report = Self {
             seed: options.seed,
             nodes: options.nodes,
@@ -131,11 +135,11 @@ impl ClusterReport {
             leftover_effects: verdict.leftover_effects,
             fenced_writes: left.figures.get(FENCED).copied().unwrap_or(0),
             faults: faults(options, left),
-            recovery_ms: recovery(Fault::Kill),
-            recovery_silent_ms: recovery(Fault::Pause),
-            orders_moved_ms: lengths(kills().flat_map(|(_, met)| met.moved.iter().copied())),
-            orders_confirmed_ms: lengths(kills().flat_map(|(_, met)| met.confirmed.iter().copied())),
-            submit_ms: lengths(waits),
+            recovery_ms: recovery(&[Fault::Kill]),
+            recovery_silent_ms: recovery(&[Fault::Pause, Fault::Partition]),
+            orders_moved_ms: RecoveryMs::of(kills().flat_map(|(_, met)| met.moved.iter().copied())),
+            orders_confirmed_ms: RecoveryMs::of(kills().flat_map(|(_, met)| met.confirmed.iter().copied())),
+            submit_ms: RecoveryMs::of(waits),
             throughput_per_s: throughput(left),
             errors: left.history.errors(),
             rolling,
@@ -158,7 +162,10 @@ impl ClusterReport {
     fn read_logs(&mut self, left: &Left) {
         for (path, log) in &left.logs {
             let name = path.file_name().unwrap_or_default().display();
-            for line in log.lines().filter(|line| line.contains("ERROR") || line.contains("panicked at")) {
+            for line in log
+                .lines()
+                .filter(|line| line.contains("ERROR") || line.contains("panicked at"))
+            {
                 self.log_errors += 1;
                 if line.contains("panicked at") {
                     self.violations.push(format!("{name}: {line}"));
@@ -184,9 +191,15 @@ impl ClusterReport {
         row("acknowledged each second", format!("{:.1}", self.throughput_per_s));
         row("wait for an acknowledgement, p50 / p99", pair(self.submit_ms));
         row("kill → its shards alive elsewhere, p50 / p99", pair(self.recovery_ms));
-        row("pause → its shards alive elsewhere, p50 / p99", pair(self.recovery_silent_ms));
+        row(
+            "pause or partition → the same, p50 / p99",
+            pair(self.recovery_silent_ms),
+        );
         row("kill → its orders go on, p50 / p99", pair(self.orders_moved_ms));
-        row("kill → its new orders confirmed, p50 / p99", pair(self.orders_confirmed_ms));
+        row(
+            "kill → its new orders confirmed, p50 / p99",
+            pair(self.orders_confirmed_ms),
+        );
         if self.rolling.restarts > 0 {
             let Rolling {
                 attempts,
@@ -218,6 +231,25 @@ impl ClusterReport {
     }
 }
 
+/// Everything that does not hold, but what clients noticed of the rolling restarts.
+fn violations(options: &ClusterOptions, left: &Left, verdict: &Verdict, met: &[Met]) -> Vec<String> {
+    let mut violations: Vec<String> = verdict.violations.iter().map(ToString::to_string).collect();
+    violations.extend(lines::check(&left.store).iter().map(ToString::to_string));
+    violations.extend(left.wrong.iter().cloned());
+    let strange = left.history.strange();
+    violations.extend(strange.into_iter().map(|strange| format!("OV-1: {strange}")));
+    violations.extend(unproved(options, left, met));
+    let still = left
+        .struck
+        .iter()
+        .filter(|struck| struck.must_move && struck.moved.is_none());
+    violations.extend(still.map(|struck| {
+        let Struck { fault, whom, .. } = struck;
+        format!("SG-3: {fault} of {whom}: its shards did not come to life elsewhere within a minute")
+    }));
+    violations
+}
+
 /// NV-1: what was to happen and did not, or met nothing.
 fn unproved(options: &ClusterOptions, left: &Left, met: &[Met]) -> Vec<String> {
     let mut found = Vec::new();
@@ -232,15 +264,11 @@ fn unproved(options: &ClusterOptions, left: &Left, met: &[Met]) -> Vec<String> {
         if met.in_flight.is_empty() {
             not(format!("nothing was in flight at the {fault} of {whom}"));
         }
-        let is_of_node = matches!(fault, Fault::Kill | Fault::Pause);
-        if is_of_node && struck.shards.is_empty() {
+        if struck.must_move && struck.shards.is_empty() {
             not(format!("{whom} owned nothing at its {fault}"));
         }
-        if is_of_node && struck.moved.is_none() {
-            found_late(&mut not, struck);
-        }
-        if *fault == Fault::Pause && struck.lost == 0 {
-            not(format!("{whom} went on after its pause and never found that its shards were lost"));
+        if struck.must_move && *fault != Fault::Kill && struck.lost == 0 {
+            not(format!("{whom}: {fault}, and it never found that its shards were lost"));
         }
     }
     let counted = |name: &str| left.figures.get(name).copied().unwrap_or(0);
@@ -251,16 +279,16 @@ fn unproved(options: &ClusterOptions, left: &Left, met: &[Met]) -> Vec<String> {
     found
 }
 
-fn found_late(not: &mut impl FnMut(String), struck: &Struck) {
-    not(format!("the shards of {} did not come to life elsewhere within a minute", struck.whom));
-}
-
 /// What clients noticed of the rolling restarts: nothing, or it is a violation.
 fn rolling(left: &Left, violations: &mut Vec<String>) -> Rolling {
     let (mut rolling, mut took) = (Rolling::default(), Vec::new());
     for struck in left.struck.iter().filter(|struck| struck.fault == Fault::Rolling) {
         let (failed, unreachable) = left.history.failed_between(struck.at, struck.until);
-        let begun = left.history.attempts.iter().filter(|attempt| (struck.at..struck.until).contains(&attempt.begun));
+        let begun = left
+            .history
+            .attempts
+            .iter()
+            .filter(|attempt| (struck.at..struck.until).contains(&attempt.begun));
         let before = took.len();
         took.extend(begun.map(|attempt| attempt.ended - attempt.begun));
         rolling.restarts += 1;
@@ -277,7 +305,7 @@ fn rolling(left: &Left, violations: &mut Vec<String>) -> Rolling {
             )
         }));
     }
-    rolling.took_ms = lengths(took.into_iter());
+    rolling.took_ms = RecoveryMs::of(took.into_iter());
     rolling
 }
 
@@ -287,12 +315,20 @@ fn faults(options: &ClusterOptions, left: &Left) -> BTreeMap<String, u64> {
     of_participants.stuck = left.repaired;
     if let Ok(Value::Object(counts)) = to_value(of_participants) {
         let of_one_server = ["kills", "kills_with_work", "kills_while_starting"];
-        for (name, count) in counts.into_iter().filter(|(name, _)| !of_one_server.contains(&name.as_str())) {
+        for (name, count) in counts
+            .into_iter()
+            .filter(|(name, _)| !of_one_server.contains(&name.as_str()))
+        {
             faults.insert(name, count.as_u64().unwrap_or(0));
         }
     }
     for fault in &options.faults {
-        let times = left.struck.iter().filter(|struck| struck.fault == *fault).map(|_| 1).sum();
+        let times = left
+            .struck
+            .iter()
+            .filter(|struck| struck.fault == *fault)
+            .map(|_| 1)
+            .sum();
         let times = if *fault == Fault::Skew { left.skewed } else { times };
         faults.insert(fault.as_str().to_owned(), times);
     }
@@ -301,7 +337,9 @@ fn faults(options: &ClusterOptions, left: &Left) -> BTreeMap<String, u64> {
 
 fn throughput(left: &Left) -> f64 {
     let acknowledged = left.history.orders.iter().filter_map(|told| told.acknowledged);
-    let (count, last) = acknowledged.fold((0_u32, left.began), |(count, last), moment| (count + 1, last.max(moment)));
+    let (count, last) = acknowledged.fold((0_u32, left.began), |(count, last), moment| {
+        (count + 1, last.max(moment))
+    });
     let length = (last - left.began).as_secs_f64();
     if length > 0.0 { f64::from(count) / length } else { 0.0 }
 }
@@ -314,7 +352,12 @@ pub(super) fn picture(options: &ClusterOptions, left: &Left) -> String {
         options.nodes,
         options.rate,
         options.seed,
-        options.faults.iter().map(|fault| fault.as_str()).collect::<Vec<_>>().join(", ")
+        options
+            .faults
+            .iter()
+            .map(|fault| fault.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
     );
     timeline::picture(&seconds, &left.struck, left.began, &title)
 }

@@ -19,10 +19,14 @@ impl Service {
         let service = Self { script: script.into() };
         let status = service.script("status").await?;
         let said = String::from_utf8_lossy(&status.stdout).into_owned();
-        let port = said.split_once("up on port ").and_then(|(_, rest)| rest.split_whitespace().next());
+        let port = said
+            .split_once("up on port ")
+            .and_then(|(_, rest)| rest.split_whitespace().next());
         let port = port.ok_or_else(|| impossible(format!("UOOP_TEST_SERVICES says: {}", said.trim())))?;
         if !database.contains(&format!(":{port}/")) {
-            return Err(impossible(format!("the database is not on the one of UOOP_TEST_SERVICES, at port {port}")));
+            return Err(impossible(format!(
+                "the database is not on the one of UOOP_TEST_SERVICES, at port {port}"
+            )));
         }
         Ok(service)
     }
@@ -31,7 +35,10 @@ impl Service {
         let mut command = Command::new(&self.script);
         let command = command.args([verb, "postgres"]).stdin(Stdio::null());
         let name = "script of UOOP_TEST_SERVICES";
-        command.output().await.map_err(|source| RunError::Start { name, source })
+        command
+            .output()
+            .await
+            .map_err(|source| RunError::Start { name, source })
     }
 
     /// `kill`, `up`, `pause` or `resume`.

@@ -20,7 +20,9 @@ pub(super) struct Second {
 
 /// What of a hundred do not exceed, by nearest rank.
 pub(super) fn rank(sorted: &[u64], percent: usize) -> Option<u64> {
-    sorted.get((sorted.len() * percent).div_ceil(100).saturating_sub(1)).copied()
+    sorted
+        .get((sorted.len() * percent).div_ceil(100).saturating_sub(1))
+        .copied()
 }
 
 /// A length in whole milliseconds.
@@ -38,7 +40,11 @@ pub(super) fn seconds(history: &History, since: Instant) -> Vec<Second> {
     for attempt in history.attempts.iter().filter(|attempt| attempt.said != Said::Good) {
         seconds[place(attempt.ended)].failed += 1;
     }
-    for attempt in history.attempts.iter().filter(|attempt| attempt.ask == Ask::Submit && attempt.said == Said::Good) {
+    for attempt in history
+        .attempts
+        .iter()
+        .filter(|attempt| attempt.ask == Ask::Submit && attempt.said == Said::Good)
+    {
         seconds[place(attempt.ended)].acknowledged += 1;
     }
     for told in &history.orders {
@@ -64,7 +70,12 @@ const GAP: f64 = 60.0;
 pub(super) fn picture(seconds: &[Second], struck: &[Struck], since: Instant, title: &str) -> String {
     let length = f64::from(u32::try_from(seconds.len().max(1)).unwrap_or(u32::MAX));
     let x = |at: f64| LEFT + at / length * (WIDTH - LEFT - 20.0);
-    let most = seconds.iter().map(|second| second.acknowledged.max(second.failed)).max().unwrap_or(0).max(1);
+    let most = seconds
+        .iter()
+        .map(|second| second.acknowledged.max(second.failed))
+        .max()
+        .unwrap_or(0)
+        .max(1);
     let high = TOP + PANEL;
     let low = high + GAP + PANEL;
     let count_y = |count: u32| high - f64::from(count) / f64::from(most) * PANEL;
@@ -76,7 +87,11 @@ pub(super) fn picture(seconds: &[Second], struck: &[Struck], since: Instant, tit
          <text x=\"{LEFT}\" y=\"18\" font-size=\"14\">{title}</text>\n",
         height = low + 40.0
     );
-    frame(&mut svg, high, "each second: orders acknowledged (blue), requests failed (red)");
+    frame(
+        &mut svg,
+        high,
+        "each second: orders acknowledged (blue), requests failed (red)",
+    );
     frame(&mut svg, low, "p99 of the wait for an acknowledgement, ms");
     for part in 0..=4_u32 {
         let count = most * part / 4;
@@ -87,36 +102,51 @@ pub(super) fn picture(seconds: &[Second], struck: &[Struck], since: Instant, tit
         label(&mut svg, wait_y(ms), &ms.to_string());
     }
     for (n, struck) in struck.iter().enumerate() {
-        let begun = (struck.at - since).as_secs_f64();
-        let back = (struck.until - since).as_secs_f64();
-        let (left, width) = (x(begun), (x(back) - x(begun)).max(1.0));
-        let _ = writeln!(
-            svg,
-            "<rect x=\"{left:.1}\" y=\"{TOP}\" width=\"{width:.1}\" height=\"{:.1}\" fill=\"orange\" opacity=\"0.15\"/>\n\
-             <line x1=\"{left:.1}\" y1=\"{TOP}\" x2=\"{left:.1}\" y2=\"{low}\" stroke=\"darkorange\"/>\n\
-             <text x=\"{:.1}\" y=\"{:.1}\" fill=\"darkorange\" font-size=\"10\">{} {}</text>",
-            low - TOP,
-            left + 2.0,
-            TOP - 16.0 + f64::from(u32::try_from(n % 2).unwrap_or(0)) * 11.0,
-            struck.fault,
-            struck.whom.split('-').next().unwrap_or_default(),
-        );
+        let of_run = |moment: Instant| x((moment - since).as_secs_f64());
+        mark(&mut svg, n, struck, (of_run(struck.at), of_run(struck.until)), low);
     }
     let at = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX)) + 0.5;
     let counts = |of: fn(&Second) -> u32| -> Vec<(f64, f64)> {
-        seconds.iter().enumerate().map(|(n, second)| (x(at(n)), count_y(of(second)))).collect()
+        seconds
+            .iter()
+            .enumerate()
+            .map(|(n, second)| (x(at(n)), count_y(of(second))))
+            .collect()
     };
     line(&mut svg, &counts(|second| second.acknowledged), "steelblue");
     line(&mut svg, &counts(|second| second.failed), "crimson");
-    let waits = seconds.iter().enumerate().filter_map(|(n, second)| Some((x(at(n)), wait_y(second.p99_ms?))));
+    let waits = seconds
+        .iter()
+        .enumerate()
+        .filter_map(|(n, second)| Some((x(at(n)), wait_y(second.p99_ms?))));
     line(&mut svg, &waits.collect::<Vec<_>>(), "seagreen");
     let step = (seconds.len() / 12).max(1);
     for n in (0..=seconds.len()).step_by(step) {
         let left = x(at(n) - 0.5);
-        let _ = writeln!(svg, "<text x=\"{left:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{n} s</text>", low + 18.0);
+        let _ = writeln!(
+            svg,
+            "<text x=\"{left:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{n} s</text>",
+            low + 18.0
+        );
     }
     svg.push_str("</svg>\n");
     svg
+}
+
+/// A fault, from when it began until everything was back.
+fn mark(svg: &mut String, n: usize, struck: &Struck, (left, right): (f64, f64), low: f64) {
+    let width = (right - left).max(1.0);
+    let _ = writeln!(
+        svg,
+        "<rect x=\"{left:.1}\" y=\"{TOP}\" width=\"{width:.1}\" height=\"{:.1}\" fill=\"orange\" opacity=\"0.15\"/>\n\
+         <line x1=\"{left:.1}\" y1=\"{TOP}\" x2=\"{left:.1}\" y2=\"{low}\" stroke=\"darkorange\"/>\n\
+         <text x=\"{:.1}\" y=\"{:.1}\" fill=\"darkorange\" font-size=\"10\">{} {}</text>",
+        low - TOP,
+        left + 2.0,
+        TOP - 16.0 + if n.is_multiple_of(2) { 0.0 } else { 11.0 },
+        struck.fault,
+        struck.whom.split('-').next().unwrap_or_default(),
+    );
 }
 
 fn frame(svg: &mut String, bottom: f64, title: &str) {
