@@ -148,5 +148,6 @@ fn describe() {
     describe_counter!("uoop_peer_notices_dropped_total", "one-way words for which there was no room");
     describe_histogram!("uoop_peer_round_trip_seconds", "from a question to another node to its answer");
     describe_histogram!("uoop_shards_taken_seconds", "from taking shards until all that is in flight in them moves");
+    describe_gauge!("uoop_shards_owned", "shards that this node owns");
     describe_gauge!("uoop_peer_links", "links with other nodes that are up");
 }

@@ -90,6 +90,9 @@ pub(crate) fn view(cell: &Cell) -> ActorView {
 
 /// The node, and its shards: the trunk of the tree. `children`: how many actors each shard has.
 pub(crate) fn trunk(node: &Node, children: &HashMap<ShardId, usize>) -> Vec<ActorView> {
+    // In a cluster those of other nodes are none of this tree.
+    let is_here = |shard: &ShardId| node.cluster.get().is_none() || node.holds(*shard);
+    let shards_here: Vec<ShardId> = node.map.all().filter(is_here).collect();
     let root = ActorView {
         path: "node".to_owned(),
         kind: "node".to_owned(),
@@ -100,7 +103,7 @@ pub(crate) fn trunk(node: &Node, children: &HashMap<ShardId, usize>) -> Vec<Acto
         restarts: 0,
         age_ms: u64::try_from(node.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         version: None,
-        summary: Some(format!("{} shards", node.map.len())),
+        summary: Some(format!("{} shards", shards_here.len())),
         next_timer: None,
         state: None,
     };
@@ -128,7 +131,7 @@ pub(crate) fn trunk(node: &Node, children: &HashMap<ShardId, usize>) -> Vec<Acto
             ..root.clone()
         }
     };
-    let shards: Vec<ActorView> = node.map.all().map(shard).collect();
+    let shards: Vec<ActorView> = shards_here.into_iter().map(shard).collect();
     std::iter::once(root).chain(shards).collect()
 }
 

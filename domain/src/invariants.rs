@@ -31,8 +31,18 @@ pub enum Invariant {
     Cp1,
     /// Nothing is reserved for a finished order.
     Cp2,
+    /// Epochs only grow.
+    Ls1,
+    /// No commit under an old epoch.
+    Ls2,
+    /// At most one live activation commits.
+    Ls3,
     /// Replaying the events gives the snapshot.
     Ev1,
+    /// The topic holds every row of the outbox, per order in order: so positions have no gaps.
+    Ev2,
+    /// No timer is lost or early.
+    Tm1,
 }
 
 impl Invariant {
@@ -48,7 +58,12 @@ impl Invariant {
             Self::Pt1 => "PT-1",
             Self::Cp1 => "CP-1",
             Self::Cp2 => "CP-2",
+            Self::Ls1 => "LS-1",
+            Self::Ls2 => "LS-2",
+            Self::Ls3 => "LS-3",
             Self::Ev1 => "EV-1",
+            Self::Ev2 => "EV-2",
+            Self::Tm1 => "TM-1",
         }
     }
 }

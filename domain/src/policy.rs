@@ -1,6 +1,7 @@
 //! The rules a deployment can set: timeouts, attempts, deadlines.
 
 use crate::saga::Participant;
+use crate::saga::CURRENT_VERSION;
 use crate::time::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +53,8 @@ pub enum CaptureAt {
 /// *business* lengths are about food and people and scale with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
+    /// The version of the saga that new orders begin: while a cluster is upgraded, the one that every node knows.
+    pub saga_version: u16,
     /// Calls to our own channel and zone actors and to the router.
     pub internal: CallPolicy,
     /// Calls to the payment provider.
@@ -97,6 +100,7 @@ impl Default for Policy {
             dispatch_lead_ms: Millis::from_mins(10),
             no_courier_limit_ms: Millis::from_mins(120),
             authorization_margin_ms: Millis::from_mins(10),
+            saga_version: CURRENT_VERSION,
             reroutes_max: 1,
             slot_ms: Millis::from_mins(15),
             capture_at: CaptureAt::PickedUp,

@@ -128,6 +128,7 @@ pub(super) static KEYS: &[Key] = &[
     key("policy.dispatch_lead_ms", Whole(0, WEEK_MS)),
     key("policy.no_courier_limit_ms", Whole(1, WEEK_MS)),
     key("policy.authorization_margin_ms", Whole(0, WEEK_MS)),
+    key("policy.saga_version", Whole(1, 2)),
     key("policy.reroutes_max", Whole(0, 10)),
     key("policy.slot_ms", Whole(60_000, 24 * HOUR_MS)),
     key("policy.capture_at", OneOf(&["confirmed", "picked_up", "delivered"])),

@@ -102,7 +102,7 @@ impl Coordinator {
             }
             let pause = match self.round().await {
                 Ok(Round::Busy) => Duration::ZERO,
-                Ok(Round::Level) if self.is_anybody_silent() => WATCHFUL,
+                Ok(Round::Level) if self.is_anybody_silent() || !self.drained.is_empty() => WATCHFUL,
                 Ok(Round::Level) => self.cluster.options.renew_every,
                 Err(error) => {
                     tracing::warn!(%error, "members and owners cannot be read");
@@ -147,9 +147,11 @@ impl Coordinator {
             self.node.refresh_replicas().await?;
             self.stale = false;
         }
+        self.forgive(&mut view);
         let todo = plan(&view, &self.cluster.name, &self.held, &self.cluster.rules);
         let is_busy = !todo.release.is_empty() || todo.take.len() > TAKE_MAX;
         self.carry_out(todo).await?;
+        metrics::gauge!("uoop_shards_owned").set(u32::try_from(self.held.len()).unwrap_or(u32::MAX));
         self.finish_drain(&view, is_busy);
         if !is_busy {
             self.node.recovered(&Recovery {
@@ -179,6 +181,16 @@ impl Coordinator {
         for row in view.shards.iter().filter(|row| *row.owner == *self.cluster.name) {
             if let Some(epoch) = self.held.get_mut(&row.shard) {
                 *epoch = row.epoch.max(*epoch);
+            }
+        }
+    }
+
+    /// Whoever has just reached the store again after an outage may see the leases of all others lapsed, although they are
+    /// about to renew them too. They get as long as this node has had.
+    fn forgive(&self, view: &mut ClusterView) {
+        if !self.cluster.lease.is_settled() {
+            for member in &mut view.members {
+                member.lease_left_ms = member.lease_left_ms.max(1);
             }
         }
     }
@@ -321,13 +333,14 @@ impl Coordinator {
         self.cluster.tell_all(&Notice::Owners(owners));
     }
 
-    /// A drain is over when nothing is held, or nobody is there to have it.
+    /// A drain is over when nothing is held and others have it all, or nobody is there to have it.
     fn finish_drain(&mut self, view: &ClusterView, is_busy: bool) {
         let others = view
             .members
             .iter()
             .any(|member| *member.name != *self.cluster.name && member.lease_left_ms > 0 && !member.draining);
-        if self.node.is_leaving() && !is_busy && (self.held.is_empty() || !others) {
+        let is_taken = view.shards.iter().all(|shard| !shard.owner.is_empty());
+        if self.node.is_leaving() && !is_busy && (!others || (self.held.is_empty() && is_taken)) {
             for drained in self.drained.drain(..) {
                 let _ = drained.send(());
             }

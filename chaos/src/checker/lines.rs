@@ -4,11 +4,12 @@
 //! LS-1 is about time and cannot be read from what is left: [`Owners`] is told what the table of owners shows while the
 //! cluster runs.
 
-use super::Finding;
+use super::violation;
 use crate::evidence::{RowSeen, StoreSeen, StreamSeen};
 use domain::channel::Channel;
 use domain::entity::{Entity, fold};
 use domain::ids::StreamId;
+use domain::invariants::{Invariant, Violation};
 use domain::order::Order;
 use domain::ports::StreamKind;
 use domain::shard::ShardMap;
@@ -17,7 +18,7 @@ use domain::zone::Zone;
 use std::collections::BTreeMap;
 
 /// Checks everything that the tables show.
-pub fn check(store: &StoreSeen) -> Vec<Finding> {
+pub fn check(store: &StoreSeen) -> Vec<Violation> {
     let mut found = lines(store);
     for (id, stream) in &store.streams {
         found.extend(versions(*id, stream));
@@ -28,7 +29,7 @@ pub fn check(store: &StoreSeen) -> Vec<Finding> {
 }
 
 /// Each shard's line has the places from 1 on, each once; and what lies in a shard belongs there.
-fn lines(store: &StoreSeen) -> Vec<Finding> {
+fn lines(store: &StoreSeen) -> Vec<Violation> {
     let mut found = Vec::new();
     let mut lines: BTreeMap<u16, Vec<u64>> = BTreeMap::new();
     let map = ShardMap::new(store.shards).ok();
@@ -37,7 +38,7 @@ fn lines(store: &StoreSeen) -> Vec<Finding> {
             lines.entry(row.shard).or_default().push(row.position);
             if map.is_some_and(|map| map.shard_of(*id).0 != row.shard) {
                 let detail = format!("stream {id}, version {}, lies in shard {}", row.seq, row.shard);
-                found.push(Finding::new("LS-2", detail));
+                found.push(violation(Invariant::Ls2, detail));
             }
         }
     }
@@ -45,20 +46,20 @@ fn lines(store: &StoreSeen) -> Vec<Finding> {
         places.sort_unstable();
         if let Some((place, expected)) = places.iter().zip(1..).find(|(place, expected)| **place != *expected) {
             let detail = format!("shard {shard} has place {place} where {expected} should be");
-            found.push(Finding::new("LS-2", detail));
+            found.push(violation(Invariant::Ls2, detail));
         }
     }
     found
 }
 
-fn versions(id: StreamId, stream: &StreamSeen) -> Option<Finding> {
+fn versions(id: StreamId, stream: &StreamSeen) -> Option<Violation> {
     let wrong = stream.rows.iter().zip(1..).find(|(row, seq)| row.seq != *seq);
     let detail = |(row, seq): (&RowSeen, u64)| format!("stream {id} has version {} where {seq} should be", row.seq);
-    wrong.map(|wrong| Finding::new("SG-4", detail(wrong)))
+    wrong.map(|wrong| violation(Invariant::Sg4, detail(wrong)))
 }
 
 /// EV-1: all rows up to the snapshot's version give the snapshot.
-fn snapshot(id: StreamId, stream: &StreamSeen) -> Option<Finding> {
+fn snapshot(id: StreamId, stream: &StreamSeen) -> Option<Violation> {
     let replayed = match StreamKind::from_code(stream.kind) {
         Some(StreamKind::Order) => replays::<Order>(stream),
         Some(StreamKind::Channel) => replays::<Channel>(stream),
@@ -66,7 +67,7 @@ fn snapshot(id: StreamId, stream: &StreamSeen) -> Option<Finding> {
         None => Err(format!("there is no kind {}", stream.kind)),
     };
     let detail = |why| format!("stream {id}: {why}");
-    replayed.err().map(|why| Finding::new("EV-1", detail(why)))
+    replayed.err().map(|why| violation(Invariant::Ev1, detail(why)))
 }
 
 fn replays<E: Entity>(stream: &StreamSeen) -> Result<(), String> {
@@ -105,7 +106,7 @@ fn replays<E: Entity>(stream: &StreamSeen) -> Result<(), String> {
 }
 
 /// SG-2: a key is in the store once, and names a row that is there.
-fn keys(store: &StoreSeen) -> Vec<Finding> {
+fn keys(store: &StoreSeen) -> Vec<Violation> {
     let mut found = Vec::new();
     let mut of_key: BTreeMap<&str, StreamId> = BTreeMap::new();
     for used in &store.keys {
@@ -115,14 +116,14 @@ fn keys(store: &StoreSeen) -> Vec<Finding> {
                 "key {} names version {} of stream {}: there is none",
                 used.key, used.seq, used.stream
             );
-            found.push(Finding::new("SG-2", detail));
+            found.push(violation(Invariant::Sg2, detail));
         }
         if let Some(other) = of_key
             .insert(&used.key, used.stream)
             .filter(|other| *other != used.stream)
         {
             let detail = format!("key {} names stream {other} and stream {}", used.key, used.stream);
-            found.push(Finding::new("SG-2", detail));
+            found.push(violation(Invariant::Sg2, detail));
         }
     }
     found
@@ -144,7 +145,7 @@ pub struct Owners {
     /// How often each node was seen to have taken a shard.
     pub taken: BTreeMap<String, u64>,
     /// What did not hold.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<Violation>,
 }
 
 impl Owners {
@@ -157,7 +158,7 @@ impl Owners {
             }
             if now.epoch < before.epoch {
                 let detail = format!("shard {shard}: epoch {} after {}", now.epoch, before.epoch);
-                self.findings.push(Finding::new("LS-1", detail));
+                self.findings.push(violation(Invariant::Ls1, detail));
             }
             let is_given_up = now.owner.is_empty();
             if now.epoch == before.epoch && !is_given_up {
@@ -165,7 +166,7 @@ impl Owners {
                     "shard {shard}: under epoch {} the owner is '{}' after '{}'",
                     now.epoch, now.owner, before.owner
                 );
-                self.findings.push(Finding::new("LS-1", detail));
+                self.findings.push(violation(Invariant::Ls1, detail));
             }
             if !is_given_up && now.owner != before.owner {
                 *self.taken.entry(now.owner.clone()).or_default() += 1;
@@ -181,7 +182,7 @@ mod tests {
     use crate::checker::story::Story;
     use crate::evidence::KeySeen;
 
-    fn found(store: &StoreSeen) -> Vec<&'static str> {
+    fn found(store: &StoreSeen) -> Vec<Invariant> {
         check(store).into_iter().map(|finding| finding.invariant).collect()
     }
 
@@ -215,13 +216,13 @@ mod tests {
             let mut store = store();
             let stream = store.streams.values_mut().next().expect("a stream");
             stream.rows[n].position += 1;
-            assert_eq!(found(&store), ["LS-2"], "row {n}");
+            assert_eq!(found(&store), [Invariant::Ls2], "row {n}");
         }
         let mut store = store();
         let stream = store.streams.values_mut().next().expect("a stream");
         stream.rows[0].shard = 3;
         assert!(
-            found(&store).contains(&"LS-2"),
+            found(&store).contains(&Invariant::Ls2),
             "a row in a shard that is not its stream's"
         );
     }
@@ -234,7 +235,7 @@ mod tests {
         for row in store.streams.values_mut().flat_map(|stream| &mut stream.rows) {
             row.position -= u64::from(row.position > gone.position);
         }
-        assert_eq!(found(&store), ["SG-4", "EV-1"]);
+        assert_eq!(found(&store), [Invariant::Sg4, Invariant::Ev1]);
     }
 
     #[test]
@@ -250,7 +251,7 @@ mod tests {
             let mut store = store();
             let stream = store.streams.values_mut().next().expect("a stream");
             change(stream.snapshot.as_mut().expect("a snapshot"));
-            assert_eq!(found(&store), ["EV-1"]);
+            assert_eq!(found(&store), [Invariant::Ev1]);
         }
     }
 
@@ -258,10 +259,10 @@ mod tests {
     fn keys_that_name_nothing_or_two_orders_are_found() {
         let mut store = store();
         store.keys[0].seq = 99;
-        assert_eq!(found(&store), ["SG-2"]);
+        assert_eq!(found(&store), [Invariant::Sg2]);
         store.keys[0].seq = 1;
         store.keys[0].key = store.keys[1].key.clone();
-        assert_eq!(found(&store), ["SG-2"]);
+        assert_eq!(found(&store), [Invariant::Sg2]);
     }
 
     #[test]

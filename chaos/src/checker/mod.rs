@@ -14,29 +14,12 @@ pub use history::{History, read as read_history};
 
 use crate::evidence::{Evidence, OUTSIDE, deeds};
 use domain::ids::OrderId;
-use domain::invariants::Violation;
+use domain::invariants::{Invariant, Violation};
 use std::collections::BTreeMap;
-use std::fmt;
 
-/// Something that does not hold, by the id that the architecture gives it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// Which invariant, such as `LS-1`.
-    pub invariant: &'static str,
-    /// Of what, and how.
-    pub detail: String,
-}
-
-impl Finding {
-    pub(crate) const fn new(invariant: &'static str, detail: String) -> Self {
-        Self { invariant, detail }
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.invariant, self.detail)
-    }
+/// An invariant that does not hold, of what and how.
+pub(crate) const fn violation(invariant: Invariant, detail: String) -> Violation {
+    Violation { invariant, detail }
 }
 
 /// What the checker finds.

@@ -1,9 +1,10 @@
 //! EV-2: the topic holds every public event of the store, those of an order in order, and nothing else. What came again
 //! came with the same id.
 
-use super::Finding;
+use super::violation;
 use crate::evidence::{StoreSeen, StreamSeen};
 use domain::ids::{OrderId, Position, Seq};
+use domain::invariants::{Invariant, Violation};
 use domain::order::public_events;
 use domain::ports::{Row, StreamKind};
 use domain::time::Timestamp;
@@ -13,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub type Message = (String, String);
 
 /// Compares them.
-pub fn check(store: &StoreSeen, messages: &[Message]) -> Vec<Finding> {
+pub fn check(store: &StoreSeen, messages: &[Message]) -> Vec<Violation> {
     let (mut seen, mut found) = (BTreeSet::new(), BTreeMap::<&str, Vec<&str>>::new());
     for (order, id) in messages {
         if seen.insert(id) {
@@ -34,15 +35,15 @@ pub fn check(store: &StoreSeen, messages: &[Message]) -> Vec<Finding> {
                     published.len(),
                     place + 1
                 );
-                wrong.push(Finding::new("EV-2", detail));
+                wrong.push(violation(Invariant::Ev2, detail));
             }
-            Err(error) => wrong.push(Finding::new("EV-2", format!("order {order}: {error}"))),
+            Err(error) => wrong.push(violation(Invariant::Ev2, format!("order {order}: {error}"))),
         }
     }
     let strangers = found
         .into_keys()
         .map(|order| format!("the topic tells of order {order}, which is not in the store"));
-    wrong.extend(strangers.map(|detail| Finding::new("EV-2", detail)));
+    wrong.extend(strangers.map(|detail| violation(Invariant::Ev2, detail)));
     wrong
 }
 

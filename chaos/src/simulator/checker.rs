@@ -6,7 +6,7 @@ use super::participants::Participants;
 use super::store::{Append, Store};
 use domain::channel::Channel;
 use domain::ids::{Epoch, OrderId, Seq, StreamId};
-use domain::invariants::{self, Deed, Violation};
+use domain::invariants::{self, Deed, Invariant, Violation};
 use domain::order::{self, Order};
 use domain::ports::StreamKind;
 use domain::saga::{EffectKey, Step};
@@ -14,32 +14,7 @@ use domain::shard::{OwnedShard, ShardId, ShardMap};
 use domain::time::Timestamp;
 use domain::zone;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
-
-/// An invariant that does not hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// Its id, such as `LS-2`.
-    pub invariant: &'static str,
-    /// Of what, and how.
-    pub detail: String,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.invariant, self.detail)
-    }
-}
-
-impl From<Violation> for Finding {
-    fn from(violation: Violation) -> Self {
-        Self {
-            invariant: violation.invariant.id(),
-            detail: violation.detail,
-        }
-    }
-}
 
 #[derive(Debug)]
 struct Head {
@@ -60,7 +35,7 @@ pub(super) struct Checker {
     keys: BTreeMap<String, StreamId>,
     acknowledged: BTreeMap<String, StreamId>,
     capacity: u32,
-    pub(super) found: Vec<Finding>,
+    pub(super) found: Vec<Violation>,
 }
 
 impl Checker {
@@ -77,8 +52,8 @@ impl Checker {
         }
     }
 
-    pub(super) fn report(&mut self, invariant: &'static str, detail: String) {
-        self.found.push(Finding { invariant, detail });
+    pub(super) fn report(&mut self, invariant: Invariant, detail: String) {
+        self.found.push(Violation { invariant, detail });
     }
 
     pub(super) fn state(&self, stream: StreamId) -> Option<&State> {
@@ -100,8 +75,8 @@ impl Checker {
             let last = &mut self.epochs[usize::from(line.shard.0)];
             if line.epoch <= *last {
                 let detail = format!("shard {} went from epoch {} to {}", line.shard, last.0, line.epoch.0);
-                self.found.push(Finding {
-                    invariant: "LS-1",
+                self.found.push(Violation {
+                    invariant: Invariant::Ls1,
                     detail,
                 });
             }
@@ -118,30 +93,30 @@ impl Checker {
                 "{from} writes shard {} in epoch {} of {}",
                 row.shard, row.epoch.0, epoch.0
             );
-            self.report("LS-2", detail);
+            self.report(Invariant::Ls2, detail);
         }
         if self.owners.get(&(row.shard, row.epoch)) != Some(from) {
             let detail = format!("{from} writes shard {} in an epoch that is another's", row.shard);
-            self.report("LS-3", detail);
+            self.report(Invariant::Ls3, detail);
         }
         if row.position.0 != end + 1 {
             let detail = format!("shard {}: position {} after {end}", row.shard, row.position.0);
-            self.report("EV-2", detail);
+            self.report(Invariant::Ev2, detail);
         }
         let head = self.heads.get(&row.stream);
         let (known, last) = head.map_or((0, 0), |head| (head.rows, head.activation));
         let before = head.map(|head| head.state.clone());
         if row.seq.0 != known + 1 {
-            self.report("SG-4", format!("{} has version {} after {known}", row.stream, row.seq));
+            self.report(Invariant::Sg4, format!("{} has version {} after {known}", row.stream, row.seq));
         }
         if row.activation < last {
             let detail = format!("{}: activation {} writes after {last}", row.stream, row.activation);
-            self.report("LS-3", detail);
+            self.report(Invariant::Ls3, detail);
         }
         let state = match State::after(before.as_ref(), &row.facts, row.at) {
             Ok(state) => state,
             Err(illegal) => {
-                self.report("SG-4", illegal.to_string());
+                self.report(Invariant::Sg4, illegal.to_string());
                 return None;
             }
         };
@@ -149,7 +124,7 @@ impl Checker {
             && *snapshot != state
         {
             self.report(
-                "EV-1",
+                Invariant::Ev1,
                 format!("{}: the snapshot of {} is another state", row.stream, row.seq),
             );
         }
@@ -175,7 +150,7 @@ impl Checker {
         let Some(key) = &row.claim else { return };
         if let Some(first) = self.keys.get(key).filter(|first| **first != row.stream) {
             let detail = format!("key {key} brought about {first} and {}", row.stream);
-            self.report("SG-2", detail);
+            self.report(Invariant::Sg2, detail);
         }
         self.keys.insert(key.clone(), row.stream);
     }
@@ -195,7 +170,7 @@ impl Checker {
                 && was != is
                 && !was.may_become(is)
             {
-                self.report("SG-4", format!("{}: {was} became {is}", row.stream));
+                self.report(Invariant::Sg4, format!("{}: {was} became {is}", row.stream));
             }
             state = Some(next);
         }
@@ -206,7 +181,7 @@ impl Checker {
         if order.is_settled() {
             self.unsettled.remove(&stream);
             self.found
-                .extend(invariants::ledger(order).into_iter().map(Finding::from));
+                .extend(invariants::ledger(order));
         } else {
             self.unsettled.insert(stream);
         }
@@ -214,7 +189,7 @@ impl Checker {
 
     fn channel(&mut self, channel: &Channel) {
         let found = invariants::capacity(channel, self.capacity);
-        self.found.extend(found.into_iter().map(Finding::from));
+        self.found.extend(found);
     }
 
     /// Somebody loads a stream. EV-1: what is read is what was written.
@@ -230,50 +205,50 @@ impl Checker {
             .get(&stream)
             .is_some_and(|head| head.state == *state && head.rows == seq.0);
         if !fits {
-            self.report("EV-1", format!("{stream} is read as another state than was written"));
+            self.report(Invariant::Ev1, format!("{stream} is read as another state than was written"));
         }
     }
 
     /// A client was told that its order is accepted. SG-1, SG-2.
     pub(super) fn acknowledged(&mut self, key: &str, stream: StreamId) {
         if !self.heads.contains_key(&stream) {
-            self.report("SG-1", format!("{stream} was acknowledged and does not exist"));
+            self.report(Invariant::Sg1, format!("{stream} was acknowledged and does not exist"));
         }
         let first = *self.acknowledged.entry(key.to_owned()).or_insert(stream);
         if first != stream {
-            self.report("SG-2", format!("key {key} was answered with {first} and {stream}"));
+            self.report(Invariant::Sg2, format!("key {key} was answered with {first} and {stream}"));
         }
     }
 
     /// When everything should be over.
     pub(super) fn finish(&mut self, store: &Store, participants: &Participants) {
-        let mut found: Vec<Finding> = Vec::new();
+        let mut found: Vec<Violation> = Vec::new();
         let mut settled: BTreeSet<OrderId> = BTreeSet::new();
         let mut orders: Vec<&Order> = Vec::new();
         for (stream, head) in &self.heads {
             let rows = store.streams.get(stream).map_or(&[][..], |stream| &stream.rows[..]);
             let rows: Vec<(Timestamp, Facts)> = rows.iter().map(|row| (row.at, (*row.facts).clone())).collect();
-            found.extend(head.state.replays(&rows).err().map(Finding::from));
+            found.extend(head.state.replays(&rows).err());
             let Some(order) = head.state.order() else { continue };
             orders.push(order);
             settled.insert(order.id);
-            found.extend(invariants::settled(order).map(Finding::from));
+            found.extend(invariants::settled(order));
             let events: Vec<order::Event> = order_events(&rows);
-            found.extend(invariants::reverse_order(order, &events).map(Finding::from));
+            found.extend(invariants::reverse_order(order, &events));
             let seqs: Vec<Seq> = (1..=rows.len() as u64).map(Seq).collect();
-            found.extend(invariants::gapless(order.id, &seqs).map(Finding::from));
+            found.extend(invariants::gapless(order.id, &seqs));
         }
         found.extend(self.books(store, participants, &orders));
         for head in self.heads.values() {
             if let Some(channel) = head.state.channel() {
                 let reserved = invariants::nothing_reserved(channel, &settled);
-                found.extend(reserved.into_iter().map(Finding::from));
+                found.extend(reserved);
             }
             if let Some(zone) = head.state.zone()
                 && let Some((key, _)) = zone.jobs.iter().next()
             {
-                found.push(Finding {
-                    invariant: "PT-1",
+                found.push(Violation {
+                    invariant: Invariant::Pt1,
                     detail: format!("a courier still has {key}"),
                 });
             }
@@ -283,8 +258,8 @@ impl Checker {
             .values()
             .filter(|stream| !self.heads.contains_key(stream))
         {
-            found.push(Finding {
-                invariant: "SG-1",
+            found.push(Violation {
+                invariant: Invariant::Sg1,
                 detail: format!("{stream} was acknowledged and does not exist"),
             });
         }
@@ -292,7 +267,7 @@ impl Checker {
     }
 
     /// PT-1, PY-1: what the participants did is what the orders know of.
-    fn books(&self, store: &Store, participants: &Participants, orders: &[&Order]) -> Vec<Finding> {
+    fn books(&self, store: &Store, participants: &Participants, orders: &[&Order]) -> Vec<Violation> {
         let deeds = participants.deeds();
         let jobs = jobs(store);
         let mut found = Vec::new();
@@ -307,10 +282,9 @@ impl Checker {
             }
             found.extend(invariants::agrees(order, Step::Dispatch, &zone));
         }
-        let mut found: Vec<Finding> = found.into_iter().map(Finding::from).collect();
         let strangers = deeds.keys().filter(|key| !self.heads.contains_key(&key.order.stream()));
-        found.extend(strangers.map(|key| Finding {
-            invariant: "PT-1",
+        found.extend(strangers.map(|key| Violation {
+            invariant: Invariant::Pt1,
             detail: format!("{key} was done for an order that does not exist"),
         }));
         found

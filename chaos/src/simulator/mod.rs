@@ -29,7 +29,7 @@ mod trace;
 mod world;
 mod writer;
 
-pub use checker::Finding;
+pub use domain::invariants::{Invariant, Violation};
 pub use hub::Figures;
 pub use report::{Failure, Options, Report, fresh_seed, simulate};
 pub use run::{Outcome, play};

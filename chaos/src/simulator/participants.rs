@@ -1,6 +1,7 @@
 //! The payment provider and the kitchens as participants: books that carry each effect key out once, and remember what was
 //! undone before it came.
 
+use domain::invariants::Invariant;
 use super::Broken;
 use super::event::{Event, Wanted, What};
 use super::hub::Hub;
@@ -159,7 +160,7 @@ impl Hub {
                 let authorized = request.of.and_then(|key| self.participants.standing(&key));
                 if authorized != Some(Standing::Done) && self.participants.standing(&request.key).is_none() {
                     let detail = format!("{} takes money that is not set aside", request.key);
-                    self.checker.report("PY-1", detail);
+                    self.checker.report(Invariant::Py1, detail);
                 }
                 answer(self.participants.act(request.key, Standing::Done), Receipt::Empty)
             }

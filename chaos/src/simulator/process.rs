@@ -1,6 +1,7 @@
 //! A node's process: the actors of the shards it holds, their timers, the journal's writer, and what it believes of the
 //! others. All of it is gone when the process dies.
 
+use domain::invariants::Invariant;
 use super::Broken;
 use super::actor::{Actor, Ask, Failure, From, Outcome, Turned};
 use super::calls::Call;
@@ -482,7 +483,7 @@ impl Process {
         self.wheel.remove(&stream);
         if self.clock(hub) < alarm.at {
             let detail = format!("{stream} was woken at {:?} instead of {:?}", self.clock(hub), alarm.at);
-            hub.checker.report("TM-1", detail);
+            hub.checker.report(Invariant::Tm1, detail);
         }
         let ask = Ask {
             command: Command::wake(alarm.kind),

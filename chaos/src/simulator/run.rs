@@ -1,8 +1,8 @@
 //! One run: events in their order until all is over, or something does not hold.
 
+use domain::invariants::{Invariant, Violation};
 use super::Broken;
 use super::actor::Failure;
-use super::checker::Finding;
 use super::event::{Event, What};
 use super::hub::{Errand, Figures, Hub};
 use super::kinds::Command;
@@ -31,7 +31,7 @@ pub struct Outcome {
     /// The seed.
     pub seed: u64,
     /// What does not hold; empty: everything does.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<Violation>,
     /// After how many events it ended.
     pub events: u64,
     /// How long it lasted, in virtual milliseconds.
@@ -127,7 +127,7 @@ impl Run {
                 break;
             }
             if events > EVENTS_MAX * self.hub.scenario.size.hours.max(1) {
-                self.hub.checker.report("SG-3", "it goes round in circles".into());
+                self.hub.checker.report(Invariant::Sg3, "it goes round in circles".into());
                 break;
             }
         }
@@ -287,7 +287,7 @@ impl Run {
         if is_too_late && !is_over {
             let detail = format!("{} of those outside still wait for an answer", hub.errands_open);
             if hub.errands_open > 0 {
-                hub.checker.report("SG-3", detail);
+                hub.checker.report(Invariant::Sg3, detail);
             }
         }
         if is_too_late || (is_over && hub.now >= since + HOLDS_LAPSE) {

@@ -1,6 +1,7 @@
 //! Makes a failing scenario smaller: faults and orders are taken out as long as the same invariant still fails (delta
 //! debugging, Zeller and Hildebrandt 2002).
 
+use domain::invariants::Invariant;
 use super::Broken;
 use super::run::{Outcome, play_scenario, play_until};
 use super::scenario::Scenario;
@@ -15,7 +16,7 @@ pub(super) struct Shrunk {
 }
 
 struct Shrinker {
-    invariant: &'static str,
+    invariant: Invariant,
     broken: Option<Broken>,
     best: Arc<Scenario>,
     runs: u32,
@@ -63,7 +64,7 @@ impl Shrinker {
 }
 
 /// `events`: after how many of them the whole scenario failed.
-pub(super) fn shrink(scenario: &Arc<Scenario>, invariant: &'static str, broken: Option<Broken>, events: u64) -> Shrunk {
+pub(super) fn shrink(scenario: &Arc<Scenario>, invariant: Invariant, broken: Option<Broken>, events: u64) -> Shrunk {
     let mut shrinker = Shrinker {
         invariant,
         broken,

@@ -1,6 +1,5 @@
 //! Deciding: the command, the state and the time in; events and effects out.
 
-use super::definition::CURRENT_VERSION;
 use super::ledger::{Backward, Forward};
 use super::report::Report;
 use super::turn::Turn;
@@ -99,7 +98,7 @@ fn place<'a>(id: OrderId, details: Arc<Details>, context: &'a Context<'a>) -> Re
     Turn::beginning(
         Event::OrderPlaced {
             details,
-            saga_version: CURRENT_VERSION,
+            saga_version: context.policy.saga_version,
             id,
         },
         context,

@@ -3,6 +3,7 @@
 use super::super::RecoveryMs;
 use super::faults::{Fault, Struck};
 use super::figures::FENCED;
+use super::load::Attempt;
 use super::measure::{self, Met};
 use super::timeline::{self, millis};
 use super::{ClusterOptions, Left};
@@ -271,10 +272,12 @@ fn unproved(options: &ClusterOptions, left: &Left, met: &[Met]) -> Vec<String> {
             not(format!("{whom}: {fault}, and it never found that its shards were lost"));
         }
     }
-    let counted = |name: &str| left.figures.get(name).copied().unwrap_or(0);
-    let failed = counted("uoop_journal_unavailable_total") + counted("uoop_journal_unknown_total");
-    if options.faults.contains(&Fault::Postgres) && failed == 0 {
-        not("no commit failed while the database was away".to_owned());
+    // That nobody was answered is seen by the driver; here, that somebody asked.
+    for struck in left.struck.iter().filter(|struck| struck.fault == Fault::Postgres) {
+        let is_met = |attempt: &Attempt| attempt.begun < struck.until && attempt.ended > struck.at;
+        if !left.history.attempts.iter().any(is_met) {
+            not("no client asked for anything while the database was away".to_owned());
+        }
     }
     found
 }

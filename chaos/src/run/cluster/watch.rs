@@ -1,9 +1,9 @@
 //! Who owns the shards, looked at all the time: for LS-1, and for how long shards stand still after a fault.
 
 use super::database::Database;
-use crate::checker::Finding;
 use crate::checker::lines::{OwnerSeen, Owners};
 use domain::cluster::owner_of;
+use domain::invariants::Violation;
 use domain::shard::ShardId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -75,7 +75,7 @@ impl Watch {
     }
 
     /// What did not hold.
-    pub(super) fn findings(&self) -> Vec<Finding> {
+    pub(super) fn findings(&self) -> Vec<Violation> {
         let owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
         owners.findings.clone()
     }
