@@ -58,6 +58,8 @@ pub struct Recovery {
 /// A shard's address.
 pub(crate) struct ShardSlot {
     pub(crate) actor: ArcSwapOption<ActorRef<ShardMessage>>,
+    /// Another node owns it, as a commit has shown; its actors are about to end.
+    pub(crate) is_lost: AtomicBool,
     pub(crate) admission: Arc<Semaphore>,
     /// Appends of its streams that are under way.
     appends: AtomicUsize,
@@ -126,6 +128,7 @@ impl Node {
         let map = ports.store.shard_map();
         let slot = |_| ShardSlot {
             actor: ArcSwapOption::empty(),
+            is_lost: AtomicBool::new(false),
             admission: Arc::new(Semaphore::new(options.shard_commands_max)),
             pulse: Pulse {
                 depth: AtomicU64::new(0),
@@ -263,7 +266,8 @@ impl Node {
 
     /// Whether the shard's actors run here.
     pub(crate) fn holds(&self, shard: ShardId) -> bool {
-        self.slot(shard).actor.load().is_some()
+        let slot = self.slot(shard);
+        slot.actor.load().is_some() && !slot.is_lost.load(Ordering::Acquire)
     }
 
     /// Whether this node may still believe in its shards.

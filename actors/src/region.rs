@@ -142,6 +142,8 @@ impl Actor for RegionActor {
         };
         if let Some(shard) = state.shards.remove(&actor.get_id())
             && state.adopted.contains(&shard)
+            // One that is another's does not come back; whoever saw that tells this region to leave it.
+            && !state.node.slot(shard).is_lost.load(Ordering::Acquire)
         {
             tracing::error!(%shard, why, "a shard ended and is started again");
             metrics::counter!("uoop_shard_crashes_total").increment(1);
@@ -270,7 +272,9 @@ impl RegionState {
         match ShardActor::spawn_linked(None, ShardActor, args, myself.get_cell()).await {
             Ok((actor, _)) => {
                 self.shards.insert(actor.get_id(), shard);
-                self.node.slot(shard).actor.store(Some(Arc::new(actor)));
+                let slot = self.node.slot(shard);
+                slot.is_lost.store(false, Ordering::Release);
+                slot.actor.store(Some(Arc::new(actor)));
             }
             Err(error) => {
                 tracing::error!(%shard, %error, "a shard cannot be started");

@@ -419,6 +419,7 @@ impl ShardState {
     /// The shard is lost: its actors go, its timers stand still, and whoever asks is told.
     fn fence(&mut self) {
         self.fenced = true;
+        self.node.slot(self.shard).is_lost.store(true, Ordering::Release);
         self.recent.clear();
         self.wheel = Wheel::default();
         if let Some(alarm) = self.alarm.take() {
