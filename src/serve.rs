@@ -184,7 +184,11 @@ impl Node {
         let owned = match &part {
             // Its shards come one by one, as the cluster has it.
             Some(_) => Vec::new(),
-            None => store.acquire(&name, &store.shard_map().all().collect::<Vec<_>>()).await?,
+            None => {
+                store
+                    .acquire(&name, &store.shard_map().all().collect::<Vec<_>>())
+                    .await?
+            }
         };
         let journal = GroupJournal::start(&store, &owned, &name, &settings.store.journal());
         let redis = redis(&settings.redis)?;
@@ -317,7 +321,10 @@ impl Opened {
     async fn open(settings: &Settings) -> Result<Self, ServeError> {
         let StorePlace::Postgres(url) = settings.store.place() else {
             let store = open(settings).await?;
-            return Ok(Self { store, membership: None });
+            return Ok(Self {
+                store,
+                membership: None,
+            });
         };
         let options = settings.store.postgres();
         let store = Arc::new(PostgresStore::connect(url.expose(), settings.store.shards, &options).await?);
@@ -359,7 +366,12 @@ async fn webhooks(settings: &Settings, wall: &WallClock) -> Result<Webhooks, Ser
         StorePlace::Postgres(url) => Arc::new(PostgresWebhooks::connect(url.expose())?),
     };
     let ids = Arc::new(RandomIds::default());
-    Ok(Webhooks::new(store, settings.webhooks.options(), Arc::clone(wall), ids)?)
+    Ok(Webhooks::new(
+        store,
+        settings.webhooks.options(),
+        Arc::clone(wall),
+        ids,
+    )?)
 }
 
 /// The connection to Redis, if there is one. It is made in the background: a start does not wait for it.

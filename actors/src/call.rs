@@ -176,13 +176,16 @@ impl Node {
         metrics::counter!("uoop_calls_forwarded_total").increment(1);
         let request = E::request(call.clone());
         let left = deadline.saturating_duration_since(Instant::now());
-        let response = cluster.ask(owner, &request, left).await.map_err(|missed| match missed {
-            AskError::Unreachable => CallError::Fenced,
-            AskError::Overloaded => CallError::Overloaded {
-                what: format!("node {owner}"),
-            },
-            AskError::Lost => CallError::TimedOut,
-        })?;
+        let response = cluster
+            .ask(owner, &request, left)
+            .await
+            .map_err(|missed| match missed {
+                AskError::Unreachable => CallError::Fenced,
+                AskError::Overloaded => CallError::Overloaded {
+                    what: format!("node {owner}"),
+                },
+                AskError::Lost => CallError::TimedOut,
+            })?;
         E::outcome(response).ok_or_else(|| CallError::Unavailable("another node answered something else".into()))?
     }
 }

@@ -135,19 +135,40 @@ impl Cluster {
 /// Gives the figures of clusters their help texts. Idempotent.
 fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
-    describe_counter!("uoop_calls_forwarded_total", "commands for actors that were sent to another node");
+    describe_counter!(
+        "uoop_calls_forwarded_total",
+        "commands for actors that were sent to another node"
+    );
     describe_counter!("uoop_shards_taken_total", "shards that this node took");
     describe_counter!("uoop_shards_given_total", "shards that this node gave away");
     describe_counter!("uoop_shards_lost_total", "shards that another node took from this one");
     describe_counter!("uoop_nodes_removed_total", "nodes that this one found gone");
-    describe_counter!("uoop_replica_gaps_total", "copies of channels and zones that had to be read from the store");
-    describe_counter!("uoop_peer_requests_total", "questions of and to other nodes, by direction");
+    describe_counter!(
+        "uoop_replica_gaps_total",
+        "copies of channels and zones that had to be read from the store"
+    );
+    describe_counter!(
+        "uoop_peer_requests_total",
+        "questions of and to other nodes, by direction"
+    );
     describe_counter!("uoop_peer_batches_total", "frames of and to other nodes, by direction");
     describe_counter!("uoop_peer_lost_total", "links with other nodes that broke, by reason");
-    describe_counter!("uoop_peer_refused_total", "questions that were not carried out because a bound was reached");
-    describe_counter!("uoop_peer_notices_dropped_total", "one-way words for which there was no room");
-    describe_histogram!("uoop_peer_round_trip_seconds", "from a question to another node to its answer");
-    describe_histogram!("uoop_shards_taken_seconds", "from taking shards until all that is in flight in them moves");
+    describe_counter!(
+        "uoop_peer_refused_total",
+        "questions that were not carried out because a bound was reached"
+    );
+    describe_counter!(
+        "uoop_peer_notices_dropped_total",
+        "one-way words for which there was no room"
+    );
+    describe_histogram!(
+        "uoop_peer_round_trip_seconds",
+        "from a question to another node to its answer"
+    );
+    describe_histogram!(
+        "uoop_shards_taken_seconds",
+        "from taking shards until all that is in flight in them moves"
+    );
     describe_gauge!("uoop_shards_owned", "shards that this node owns");
     describe_gauge!("uoop_peer_links", "links with other nodes that are up");
 }

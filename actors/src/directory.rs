@@ -77,7 +77,10 @@ impl Directory {
 
     /// Takes a channel in unless something newer is known of it.
     pub(crate) fn offer_channel(&self, channel: &Versioned<Channel>) {
-        if self.channel(&channel.state.id).is_none_or(|known| known.seq < channel.seq) {
+        if self
+            .channel(&channel.state.id)
+            .is_none_or(|known| known.seq < channel.seq)
+        {
             self.put_channel(channel);
         }
     }

@@ -25,8 +25,8 @@ mod transport;
 mod turn;
 mod wheel;
 
-pub use cluster::{ClusterError, ClusterOptions, ClusterStatus, MemberView, ShardView};
 pub use ask::{Applied, CommandOptions, IdempotencyKey, Placed, Versioned};
+pub use cluster::{ClusterError, ClusterOptions, ClusterStatus, MemberView, ShardView};
 pub use directory::Directory;
 pub use error::CallError;
 pub use introspect::ActorView;

@@ -10,7 +10,7 @@ use crate::shard::ShardMessage;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::{DashMap, DashSet};
 use domain::entity::Context;
-use domain::ids::{OrderId, StreamId};
+use domain::ids::{OrderId, Seq, StreamId};
 use domain::order::Order;
 use domain::shard::{ShardId, ShardMap};
 use domain::time::Timestamp;
@@ -97,6 +97,9 @@ impl Drop for UnderWay {
     }
 }
 
+/// Where those who watch an order hear of it.
+pub(crate) type Watcher = channel::Sender<Option<Versioned<Order>>>;
+
 pub(crate) struct Node {
     pub(crate) started: Instant,
     pub(crate) ports: Ports,
@@ -105,7 +108,7 @@ pub(crate) struct Node {
     pub(crate) directory: Directory,
     pub(crate) registry: Registry,
     pub(crate) shards: Vec<ShardSlot>,
-    pub(crate) watchers: DashMap<OrderId, channel::Sender<Option<Versioned<Order>>>>,
+    pub(crate) watchers: DashMap<OrderId, Watcher>,
     /// Watched orders that are followed wherever they live.
     followed: DashSet<OrderId>,
     pub(crate) keys_in_flight: DashSet<String>,
@@ -309,34 +312,41 @@ impl Node {
         }
     }
 
-    /// Watches an order, wherever it lives. Watchers that nobody holds any more are dropped whenever their number has
-    /// doubled.
-    pub(crate) fn watch(self: &Arc<Self>, order: OrderId) -> channel::Receiver<Option<Versioned<Order>>> {
+    /// Watches an order here. Watchers that nobody holds any more are dropped whenever their number has doubled.
+    pub(crate) fn watch(&self, order: OrderId) -> channel::Receiver<Option<Versioned<Order>>> {
         if self.watchers.len() >= self.watchers_max.load(Ordering::Relaxed) {
             self.watchers.retain(|_, watcher| watcher.receiver_count() > 0);
             self.watchers_max
                 .store(WATCHERS_MIN.max(2 * self.watchers.len()), Ordering::Relaxed);
         }
-        let watcher = self
-            .watchers
-            .entry(order)
-            .or_insert_with(|| channel::channel(None).0)
-            .subscribe();
-        if self.cluster.get().is_some() && self.followed.insert(order) {
-            watch::follow(self, order);
-        }
-        watcher
+        let watcher = self.watchers.entry(order).or_insert_with(|| channel::channel(None).0);
+        watcher.subscribe()
     }
 
-    /// Whether somebody still watches the order; if not, it is followed no more, and a new watcher begins anew.
-    pub(crate) fn is_followed(&self, order: OrderId) -> bool {
-        let watched = || self.watchers.get(&order).is_some_and(|watcher| watcher.receiver_count() > 0);
-        if watched() {
-            return true;
+    /// Watches an order, wherever it lives, for versions after one that is known.
+    pub(crate) fn watch_anywhere(
+        self: &Arc<Self>,
+        order: OrderId,
+        known: Seq,
+    ) -> channel::Receiver<Option<Versioned<Order>>> {
+        let changes = self.watch(order);
+        if self.cluster.get().is_some() && self.followed.insert(order) {
+            watch::follow(self, order, known);
         }
-        self.followed.remove(&order);
-        // Somebody may have come just before.
-        watched() && self.followed.insert(order)
+        changes
+    }
+
+    /// Where an order is watched, if somebody still does; if not, it is followed no more, and a new watcher begins anew.
+    pub(crate) fn followed_by(&self, order: OrderId) -> Option<Watcher> {
+        let watched = || {
+            let watcher = self.watchers.get(&order)?.clone();
+            (watcher.receiver_count() > 0).then_some(watcher)
+        };
+        watched().or_else(|| {
+            self.followed.remove(&order);
+            // Somebody may have come just before.
+            watched().filter(|_| self.followed.insert(order))
+        })
     }
 
     /// Tells an order's watchers, unless they know.

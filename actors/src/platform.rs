@@ -307,7 +307,12 @@ impl Platform {
 
     /// Changes of an order from now on; whoever is slow sees only the newest.
     pub fn subscribe(&self, id: OrderId) -> watch::Receiver<Option<Versioned<Order>>> {
-        self.node.watch(id)
+        self.subscribe_after(id, Seq(0))
+    }
+
+    /// The same for whoever knows a version already: only later ones are told for certain.
+    pub fn subscribe_after(&self, id: OrderId, known: Seq) -> watch::Receiver<Option<Versioned<Order>>> {
+        self.node.watch_anywhere(id, known)
     }
 
     /// Tells a channel something.

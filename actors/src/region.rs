@@ -84,7 +84,11 @@ impl Actor for RegionActor {
         })
     }
 
-    async fn post_start(&self, myself: ActorRef<RegionMessage>, state: &mut RegionState) -> Result<(), ActorProcessingErr> {
+    async fn post_start(
+        &self,
+        myself: ActorRef<RegionMessage>,
+        state: &mut RegionState,
+    ) -> Result<(), ActorProcessingErr> {
         // In a cluster the coordinator says what is this node's.
         if state.node.cluster.get().is_none() {
             myself.cast(RegionMessage::Recover)?;

@@ -111,11 +111,19 @@ async fn try_run(args: RunArgs) -> Result<bool, Box<dyn Error>> {
     let (text, object, is_well) = match args.options()? {
         Run::Server(options) => {
             let report = run(&options).await?;
-            (report.to_string(), serde_json::to_string(&report)?, report.violations.is_empty())
+            (
+                report.to_string(),
+                serde_json::to_string(&report)?,
+                report.violations.is_empty(),
+            )
         }
         Run::Cluster(options) => {
             let report = run_cluster(&options).await?;
-            (report.to_string(), serde_json::to_string(&report)?, report.violations.is_empty())
+            (
+                report.to_string(),
+                serde_json::to_string(&report)?,
+                report.violations.is_empty(),
+            )
         }
     };
     writeln!(io::stdout().lock(), "{}", if json { object } else { text })?;

@@ -1,7 +1,7 @@
 //! The rules a deployment can set: timeouts, attempts, deadlines.
 
-use crate::saga::Participant;
 use crate::saga::CURRENT_VERSION;
+use crate::saga::Participant;
 use crate::time::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,8 @@
 //! The journal: many actors' appends in few commits.
 //!
 //! Writer tasks, each with its own shards, take what waits in their queue while the last commit ran, and commit it as
-//! one batch. There is no linger: an idle journal commits a lone row at once, a busy one commits hundreds together.
+//! one batch. An idle journal commits a lone row at once, a busy one commits hundreds together; in between
+//! a writer lingers for a moment when more is about to come ([`pace`]).
 //!
 //! The journal owns the epochs and the positions: it stamps both on each row. A shard that turns out to be fenced is
 //! dropped, reported through [`JournalHandle::next_fenced`], and every later append to it is answered at once.
@@ -12,6 +13,7 @@
 mod batch;
 mod figures;
 mod ownership;
+mod pace;
 mod writer;
 
 use crate::tail::Tail;

@@ -1,7 +1,9 @@
 //! The routes, and the OpenAPI 3.1 document that is generated from their handlers.
 
 use super::problem::{ProblemBody, ProblemField};
-use super::{Gateway, actors, channels, clock, cluster, couriers, events, health, orders, reports, search, stream, webhooks};
+use super::{
+    Gateway, actors, channels, clock, cluster, couriers, events, health, orders, reports, search, stream, webhooks,
+};
 use axum::routing::get;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;

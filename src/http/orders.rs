@@ -47,7 +47,7 @@ pub(super) async fn submit(State(gateway): State<Gateway>, change: Change<OrderB
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
     }
     if let Some(wait) = preferred_wait(&change.headers)
-        && let Some(outcome) = outcome_of(&gateway, order.state.id, wait).await?
+        && let Some(outcome) = outcome_of(&gateway, &order, wait).await?
     {
         order = outcome;
         if let Ok(applied) = HeaderValue::from_str(&format!("wait={}", wait.as_secs())) {
@@ -83,14 +83,20 @@ async fn placed_before(platform: &Platform, key: Option<&IdempotencyKey>, proble
 }
 
 /// The order once it is confirmed or over, or as it is after `wait`. `None`: as many as may wait do so already.
-async fn outcome_of(gateway: &Gateway, id: OrderId, wait: Duration) -> Result<Option<Versioned<Order>>, Problem> {
+async fn outcome_of(
+    gateway: &Gateway,
+    placed: &Versioned<Order>,
+    wait: Duration,
+) -> Result<Option<Versioned<Order>>, Problem> {
+    let id = placed.state.id;
     let Ok(_permit) = gateway.waits.try_acquire() else {
         return Ok(None);
     };
     // Subscribed before it is read, so that no change falls between the two.
-    let mut changes = gateway.platform().subscribe(id);
-    let order = gateway.platform().order(id).await?;
-    if is_known(&order) {
+    let mut changes = gateway.platform().subscribe_after(id, placed.seq);
+    // Elsewhere, its owner is asked for what came after.
+    let now = gateway.platform().live_order(id);
+    if let Some(order) = now.filter(is_known) {
         return Ok(Some(order));
     }
     let known = changes.wait_for(|change| change.as_ref().is_some_and(is_known));

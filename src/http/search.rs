@@ -140,7 +140,11 @@ pub(super) async fn list(
     search.limit = limit + 1;
     // Read before: what is in by then is found.
     // In a cluster this node knows of its own shards only.
-    let as_of = gateway.app.search.as_of().filter(|_| !gateway.platform().is_clustered());
+    let as_of = gateway
+        .app
+        .search
+        .as_of()
+        .filter(|_| !gateway.platform().is_clustered());
     let mut found = gateway.app.search.search(&search).await.map_err(away)?;
     let is_last = found.len() <= limit;
     found.truncate(limit);

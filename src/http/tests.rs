@@ -1,9 +1,9 @@
 //! What every request passes, on routes of our own: the net for panics, admission and throttling.
 
 use super::*;
-use crate::participants::wall;
 use crate::clock::{BusinessClock, RandomIds};
 use crate::participants::simulated::{SimulatedConfig, SimulatedKitchens, SimulatedPayments};
+use crate::participants::wall;
 use ::actors::{ActorOptions, Ports};
 use axum::body::{Body, to_bytes};
 use axum::extract::ConnectInfo;

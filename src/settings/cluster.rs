@@ -97,7 +97,8 @@ impl ClusterSettings {
         }
         let mut problems: Vec<(&'static [&'static str], String)> = Vec::new();
         if !has_postgres {
-            let why = "cluster.enabled is true but store.database_url is not a Postgres address: nodes share a Postgres";
+            let why =
+                "cluster.enabled is true but store.database_url is not a Postgres address: nodes share a Postgres";
             problems.push((&["cluster.enabled", "store.database_url"], why.into()));
         }
         if self.secret.expose().len() < SECRET_BYTES_MIN {

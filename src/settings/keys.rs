@@ -240,10 +240,9 @@ impl Rule {
                 let number = u8::try_from(*number).ok().filter(|number| *number <= 100)?;
                 return Some(ValueKind::Float(number.into()));
             }
-            (Flag, ValueKind::Boolean(_)) => true,
+            (Flag, ValueKind::Boolean(_)) | (AnyText | HiddenText, ValueKind::String(_)) => true,
             (OneOf(words), ValueKind::String(text)) => words.contains(&text.as_str()),
             (Text, ValueKind::String(text)) => !text.trim().is_empty(),
-            (AnyText | HiddenText, ValueKind::String(_)) => true,
             (Socket, ValueKind::String(text)) => text.parse::<std::net::SocketAddr>().is_ok(),
             (Place, ValueKind::String(text)) => text.is_empty() || (!text.contains(',') && are_brokers(text)),
             (Origins, ValueKind::String(text)) => text.is_empty() || text == "*" || text.split(',').all(is_origin),

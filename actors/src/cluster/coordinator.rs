@@ -269,8 +269,10 @@ impl Coordinator {
     }
 
     async fn give_away(&mut self, shards: Vec<ShardId>) -> Result<(), StoreError> {
-        let epochs: Vec<(ShardId, Option<Epoch>)> =
-            shards.iter().map(|shard| (*shard, self.held.get(shard).copied())).collect();
+        let epochs: Vec<(ShardId, Option<Epoch>)> = shards
+            .iter()
+            .map(|shard| (*shard, self.held.get(shard).copied()))
+            .collect();
         self.stop(&shards).await;
         self.cluster.membership.release(&self.cluster.name, &shards).await?;
         metrics::counter!("uoop_shards_given_total").increment(u64::try_from(shards.len()).unwrap_or(u64::MAX));

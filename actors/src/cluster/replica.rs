@@ -5,8 +5,8 @@ use crate::ask::Versioned;
 use crate::hosted::Hosted;
 use crate::node::Node;
 use crate::restore::restore;
-use domain::entity::{Entity, fold};
 use domain::channel::Channel;
+use domain::entity::{Entity, fold};
 use domain::ids::{ChannelId, Seq, StreamId, ZoneId};
 use domain::ports::{Recorded, StoreError, StreamKind};
 use domain::time::Timestamp;
@@ -57,7 +57,10 @@ fn next<E: Entity>(known: Option<Versioned<E>>, row: &ReplicaRow) -> Next<E> {
     }
     let state = known.map(|known| (*known.state).clone());
     let events = serde_json::from_str::<Vec<E::Event>>(&row.events);
-    match events.ok().and_then(|events| fold(state, &events, row.at).ok().flatten()) {
+    match events
+        .ok()
+        .and_then(|events| fold(state, &events, row.at).ok().flatten())
+    {
         Some(state) => Next::State(Versioned {
             seq: row.seq,
             state: Arc::new(state),

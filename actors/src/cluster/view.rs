@@ -74,7 +74,10 @@ impl Node {
                     owner: shard.owner.clone(),
                 })
                 .collect(),
-            links: cluster.transport().map(|transport| transport.links()).unwrap_or_default(),
+            links: cluster
+                .transport()
+                .map(|transport| transport.links())
+                .unwrap_or_default(),
         })
     }
 }

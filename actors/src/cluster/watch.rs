@@ -14,35 +14,49 @@ use tokio::time::{sleep, timeout};
 pub(super) const WATCH_MAX: Duration = Duration::from_secs(5);
 /// The pause after a question that found nobody.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How long whoever waited has to go once it knows, before the owner is asked for more: a question that nobody needs would
+/// be open for long.
+const SATISFIED: Duration = Duration::from_millis(20);
 
-/// Feeds an order's watchers until there are none.
-pub(crate) fn follow(node: &Arc<Node>, order: OrderId) {
+/// Feeds an order's watchers with versions after one that they know, until there are none.
+pub(crate) fn follow(node: &Arc<Node>, order: OrderId, known: Seq) {
     let node = Arc::clone(node);
     tokio::spawn(async move {
-        let mut known = Seq(0);
-        while node.is_followed(order) {
-            let Some(cluster) = node.cluster.get() else { return };
-            let mut changes = cluster.owners.changes();
-            changes.borrow_and_update();
-            if node.holds(node.map.shard_of(order.stream())) {
-                // Its actor publishes every change by itself; what it was when it came here may be news all the same.
-                match node.live_order(order) {
-                    Some(state) => tell(&node, &mut known, &state),
-                    None => tell_stored(&node, order, &mut known).await,
-                }
-                let _ = timeout(WATCH_MAX, changes.changed()).await;
-                continue;
-            }
-            match ask(&node, cluster, order, known).await {
-                Some(Some(state)) => tell(&node, &mut known, &state),
-                Some(None) => {}
-                None => {
-                    let _ = timeout(LOOK_AGAIN, changes.changed()).await;
-                    tell_stored(&node, order, &mut known).await;
-                }
+        let mut known = known;
+        while let Some(watcher) = node.followed_by(order) {
+            tokio::select! {
+                () = watcher.closed() => {}
+                () = look(&node, order, &mut known) => {}
             }
         }
     });
+}
+
+/// Waits for one piece of news, or a while.
+async fn look(node: &Node, order: OrderId, known: &mut Seq) {
+    let Some(cluster) = node.cluster.get() else { return };
+    let mut changes = cluster.owners.changes();
+    changes.borrow_and_update();
+    if node.holds(node.map.shard_of(order.stream())) {
+        // Its actor publishes every change by itself; what it was when it came here may be news all the same.
+        match node.live_order(order) {
+            Some(state) => tell(node, known, &state),
+            None => tell_stored(node, order, known).await,
+        }
+        let _ = timeout(WATCH_MAX, changes.changed()).await;
+        return;
+    }
+    match ask(node, cluster, order, *known).await {
+        Some(Some(state)) => {
+            tell(node, known, &state);
+            sleep(SATISFIED).await;
+        }
+        Some(None) => {}
+        None => {
+            let _ = timeout(LOOK_AGAIN, changes.changed()).await;
+            tell_stored(node, order, known).await;
+        }
+    }
 }
 
 /// What the owner says: nothing new, a new state, or (outer `None`) nothing at all.

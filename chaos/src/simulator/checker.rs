@@ -107,7 +107,10 @@ impl Checker {
         let (known, last) = head.map_or((0, 0), |head| (head.rows, head.activation));
         let before = head.map(|head| head.state.clone());
         if row.seq.0 != known + 1 {
-            self.report(Invariant::Sg4, format!("{} has version {} after {known}", row.stream, row.seq));
+            self.report(
+                Invariant::Sg4,
+                format!("{} has version {} after {known}", row.stream, row.seq),
+            );
         }
         if row.activation < last {
             let detail = format!("{}: activation {} writes after {last}", row.stream, row.activation);
@@ -180,8 +183,7 @@ impl Checker {
         let stream = order.id.stream();
         if order.is_settled() {
             self.unsettled.remove(&stream);
-            self.found
-                .extend(invariants::ledger(order));
+            self.found.extend(invariants::ledger(order));
         } else {
             self.unsettled.insert(stream);
         }
@@ -205,7 +207,10 @@ impl Checker {
             .get(&stream)
             .is_some_and(|head| head.state == *state && head.rows == seq.0);
         if !fits {
-            self.report(Invariant::Ev1, format!("{stream} is read as another state than was written"));
+            self.report(
+                Invariant::Ev1,
+                format!("{stream} is read as another state than was written"),
+            );
         }
     }
 
@@ -216,7 +221,10 @@ impl Checker {
         }
         let first = *self.acknowledged.entry(key.to_owned()).or_insert(stream);
         if first != stream {
-            self.report(Invariant::Sg2, format!("key {key} was answered with {first} and {stream}"));
+            self.report(
+                Invariant::Sg2,
+                format!("key {key} was answered with {first} and {stream}"),
+            );
         }
     }
 

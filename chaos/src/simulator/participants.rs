@@ -1,11 +1,11 @@
 //! The payment provider and the kitchens as participants: books that carry each effect key out once, and remember what was
 //! undone before it came.
 
-use domain::invariants::Invariant;
 use super::Broken;
 use super::event::{Event, Wanted, What};
 use super::hub::Hub;
 use domain::invariants::Deed;
+use domain::invariants::Invariant;
 use domain::saga::{Answer, EffectKey, PaymentAction, PaymentRequest, Receipt, Refused, TicketAction, TicketRequest};
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,7 +1,6 @@
 //! A node's process: the actors of the shards it holds, their timers, the journal's writer, and what it believes of the
 //! others. All of it is gone when the process dies.
 
-use domain::invariants::Invariant;
 use super::Broken;
 use super::actor::{Actor, Ask, Failure, From, Outcome, Turned};
 use super::calls::Call;
@@ -16,6 +15,7 @@ use super::world::BEGIN;
 use super::writer::{Appended, Want, Writer};
 use domain::entity::Context;
 use domain::ids::{Epoch, StreamId};
+use domain::invariants::Invariant;
 use domain::ports::{Refusal, StreamKind};
 use domain::saga::{Answer, Receipt};
 use domain::shard::ShardId;

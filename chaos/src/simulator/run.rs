@@ -1,6 +1,5 @@
 //! One run: events in their order until all is over, or something does not hold.
 
-use domain::invariants::{Invariant, Violation};
 use super::Broken;
 use super::actor::Failure;
 use super::event::{Event, What};
@@ -10,6 +9,7 @@ use super::process::Process;
 use super::queue::Time;
 use super::scenario::{Cut, Fault, SKEW_MAX, Scenario, Size};
 use super::world;
+use domain::invariants::{Invariant, Violation};
 use domain::order::OrderStatus;
 use domain::saga;
 use domain::zone;
@@ -127,7 +127,9 @@ impl Run {
                 break;
             }
             if events > EVENTS_MAX * self.hub.scenario.size.hours.max(1) {
-                self.hub.checker.report(Invariant::Sg3, "it goes round in circles".into());
+                self.hub
+                    .checker
+                    .report(Invariant::Sg3, "it goes round in circles".into());
                 break;
             }
         }

@@ -1,10 +1,10 @@
 //! Makes a failing scenario smaller: faults and orders are taken out as long as the same invariant still fails (delta
 //! debugging, Zeller and Hildebrandt 2002).
 
-use domain::invariants::Invariant;
 use super::Broken;
 use super::run::{Outcome, play_scenario, play_until};
 use super::scenario::Scenario;
+use domain::invariants::Invariant;
 use std::sync::Arc;
 
 /// Most runs that a shrinking may take.

@@ -3,6 +3,7 @@
 use super::batch::{Backoff, Batch};
 use super::figures::Figures;
 use super::ownership::Ownership;
+use super::pace::{LINGER, Pace};
 use super::{JournalOptions, Pending, Reply, Task};
 use crate::record::shards_of;
 use crate::tail::Tail;
@@ -12,7 +13,7 @@ use domain::shard::{OwnedShard, ShardId};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 /// How often a row that is alone is sent while its commit is lost and turns out not to have happened.
 const LONE_ATTEMPTS_MAX: u32 = 3;
@@ -72,11 +73,13 @@ impl Writer {
     /// Does what comes until the queue is closed and empty.
     pub(super) async fn run(mut self, mut queue_rx: mpsc::Receiver<Task>, mut closing_rx: watch::Receiver<bool>) {
         let mut tasks = Vec::new();
+        let mut pace = Pace::new(Instant::now());
+        let batch_rows_max = self.options.batch_rows_max.max(1);
         let mut backoff = Backoff::new(self.options.backoff_max);
         let mut listening = true;
         loop {
             tokio::select! {
-                count = queue_rx.recv_many(&mut tasks, self.options.batch_rows_max.max(1)) => {
+                count = queue_rx.recv_many(&mut tasks, batch_rows_max) => {
                     if count == 0 {
                         return;
                     }
@@ -89,6 +92,16 @@ impl Writer {
                     continue;
                 }
             }
+            let arrived = tasks.len();
+            if pace.is_worth_waiting(Instant::now(), arrived) {
+                sleep(LINGER).await;
+                while tasks.len() < batch_rows_max
+                    && let Ok(task) = queue_rx.try_recv()
+                {
+                    tasks.push(task);
+                }
+            }
+            pace.took(Instant::now(), tasks.len());
             if self.work_off(&mut tasks).await {
                 backoff = Backoff::new(self.options.backoff_max);
             } else {
