@@ -5,6 +5,7 @@ use futures::StreamExt;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -152,7 +153,11 @@ impl Load {
             let answers = self.submissions();
             let fresh: Vec<_> = answers.iter().filter(|answer| answer.ended >= since).collect();
             let good = fresh.iter().filter(|answer| answer.begun >= since && answer.is_good());
-            if good.count() > 0 && fresh.iter().all(|answer| answer.is_good()) && !self.is_awaited(&answers) {
+            // One that was asked for a status just after the last refused submission may have been refused as well.
+            let polls = self.polls();
+            let polled_well = polls.iter().all(|poll| poll.ended < since || poll.is_good());
+            let well = polled_well && fresh.iter().all(|answer| answer.is_good());
+            if good.count() > 0 && well && !self.is_awaited(&answers) {
                 return since;
             }
             assert!(
@@ -306,10 +311,16 @@ async fn exchange(n: u64, request: RequestBuilder, good: u16) -> (Answer, Value)
             (said, body)
         }
         Err(error) if error.is_timeout() => (Said::TimedOut, Value::Null),
-        Err(error) => (Said::Broken(error.to_string()), Value::Null),
+        Err(error) => (Said::Broken(causes(&error)), Value::Null),
     };
     let ended = Instant::now();
     (Answer { n, begun, ended, said }, body)
+}
+
+/// An error and what caused it.
+fn causes(error: &reqwest::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// The `n`-th order.

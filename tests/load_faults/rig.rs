@@ -202,7 +202,7 @@ pub(crate) fn kinds<'a>(answers: impl IntoIterator<Item = &'a Answer>) -> BTreeM
             Said::Acknowledged(_) => continue,
             Said::Refused(status, kind, detail) => format!("{status} {kind}: {detail}"),
             Said::TimedOut => "no answer in time".to_owned(),
-            Said::Broken(_) => "broken".to_owned(),
+            Said::Broken(why) => format!("broken: {why}"),
         };
         *kinds.entry(kind).or_default() += 1;
     }
