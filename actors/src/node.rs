@@ -278,6 +278,11 @@ impl Node {
         self.cluster.get().is_none_or(|cluster| cluster.lease.holds())
     }
 
+    /// Whether a stream lives here and this node may still believe so: what its actor holds is what the store has.
+    pub(crate) fn speaks_for(&self, stream: StreamId) -> bool {
+        self.cluster.get().is_none() || (self.lease_holds() && self.holds(self.map.shard_of(stream)))
+    }
+
     /// Its shards go to other nodes; what is asked goes on being answered. Idempotent.
     pub(crate) fn leave(&self) {
         self.leaving.store(true, Ordering::Release);
@@ -303,8 +308,12 @@ impl Node {
         }
     }
 
-    /// An order as its actor last committed it; `None` when it has no actor here. Asks nobody.
+    /// An order as its actor last committed it; `None` when it has no actor here, or one that others may have overtaken
+    /// (this node was paused or cut off for longer than its lease). Asks nobody.
     pub(crate) fn live_order(&self, id: OrderId) -> Option<Versioned<Order>> {
+        if !self.speaks_for(id.stream()) {
+            return None;
+        }
         let cell = self.registry.get(id.stream())?;
         match cell.latest.load().as_deref() {
             Some(Latest::Order(order)) => Some(order.clone()),

@@ -1,6 +1,6 @@
 //! `uoop cluster …`: the nodes of a cluster, and how one of them is taken out of service.
 
-use super::answer;
+use super::{ServerArgs, answer};
 use crate::client::{Client, RetryPolicy};
 use actors::ClusterStatus;
 use clap::{Args, Subcommand};
@@ -29,18 +29,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_mins(1);
 pub struct ClusterArgs {
     #[command(subcommand)]
     command: ClusterCommand,
-    /// One of its nodes
-    #[arg(
-        long,
-        global = true,
-        env = "UOOP_URL",
-        value_name = "URL",
-        default_value = "http://127.0.0.1:8080"
-    )]
-    url: String,
-    /// Print JSON as the server sends it, in one line
-    #[arg(long, global = true)]
-    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -63,14 +53,14 @@ impl ClusterArgs {
             attempt_timeout: DRAIN_TIMEOUT,
             ..RetryPolicy::INTERACTIVE
         };
-        let client = Client::new(&self.url, patience)?;
+        let client = Client::new(&self.server.url, patience)?;
         match self.command {
             ClusterCommand::Status => {}
             ClusterCommand::Drain => client.drain().await?,
             ClusterCommand::Rebalance => client.rebalance().await?,
         }
         let status = client.cluster().await?;
-        if self.json {
+        if self.server.json {
             answer(&format!("{}\n", serde_json::to_string(&status)?))?;
         } else {
             answer(&shown(&status))?;

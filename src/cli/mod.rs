@@ -67,6 +67,23 @@ enum Command {
     Config(ConfigArgs),
 }
 
+/// The server that a command talks to, and how it shows the answer.
+#[derive(Debug, clap::Args)]
+struct ServerArgs {
+    /// The server; any node of a cluster
+    #[arg(
+        long,
+        global = true,
+        env = "UOOP_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8080"
+    )]
+    url: String,
+    /// Print JSON as the server sends it, one object a line
+    #[arg(long, global = true)]
+    json: bool,
+}
+
 impl Cli {
     /// Runs the command to its end.
     ///

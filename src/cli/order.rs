@@ -6,7 +6,7 @@ mod show;
 
 pub(super) use draft::parse_place;
 
-use super::answer;
+use super::{ServerArgs, answer};
 use crate::api::{CancelBody, OrderView};
 use crate::client::{Client, ClientError, RetryPolicy};
 use clap::{Args, Subcommand};
@@ -34,18 +34,8 @@ Exit codes: 0 it was done; 1 it was not, and the message says why.";
 pub struct OrderArgs {
     #[command(subcommand)]
     command: OrderCommand,
-    /// The server
-    #[arg(
-        long,
-        global = true,
-        env = "UOOP_URL",
-        value_name = "URL",
-        default_value = "http://127.0.0.1:8080"
-    )]
-    url: String,
-    /// Print JSON as the server sends it, one object a line
-    #[arg(long, global = true)]
-    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -89,31 +79,31 @@ impl OrderArgs {
     /// # Errors
     /// The server is not there, does not know the order, or refuses; or the order to submit cannot be read.
     pub async fn run(self) -> Result<ExitCode, Box<dyn Error>> {
-        let client = Client::new(&self.url, RetryPolicy::INTERACTIVE)?;
+        let client = Client::new(&self.server.url, RetryPolicy::INTERACTIVE)?;
         match self.command {
             OrderCommand::Submit { draft, key, wait } => {
                 let order = client.submit(&draft.read()?, key.as_deref(), wait).await?;
-                answer_with(self.json, &order, || show::submitted(&order))?;
+                answer_with(self.server.json, &order, || show::submitted(&order))?;
             }
             OrderCommand::Get { id } => {
                 let id = id.to_string();
                 let order = client.order(&id).await?;
                 // The history is only shown to people; for programs it has an address of its own.
-                let events = if self.json {
+                let events = if self.server.json {
                     None
                 } else {
                     Some(client.events(&id).await?)
                 };
-                answer_with(self.json, &order, || show::order(&order, events.as_ref()))?;
+                answer_with(self.server.json, &order, || show::order(&order, events.as_ref()))?;
             }
             OrderCommand::Cancel { id, reason } => {
                 let order = cancel(&client, &id.to_string(), reason).await?;
-                answer_with(self.json, &order, || show::cancelled(&order))?;
+                answer_with(self.server.json, &order, || show::cancelled(&order))?;
             }
-            OrderCommand::Watch { id } => watch(&client, &id.to_string(), self.json).await?,
+            OrderCommand::Watch { id } => watch(&client, &id.to_string(), self.server.json).await?,
             OrderCommand::List(args) => {
                 let list = args.read(&client).await?;
-                answer_with(self.json, &list, || list::shown(&list))?;
+                answer_with(self.server.json, &list, || list::shown(&list))?;
             }
         }
         Ok(ExitCode::SUCCESS)

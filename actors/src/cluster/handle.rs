@@ -74,10 +74,7 @@ impl Platform {
 
     /// Whether a stream lives on this node, so that its changes pass through here.
     pub fn owns(&self, stream: StreamId) -> bool {
-        match self.node.cluster.get() {
-            Some(cluster) => cluster.lease.holds() && self.node.holds(self.node.map.shard_of(stream)),
-            None => true,
-        }
+        self.node.speaks_for(stream)
     }
 
     /// The journal found that a shard is another node's.
