@@ -1,12 +1,15 @@
-//! Channel choice: pure, within the budget it is given, and explaining itself.
+//! Channel choice and courier dispatch: pure decisions, within the budget they are given, that explain themselves.
 //!
 //! *Architecture invariant*: like `domain`, this crate does no I/O and reads no clock.
 
+mod anneal;
 mod choice;
+pub mod dispatch;
 mod menu;
 
 #[cfg(test)]
 mod tests;
 
+pub use anneal::{Annealed, Budget, Cooling, Landscape, anneal};
 pub use choice::{Choice, choose};
 pub use menu::check_menu;

@@ -162,7 +162,7 @@ mod tests {
             "--json",
         ])
         .expect("fine");
-        assert_eq!((args.url.as_str(), args.json), ("http://x:1", true));
+        assert_eq!((args.server.url.as_str(), args.server.json), ("http://x:1", true));
         assert!(matches!(args.command, OrderCommand::Get { .. }));
     }
 
