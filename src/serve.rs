@@ -215,8 +215,8 @@ impl Node {
             policy,
         };
         let platform = match part {
-            Some(membership) => Platform::join(ports, settings.actors.options(), membership, cluster).await?,
-            None => Platform::start(ports, settings.actors.options()).await?,
+            Some(membership) => Platform::join(ports, settings.actors(), membership, cluster).await?,
+            None => Platform::start(ports, settings.actors()).await?,
         };
         world.join(platform.clone());
         if let Some(redis) = redis {

@@ -4,7 +4,7 @@ use crate::call::{Call, Origin};
 use crate::error::CallError;
 use crate::hosted::Hosted;
 use crate::node::Node;
-use domain::ids::{OrderId, StreamId};
+use domain::ids::{OrderId, StreamId, ZoneId};
 use domain::order::Order;
 use domain::ports::Recorded;
 use domain::saga::{Action, Answer, CapacityRequest, Command, Effect, Receipt, Refused};
@@ -100,6 +100,16 @@ pub(crate) async fn insist(node: &Arc<Node>, order: OrderId, command: Command) {
         }
         pause = pause.saturating_mul(2).min(INSIST_PAUSE_MAX);
     }
+}
+
+/// Tells a zone something that only makes its plans better: once, in a task of its own.
+pub(crate) fn hint(node: &Arc<Node>, zone: &ZoneId, command: domain::zone::Command) {
+    let (node, stream) = (Arc::clone(node), zone.stream());
+    tokio::spawn(async move {
+        if let Err(error) = ask::<domain::zone::Zone>(&node, stream, command).await {
+            tracing::debug!(%stream, %error, "a zone was not told how far some food is");
+        }
+    });
 }
 
 /// Asks an actor on behalf of a saga: past the shard's admission, which the order has passed already.

@@ -162,6 +162,7 @@ impl<E: Hosted> EntityState<E> {
         self.committed = restore(&recorded)?;
         if let Some(state) = self.committed.clone() {
             E::publish(&self.args.node, None, &state);
+            E::follow_up(&self.args.node, None, &state);
             self.args.cell.latest.store(Some(Arc::new(E::latest(state.clone()))));
             self.args.cell.resting.store(state.state.rests(), Ordering::Relaxed);
             if self.args.resume {
@@ -318,6 +319,7 @@ impl<E: Hosted> EntityState<E> {
         self.place = self.place.take().or(place).filter(|_| !rests);
         let before = before.map_or_else(|| Arc::clone(&versioned.state), |before| before.state);
         E::publish(&self.args.node, Some(&before), &versioned);
+        E::follow_up(&self.args.node, Some(&before), &versioned);
         if let (Some(row), Some(cluster)) = (row, self.args.node.cluster.get()) {
             cluster.tell_all(&Notice::Row(row));
         }

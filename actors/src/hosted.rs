@@ -10,7 +10,7 @@ use crate::node::Node;
 use domain::channel::Channel;
 use domain::entity::Entity;
 use domain::order::{Event, Order, OrderStatus};
-use domain::saga::{Action, Direction, Record};
+use domain::saga::{Action, Direction, Record, job_progress};
 use domain::zone::Zone;
 use std::sync::Arc;
 
@@ -32,6 +32,9 @@ pub(crate) trait Hosted: Entity {
 
     /// Makes a committed state known. `before`: the one it replaces; `None` after a load.
     fn publish(node: &Node, before: Option<&Self>, state: &Versioned<Self>);
+
+    /// What follows, here where its actor runs, from a committed state that has replaced another; `None` after a load.
+    fn follow_up(_node: &Arc<Node>, _before: Option<&Self>, _state: &Versioned<Self>) {}
 
     /// The answer to an effect that this node settles by itself, in the turn that wants it; `None` for all others.
     fn settle(_node: &Node, _state: &Self, _effect: &Self::Effect) -> Option<Self::Command> {
@@ -94,6 +97,10 @@ impl Hosted for Order {
         count(node, before, &order.state);
     }
 
+    fn follow_up(node: &Arc<Node>, before: Option<&Self>, order: &Versioned<Self>) {
+        tell_zone(node, before, &order.state);
+    }
+
     fn settle(node: &Node, order: &Self, effect: &Self::Effect) -> Option<Self::Command> {
         matches!(effect.action, Action::Route).then(|| effect.answered(effector::route(node, order)))
     }
@@ -125,6 +132,18 @@ impl Hosted for Order {
             Response::Order(outcome) => Some(outcome),
             _ => None,
         }
+    }
+}
+
+/// Tells the zone whose courier fetches the order how far its food is, when that has changed since the zone was asked for
+/// a courier (or may have: after a load).
+fn tell_zone(node: &Arc<Node>, before: Option<&Order>, order: &Order) {
+    let Some((zone, key, progress)) = job_progress(order) else {
+        return;
+    };
+    let is_known = |before: &Order| job_progress(before).is_none_or(|(_, was, known)| (was, known) == (key, progress));
+    if !before.is_some_and(is_known) {
+        effector::hint(node, zone, domain::zone::Command::Progress { key, progress });
     }
 }
 
@@ -219,6 +238,10 @@ impl Hosted for Zone {
 
     fn publish(node: &Node, _before: Option<&Self>, zone: &Versioned<Self>) {
         node.directory.offer_zone(zone);
+    }
+
+    fn follow_up(node: &Arc<Node>, _before: Option<&Self>, zone: &Versioned<Self>) {
+        node.dispatch.changed(node, zone);
     }
 
     fn perform(node: &Arc<Node>, effects: Vec<Self::Effect>, _resumed: bool) {

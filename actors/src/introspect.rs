@@ -170,7 +170,13 @@ pub(crate) fn state(node: &Node, cell: &Cell) -> Option<Value> {
             json!({"step": step, "pending_effects": pending, "order": order})
         }
         Latest::Channel(channel) => serde_json::to_value(&*channel.state).ok()?,
-        Latest::Zone(zone) => serde_json::to_value(&*zone.state).ok()?,
+        Latest::Zone(zone) => {
+            let mut state = serde_json::to_value(&*zone.state).ok()?;
+            if let (Some(planner), Some(fields)) = (node.dispatch.view(&zone.state.id), state.as_object_mut()) {
+                fields.insert("planner".to_owned(), serde_json::to_value(planner).ok()?);
+            }
+            state
+        }
     })
 }
 

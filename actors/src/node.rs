@@ -4,6 +4,7 @@ use crate::ask::{Envelope, Versioned};
 use crate::cell::{Latest, Registry};
 use crate::cluster::{Cluster, watch};
 use crate::directory::Directory;
+use crate::dispatch::Dispatch;
 use crate::error::CallError;
 use crate::options::{ActorOptions, Ports};
 use crate::shard::ShardMessage;
@@ -106,6 +107,7 @@ pub(crate) struct Node {
     pub(crate) options: ActorOptions,
     pub(crate) map: ShardMap,
     pub(crate) directory: Directory,
+    pub(crate) dispatch: Dispatch,
     pub(crate) registry: Registry,
     pub(crate) shards: Vec<ShardSlot>,
     pub(crate) watchers: DashMap<OrderId, Watcher>,
@@ -147,6 +149,7 @@ impl Node {
             map,
             shards: map.all().map(slot).collect(),
             directory: Directory::default(),
+            dispatch: Dispatch::new(&options.dispatch),
             registry: Registry::default(),
             watchers: DashMap::new(),
             followed: DashSet::new(),

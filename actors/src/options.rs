@@ -1,5 +1,6 @@
 //! What the actors are built from.
 
+use crate::dispatch::DispatchOptions;
 use domain::policy::Policy;
 use domain::ports::{Clock, IdSource, Journal, Kitchens, OrderObserver, Payments, Store};
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub struct ActorOptions {
     pub restart_window: Duration,
     /// How long a caller waits for an answer.
     pub call_timeout: Duration,
+    /// How couriers are planned for.
+    pub dispatch: DispatchOptions,
 }
 
 impl Default for ActorOptions {
@@ -44,6 +47,7 @@ impl Default for ActorOptions {
             restarts_max: 5,
             restart_window: Duration::from_mins(1),
             call_timeout: Duration::from_secs(10),
+            dispatch: DispatchOptions::default(),
         }
     }
 }

@@ -297,6 +297,7 @@ struct Plan {
     orders_live: usize,
     effects: Vec<Effect>,
     notices: Vec<domain::zone::Effect>,
+    zones: Vec<Versioned<Zone>>,
 }
 
 impl Plan {
@@ -326,9 +327,7 @@ impl Plan {
                 .add::<Order>(node, recorded)
                 .map(|order| self.add_order(node, order)),
             StreamKind::Channel => self.add::<Channel>(node, recorded).map(|_| ()),
-            StreamKind::Zone => self
-                .add::<Zone>(node, recorded)
-                .map(|zone| self.add_zone(node, zone.as_ref())),
+            StreamKind::Zone => self.add::<Zone>(node, recorded).map(|zone| self.add_zone(node, zone)),
         }
     }
 
@@ -354,9 +353,10 @@ impl Plan {
         }
     }
 
-    fn add_zone(&mut self, node: &Node, zone: Option<&Versioned<Zone>>) {
+    fn add_zone(&mut self, node: &Node, zone: Option<Versioned<Zone>>) {
         if let Some(zone) = zone {
             self.notices.extend(zone.state.resume(&node.ports.policy));
+            self.zones.push(zone);
         }
     }
 
@@ -372,5 +372,8 @@ impl Plan {
             tokio::task::yield_now().await;
         }
         Zone::perform(node, self.notices, true);
+        for zone in &self.zones {
+            Zone::follow_up(node, None, zone);
+        }
     }
 }

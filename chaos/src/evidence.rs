@@ -37,7 +37,7 @@ impl Evidence {
             .iter()
             .flat_map(|channel| channel.claims.keys())
             .map(|key| key.order);
-        let carried = self.couriers.iter().filter_map(|courier| courier.order_id);
+        let carried = self.couriers.iter().flat_map(|courier| courier.orders.iter().copied());
         let done = self.ledger.iter().map(|line| line.key.order);
         submitted.chain(claims).chain(carried).chain(done).collect()
     }
@@ -213,7 +213,7 @@ pub struct CourierSeen {
     pub id: String,
     /// The order it carries, or is to carry.
     #[serde(default)]
-    pub order_id: Option<OrderId>,
+    pub orders: Vec<OrderId>,
 }
 
 /// What the store holds, as its tables have it: every row of every stream.

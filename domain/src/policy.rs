@@ -49,6 +49,17 @@ pub enum CaptureAt {
     Delivered,
 }
 
+/// Who gives couriers their jobs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Assigning {
+    /// The zone itself, greedily, as soon as a courier is free.
+    #[default]
+    AtOnce,
+    /// A planner that looks at all jobs together; the zone itself only helps out when there is none.
+    Planned,
+}
+
 /// All rules. *Technical* lengths bound what machines do and keep their wall length when business time is scaled;
 /// *business* lengths are about food and people and scale with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +90,9 @@ pub struct Policy {
     pub slot_ms: Millis,
     /// When the money is taken.
     pub capture_at: CaptureAt,
+    /// Who gives couriers their jobs.
+    #[serde(default)]
+    pub assigning: Assigning,
 }
 
 impl Default for Policy {
@@ -103,6 +117,7 @@ impl Default for Policy {
             saga_version: CURRENT_VERSION,
             reroutes_max: 1,
             slot_ms: Millis::from_mins(15),
+            assigning: Assigning::AtOnce,
             capture_at: CaptureAt::PickedUp,
         }
     }

@@ -52,9 +52,9 @@ pub struct CourierView {
     pub metres_per_min: u32,
     /// Whether it takes jobs, by its own word.
     pub online: bool,
-    /// The order it carries.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub order_id: Option<String>,
+    /// The orders it fetches or carries, in the sequence in which it drops them off. All come from one place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub orders: Vec<String>,
 }
 
 impl From<&Courier> for CourierView {
@@ -67,7 +67,7 @@ impl From<&Courier> for CourierView {
             off_at: courier.config.off_at.map(|at| at.0),
             metres_per_min: courier.config.metres_per_min,
             online: courier.online,
-            order_id: courier.job.map(|key| key.order.to_string()),
+            orders: courier.trip.iter().map(|key| key.order.to_string()).collect(),
         }
     }
 }

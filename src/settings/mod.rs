@@ -9,6 +9,7 @@
 
 mod args;
 mod cluster;
+mod dispatch;
 mod error;
 mod kafka;
 mod keys;
@@ -26,6 +27,7 @@ mod tests;
 
 pub use args::SettingsArgs;
 pub use cluster::ClusterSettings;
+pub use dispatch::{DispatchPolicy, DispatchSettings};
 pub use error::{Problem, SettingsError};
 pub use kafka::{KafkaSettings, Properties};
 pub use load::{Entry, Flag, Loaded, Sources};
@@ -38,6 +40,7 @@ pub use sections::{
     WebhookSettings,
 };
 
+use actors::ActorOptions;
 use domain::policy::Policy;
 use serde::Deserialize;
 
@@ -58,6 +61,8 @@ pub struct Settings {
     /// The pace of business time.
     pub time: TimeSettings,
     policy: Policy,
+    /// How couriers get their orders.
+    pub dispatch: DispatchSettings,
     /// Limits of the actors.
     pub actors: ActorSettings,
     /// Who pays, cooks and carries.
@@ -90,6 +95,17 @@ impl Settings {
     /// The rules of the saga as configured, in wall lengths: stretch them with `policy().scaled(settings.time.scale)`
     /// for a time line that runs faster.
     pub const fn policy(&self) -> Policy {
-        self.policy
+        Policy {
+            assigning: self.dispatch.policy.assigning(),
+            ..self.policy
+        }
+    }
+
+    /// The bounds and paces of the actors.
+    pub fn actors(&self) -> ActorOptions {
+        ActorOptions {
+            dispatch: self.dispatch.options(),
+            ..self.actors.options()
+        }
     }
 }

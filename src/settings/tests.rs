@@ -2,6 +2,7 @@
 
 use super::keys::{self, KEYS};
 use super::*;
+use domain::policy::Assigning;
 use domain::time::Millis;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -141,7 +142,22 @@ fn every_key_fits_its_field_at_both_ends_of_its_range() {
 #[test]
 fn defaults_are_those_of_the_code() {
     let settings = settings(&Sources::default());
-    assert_eq!(settings.policy(), Policy::default());
+    let planned = Policy {
+        assigning: Assigning::Planned,
+        dispatch_lead_ms: Millis::from_mins(60),
+        ..Policy::default()
+    };
+    assert_eq!(settings.policy(), planned, "plans know early what is to come");
+    assert_eq!(
+        format!("{:?}", settings.dispatch.options()),
+        format!(
+            "{:?}",
+            actors::DispatchOptions {
+                policy: Some(routing::dispatch::Policy::Anneal),
+                ..actors::DispatchOptions::default()
+            }
+        )
+    );
     assert_eq!(
         settings.store.journal().queue_rows_max,
         persistence::JournalOptions::default().queue_rows_max

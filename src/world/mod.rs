@@ -11,8 +11,9 @@ use dashmap::DashMap;
 use domain::ids::{OrderId, Seq};
 use domain::order::Order;
 use domain::ports::{Clock, OrderObserver};
-use domain::saga::Command;
-use plan::{Due, METRES_PER_MIN, next};
+use domain::saga::{Command, EffectKey};
+use domain::time::Millis;
+use plan::{Carrier, Due, next};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -21,6 +22,8 @@ use tokio::sync::watch;
 const AGAIN: Duration = Duration::from_millis(500);
 /// How often that happens before the report is given up.
 const ATTEMPTS_MAX: u32 = 240;
+/// How often a courier that waits for something looks whether it has come, in business time.
+const LOOK_MS: Millis = Millis::from_secs(15);
 
 /// What the world plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +62,7 @@ impl World {
 
 impl OrderObserver for World {
     fn observe(&self, id: OrderId, _seq: Seq, order: &Arc<Order>) {
-        let Some(due) = next(order, self.roles, self.clock.now(), METRES_PER_MIN) else {
+        let Some(due) = next(order, self.roles, self.clock.now(), &Carrier::ALONE) else {
             if order.is_settled() {
                 self.scheduled.remove(&id);
             }
@@ -78,13 +81,17 @@ impl OrderObserver for World {
         let (order, roles) = (Arc::clone(order), self.roles);
         tokio::spawn(async move {
             let Some(platform) = joined(platform).await else { return };
-            let Some(due) = next(&order, roles, clock.now(), speed(&platform, &order)) else {
-                return;
-            };
-            let wait_ms = due.at.ms_since(clock.now()).div_ceil(clock.scale().max(1));
-            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
-            if scheduled.get(&id).is_some_and(|current| current.same_as(&due)) {
-                report(&platform, id, &due).await;
+            let is_current = |due: &Due| scheduled.get(&id).is_some_and(|current| current.same_as(due));
+            while let Some(due) = next(&order, roles, clock.now(), &carrier(&platform, &order)) {
+                let at = due.at.unwrap_or_else(|| clock.now() + LOOK_MS);
+                let wait_ms = at.ms_since(clock.now()).div_ceil(clock.scale().max(1));
+                tokio::time::sleep(Duration::from_millis(wait_ms.max(1))).await;
+                if !is_current(&due) {
+                    return;
+                }
+                if due.at.is_some() {
+                    return report(&platform, id, &due).await;
+                }
             }
         });
     }
@@ -99,19 +106,22 @@ async fn joined(mut platform: watch::Receiver<Option<Platform>>) -> Option<Platf
         .and_then(|platform| platform.clone())
 }
 
-/// How fast the order's courier is, in metres a minute.
-fn speed(platform: &Platform, order: &Order) -> u32 {
-    let found = order
-        .candidate()
-        .zip(order.courier.as_ref())
-        .and_then(|(candidate, courier)| {
-            let zone = platform.directory().zone(&candidate.zone)?;
-            zone.state
-                .couriers
-                .get(courier)
-                .map(|courier| courier.config.metres_per_min)
-        });
-    found.unwrap_or(METRES_PER_MIN)
+/// What its zone knows of the order's courier.
+fn carrier(platform: &Platform, order: &Order) -> Carrier {
+    known(platform, order).unwrap_or(Carrier::ALONE)
+}
+
+fn known(platform: &Platform, order: &Order) -> Option<Carrier> {
+    let zone = platform.directory().zone(&order.candidate()?.zone)?.state;
+    let courier = zone.couriers.get(order.courier.as_ref()?)?;
+    let is_this = |key: &EffectKey| key.order == order.id;
+    let is_ready = |key: &EffectKey| is_this(key) || zone.jobs.get(key).is_none_or(|entry| entry.progress.is_ready);
+    Some(Carrier {
+        metres_per_min: courier.config.metres_per_min,
+        last_seen: courier.located_at.map(|at| (courier.location, at)),
+        has_all: courier.trip.iter().all(is_ready),
+        is_next: courier.trip.iter().position(is_this).is_none_or(|place| place == 0),
+    })
 }
 
 async fn report(platform: &Platform, id: OrderId, due: &Due) {

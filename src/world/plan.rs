@@ -1,6 +1,7 @@
 //! What happens next to an order, and when: pure.
 
 use super::Roles;
+use domain::geo::Location;
 use domain::order::{CourierStage, KitchenStage, Order, OrderStatus};
 use domain::saga::{CourierReport, Forward, KitchenReport, Report, Step};
 use domain::time::{Millis, Timestamp};
@@ -11,13 +12,36 @@ const BEGIN_MS: Millis = Millis::from_secs(30);
 /// How long parking takes, and leaving.
 const STOP_MS: Millis = Millis::from_mins(2);
 /// How fast a courier of whom nothing is known is, in metres a minute.
-pub(super) const METRES_PER_MIN: u32 = 320;
+const METRES_PER_MIN: u32 = 320;
+
+/// What the order's zone knows of its courier.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Carrier {
+    /// How fast it is.
+    pub(super) metres_per_min: u32,
+    /// Where it was last, and when.
+    pub(super) last_seen: Option<(Location, Timestamp)>,
+    /// Whether all it is to fetch is ready.
+    pub(super) has_all: bool,
+    /// Whether the order is the next it drops off.
+    pub(super) is_next: bool,
+}
+
+impl Carrier {
+    /// A courier that carries nothing else.
+    pub(super) const ALONE: Self = Self {
+        metres_per_min: METRES_PER_MIN,
+        last_seen: None,
+        has_all: true,
+        is_next: true,
+    };
+}
 
 /// A report that is due.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Due {
-    /// When.
-    pub(super) at: Timestamp,
+    /// When; `None`: something else that the courier fetches or carries comes first.
+    pub(super) at: Option<Timestamp>,
     /// What.
     pub(super) report: Report,
     round: u32,
@@ -30,20 +54,14 @@ impl Due {
     }
 }
 
-/// What happens next to the order by itself, its courier covering so many metres a minute; `None` when it waits for
-/// somebody else.
-pub(super) fn next(order: &Order, roles: Roles, now: Timestamp, metres_per_min: u32) -> Option<Due> {
+/// What happens next to the order by itself; `None` when it waits for somebody else.
+pub(super) fn next(order: &Order, roles: Roles, now: Timestamp, carrier: &Carrier) -> Option<Due> {
     if order.unwinding.is_some() || order.status.is_terminal() {
         return None;
     }
-    let kitchen = if roles.kitchens { kitchen(order, now) } else { None };
-    let (at, report) = kitchen.or_else(|| {
-        if roles.couriers {
-            courier(order, now, metres_per_min)
-        } else {
-            None
-        }
-    })?;
+    let kitchen = roles.kitchens.then(|| kitchen(order, now)).flatten();
+    let kitchen = kitchen.map(|(at, report)| (Some(at), report));
+    let (at, report) = kitchen.or_else(|| roles.couriers.then(|| courier(order, now, carrier)).flatten())?;
     Some(Due {
         at,
         report,
@@ -65,26 +83,27 @@ fn kitchen(order: &Order, now: Timestamp) -> Option<(Timestamp, Report)> {
     Some((at, Report::Kitchen(channel, report)))
 }
 
-fn courier(order: &Order, now: Timestamp, metres_per_min: u32) -> Option<(Timestamp, Report)> {
+fn courier(order: &Order, now: Timestamp, carrier: &Carrier) -> Option<(Option<Timestamp>, Report)> {
     let courier = order.courier.clone()?;
-    let candidate = order.candidate()?;
     let (at, report) = match (order.status, order.carriage) {
         (OrderStatus::ReadyForPickup, CourierStage::Waiting) => {
-            (order.pickup_at.unwrap_or(now) + STOP_MS, CourierReport::PickedUp)
+            let at = order.pickup_at.unwrap_or(now) + STOP_MS;
+            (carrier.has_all.then_some(at), CourierReport::PickedUp)
         }
-        (OrderStatus::PickedUp, _) => (order.milestones.picked_up_at? + STOP_MS, CourierReport::InTransit),
+        (OrderStatus::PickedUp, _) => (Some(order.milestones.picked_up_at? + STOP_MS), CourierReport::InTransit),
         (OrderStatus::InTransit, _) => {
-            let way_ms = travel_ms(
-                candidate.pickup,
-                order.details.delivery_location.place(),
-                metres_per_min,
-            );
-            (
-                order.milestones.picked_up_at? + STOP_MS + way_ms + STOP_MS,
-                CourierReport::Delivered,
-            )
+            let at = arrives_at(order, carrier)? + STOP_MS;
+            (carrier.is_next.then_some(at), CourierReport::Delivered)
         }
         _ => return None,
     };
-    Some((at.max(now), Report::Courier(courier, report)))
+    Some((at.map(|at| at.max(now)), Report::Courier(courier, report)))
+}
+
+/// When the courier is at the customer's: it leaves the kitchen, or the customer before, two minutes after it was done there.
+fn arrives_at(order: &Order, carrier: &Carrier) -> Option<Timestamp> {
+    let kitchen = (order.candidate()?.pickup, order.milestones.picked_up_at?);
+    let (place, since) = carrier.last_seen.filter(|(_, at)| *at > kitchen.1).unwrap_or(kitchen);
+    let dropoff = order.details.delivery_location.place();
+    Some(since + STOP_MS + travel_ms(place, dropoff, carrier.metres_per_min))
 }

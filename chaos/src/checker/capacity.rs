@@ -25,7 +25,7 @@ pub(super) fn check(evidence: &Evidence, histories: &Histories) -> Vec<Violation
         }));
     }
     for courier in &evidence.couriers {
-        if let Some(order) = courier.order_id.filter(|order| !is_open(*order, histories)) {
+        for order in courier.orders.iter().filter(|order| !is_open(**order, histories)) {
             let detail = format!(
                 "courier {} is kept for order {order}, which is finished or does not exist",
                 courier.id
@@ -140,13 +140,13 @@ mod tests {
     fn a_courier_kept_for_a_finished_order_is_found() {
         let story = Story::delivered(1);
         let mut evidence = story.evidence();
-        let courier = |order_id| CourierSeen {
+        let courier = |orders| CourierSeen {
             id: "c1".to_owned(),
-            order_id,
+            orders,
         };
-        evidence.couriers = vec![courier(None)];
+        evidence.couriers = vec![courier(Vec::new())];
         assert_eq!(found(&evidence), []);
-        evidence.couriers = vec![courier(Some(story.id()))];
+        evidence.couriers = vec![courier(vec![story.id()])];
         assert_eq!(found(&evidence), [Invariant::Pt1]);
     }
 }

@@ -273,6 +273,17 @@ pub struct Job {
     pub dropoff: Location,
     /// When the food is ready.
     pub ready_at: Timestamp,
+    /// When the order was placed; absent in jobs of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placed_at: Option<Timestamp>,
+    /// Whether it is ready already.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_ready: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// What a participant answers.

@@ -6,6 +6,7 @@ mod definition;
 mod effect;
 mod evolve;
 mod ledger;
+mod progress;
 mod report;
 mod resume;
 mod turn;
@@ -19,6 +20,7 @@ pub use effect::{
 };
 pub use evolve::evolve;
 pub use ledger::{Attempt, Backward, Forward, Record};
+pub use progress::job_progress;
 pub use report::{CourierReport, KitchenReport, Report};
 pub use resume::{resume, wake_at};
 

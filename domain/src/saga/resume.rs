@@ -8,7 +8,7 @@ use super::effect::{
 };
 use super::ledger::{Attempt, Record};
 use crate::channel::SLOTS_AHEAD_MAX;
-use crate::order::{CourierStage, Order};
+use crate::order::{CourierStage, KitchenStage, Order};
 use crate::policy::Policy;
 use crate::time::{Millis, Timestamp};
 
@@ -152,6 +152,8 @@ fn forward(order: &Order, record: &Record, key: EffectKey, attempt: Attempt, pol
                 pickup: candidate.pickup,
                 dropoff: order.details.delivery_location.place(),
                 ready_at: order.ready_at.unwrap_or(candidate.ready_at),
+                placed_at: Some(order.placed_at),
+                is_ready: order.kitchen >= KitchenStage::Ready,
             };
             Action::Job(candidate.zone.clone(), JobRequest::Assign { key, job })
         }

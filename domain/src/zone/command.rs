@@ -1,8 +1,8 @@
 //! What a zone can be told and what can happen to it.
 
-use super::assignment::{Assignment, assign};
+use super::assignment::{Assignment, assign, wanted_at};
 use super::courier::{Courier, CourierConfig};
-use super::{JobEntry, JobState, Zone};
+use super::{JobEntry, JobState, Progress, Zone};
 use crate::entity::{Context, Decision, Entity, IllegalEvent};
 use crate::geo::Location;
 use crate::ids::{CourierId, OrderId, ZoneId};
@@ -47,8 +47,30 @@ pub enum Command {
         /// What is asked.
         request: JobRequest,
     },
+    /// A planner's decision: couriers are sent off. What no longer fits (a job or a courier is gone, or taken) is passed
+    /// over; the planner looks again. Idempotent.
+    Dispatch {
+        /// Who fetches what.
+        trips: Vec<Trip>,
+    },
+    /// How far a job's food is. Idempotent.
+    Progress {
+        /// The job.
+        key: EffectKey,
+        /// How far.
+        progress: Progress,
+    },
     /// A shift may have begun.
     Wake,
+}
+
+/// What a courier is sent to fetch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trip {
+    /// Who.
+    pub courier: CourierId,
+    /// The jobs, in the sequence of their drop-offs: those it was sent for already, and others from the same place.
+    pub jobs: Vec<EffectKey>,
 }
 
 /// One event of a zone's log. The names are part of the storage format.
@@ -97,6 +119,20 @@ pub enum Event {
         /// When it is expected at the kitchen.
         pickup_at: Timestamp,
     },
+    /// A courier drops off in this sequence.
+    TripSequenced {
+        /// Who.
+        courier: CourierId,
+        /// The sequence.
+        jobs: Vec<EffectKey>,
+    },
+    /// Its food is this far.
+    JobProgressed {
+        /// Its name.
+        key: EffectKey,
+        /// How far.
+        progress: Progress,
+    },
     /// Its courier dropped out.
     JobLost {
         /// Its name.
@@ -127,9 +163,9 @@ pub struct Effect {
     pub report: Report,
 }
 
-struct Turn<'a> {
-    zone: Zone,
-    context: &'a Context<'a>,
+pub(super) struct Turn<'a> {
+    pub(super) zone: Zone,
+    pub(super) context: &'a Context<'a>,
     events: Vec<Event>,
 }
 
@@ -198,8 +234,8 @@ impl Entity for Zone {
 
     fn wake_at(&self, context: &Context<'_>) -> Option<Timestamp> {
         let now = context.now;
-        let waiting = self.jobs.values().any(|entry| entry.state == JobState::Queued);
-        let couriers = self.couriers.values().filter(|_| waiting);
+        let jobs = self.jobs.values().filter(|entry| entry.state == JobState::Queued);
+        let wanted_at = jobs.map(|entry| wanted_at(entry, context.policy)).min();
         // A shift may have begun while nobody was there to wake the zone: then it is wanted at once.
         let free_at = |courier: &Courier| {
             if courier.is_free(now) {
@@ -208,7 +244,9 @@ impl Entity for Zone {
                 courier.config.on_at.filter(|on_at| *on_at > now)
             }
         };
-        couriers.filter_map(free_at).chain(self.over.values().copied()).min()
+        let free_at = self.couriers.values().filter_map(free_at).min();
+        let assignable_at = wanted_at.zip(free_at).map(|(wanted, free)| wanted.max(free));
+        assignable_at.into_iter().chain(self.over.values().copied()).min()
     }
 
     fn wake() -> Command {
@@ -240,79 +278,6 @@ fn begin<'a>(state: Option<&Zone>, command: &Command, context: &'a Context<'a>) 
     }
 }
 
-impl Zone {
-    fn courier(&mut self, id: &CourierId) -> Result<&mut Courier, &'static str> {
-        self.couriers.get_mut(id).ok_or("there is no such courier")
-    }
-
-    fn apply(&mut self, event: &Event, at: Timestamp) -> Result<(), &'static str> {
-        match event {
-            Event::ZoneOpened { .. } => return Err("the zone exists already"),
-            Event::CourierPut { id, config } => {
-                let fresh = Courier {
-                    id: id.clone(),
-                    config: (**config).clone(),
-                    online: true,
-                    location: config.location,
-                    job: None,
-                };
-                let courier = self.couriers.entry(id.clone()).or_insert(fresh);
-                courier.config = (**config).clone();
-            }
-            Event::CourierOnline { id, online } => self.courier(id)?.online = *online,
-            Event::CourierLocated { id, location } => self.courier(id)?.location = *location,
-            Event::JobQueued { key, job } => {
-                self.jobs.insert(
-                    *key,
-                    JobEntry {
-                        job: *job,
-                        since: at,
-                        state: JobState::Queued,
-                    },
-                );
-            }
-            Event::JobAssigned {
-                key,
-                courier,
-                pickup_at,
-            } => {
-                self.courier(courier)?.job = Some(*key);
-                let entry = self.jobs.get_mut(key).ok_or("there is no such job")?;
-                entry.state = JobState::Assigned {
-                    courier: courier.clone(),
-                    pickup_at: *pickup_at,
-                };
-            }
-            Event::JobLost { key } => {
-                let entry = self.jobs.get_mut(key).ok_or("there is no such job")?;
-                let JobState::Assigned { courier, .. } = entry.state.clone() else {
-                    return Err("nobody has the job");
-                };
-                entry.state = JobState::Lost {
-                    courier: courier.clone(),
-                };
-                self.courier(&courier)?.job = None;
-            }
-            Event::JobOver { key, delivered, until } => {
-                if let Some(entry) = self.jobs.remove(key)
-                    && let JobState::Assigned { courier, .. } = entry.state
-                {
-                    let courier = self.courier(&courier)?;
-                    courier.job = None;
-                    if *delivered {
-                        courier.location = entry.job.dropoff;
-                    }
-                }
-                self.over.insert(*key, *until);
-            }
-            Event::JobForgotten { key } => {
-                self.over.remove(key);
-            }
-        }
-        Ok(())
-    }
-}
-
 /// What an order is to hear about its job.
 fn notice(key: EffectKey, entry: &JobEntry) -> Option<Effect> {
     let report = match &entry.state {
@@ -334,7 +299,7 @@ fn notice(key: EffectKey, entry: &JobEntry) -> Option<Effect> {
 }
 
 impl Turn<'_> {
-    fn emit(&mut self, event: Event) -> Result<(), Rejection> {
+    pub(super) fn emit(&mut self, event: Event) -> Result<(), Rejection> {
         self.zone
             .apply(&event, self.context.now)
             .map_err(|why| Rejection::NotAllowed(why.to_owned()))?;
@@ -361,9 +326,9 @@ impl Turn<'_> {
             }
             Command::SetOnline { id, online } => {
                 let courier = self.zone.couriers.get(&id).ok_or(Rejection::NotFound("courier"))?;
-                let (was, job) = (courier.online, courier.job);
-                if let (false, Some(key)) = (online, job) {
-                    self.emit(Event::JobLost { key })?;
+                let (was, trip) = (courier.online, courier.trip.clone());
+                if !online {
+                    trip.into_iter().try_for_each(|key| self.emit(Event::JobLost { key }))?;
                 }
                 if was != online {
                     self.emit(Event::CourierOnline { id, online })?;
@@ -377,6 +342,15 @@ impl Turn<'_> {
                 self.emit(Event::CourierLocated { id, location })?;
             }
             Command::Job { request, .. } => return self.job(&request),
+            Command::Dispatch { trips } => trips.iter().try_for_each(|trip| self.send_off(trip))?,
+            Command::Progress { key, progress } => {
+                let entry = self.zone.jobs.get(&key).ok_or(Rejection::NotFound("job"))?;
+                // What was said earlier may come later.
+                let is_later = entry.progress.left_at.is_none() && !(entry.progress.is_ready && !progress.is_ready);
+                if is_later && entry.progress != progress {
+                    self.emit(Event::JobProgressed { key, progress })?;
+                }
+            }
             Command::Wake => {}
         }
         Ok(done)
@@ -441,13 +415,13 @@ impl Turn<'_> {
             .try_for_each(|key| self.emit(Event::JobForgotten { key }))
     }
 
-    /// Gives waiting jobs to free couriers.
+    /// Gives jobs that the zone itself is to assign to free couriers.
     fn assign_free(&mut self) -> Result<(), Rejection> {
         for Assignment {
             key,
             courier,
             pickup_at,
-        } in assign(&self.zone, self.context.now)
+        } in assign(&self.zone, self.context)
         {
             self.emit(Event::JobAssigned {
                 key,

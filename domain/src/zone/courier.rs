@@ -5,7 +5,7 @@ use crate::ids::{CourierId, ZoneId};
 use crate::rejection::FieldError;
 use crate::saga::EffectKey;
 use crate::time::{Millis, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A courier's settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,9 +60,34 @@ pub struct Courier {
     pub online: bool,
     /// Where it was last.
     pub location: Location,
-    /// The job it carries out.
+    /// Since when it is known to have been there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub job: Option<EffectKey>,
+    pub located_at: Option<Timestamp>,
+    /// Jobs it was sent for and has not lost, those that are over included.
+    #[serde(default)]
+    pub jobs_taken: u32,
+    /// The jobs it carries out, in the sequence of their drop-offs. All are fetched in one place.
+    #[serde(
+        default,
+        alias = "job",
+        deserialize_with = "trip",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub trip: Vec<EffectKey>,
+}
+
+/// Earlier versions stored the one job there could be.
+fn trip<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<EffectKey>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Stored {
+        Trip(Vec<EffectKey>),
+        Job(Option<EffectKey>),
+    }
+    Ok(match Stored::deserialize(deserializer)? {
+        Stored::Trip(trip) => trip,
+        Stored::Job(job) => job.into_iter().collect(),
+    })
 }
 
 impl Courier {
@@ -70,7 +95,13 @@ impl Courier {
     pub fn is_free(&self, now: Timestamp) -> bool {
         let on = self.config.on_at.is_none_or(|on_at| on_at <= now);
         let off = self.config.off_at.is_some_and(|off_at| off_at <= now);
-        self.online && self.job.is_none() && on && !off
+        self.online && self.trip.is_empty() && on && !off
+    }
+
+    /// It no longer carries out a job, and has not done it.
+    pub(super) fn drops(&mut self, key: &EffectKey) {
+        self.trip.retain(|other| other != key);
+        self.jobs_taken = self.jobs_taken.saturating_sub(1);
     }
 
     /// How long it takes to get somewhere from where it was last: whole minutes, rounded up (as in Reyes et al. 2018).

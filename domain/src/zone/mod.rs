@@ -1,10 +1,16 @@
-//! A zone: its couriers and the jobs they carry out. A job waits until there is a free courier for it.
+//! A zone: its couriers and the jobs they carry out. A job waits until there is a courier for it; jobs from one place may
+//! be carried together.
+//!
+//! Who carries what is decided by a planner outside (see [`Command::Dispatch`]), or, when the policy says so, at once and
+//! greedily by the zone itself.
 
 mod assignment;
 mod command;
 mod courier;
+mod evolve;
+mod trip;
 
-pub use command::{Command, Effect, Event};
+pub use command::{Command, Effect, Event, Trip};
 pub use courier::{Courier, CourierConfig, travel_ms};
 
 use crate::ids::{CourierId, ZoneId};
@@ -42,6 +48,31 @@ pub struct JobEntry {
     pub since: Timestamp,
     /// What it is.
     pub state: JobState,
+    /// How far its food is.
+    #[serde(default)]
+    pub progress: Progress,
+}
+
+/// How far an order's food is, as its order knows. What gets lost on the way costs a worse plan, nothing else: the next
+/// word, or the end of the job, sets it right.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// When it is thought to be ready, if that is not what it was when the job came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_at: Option<Timestamp>,
+    /// Whether it is ready.
+    #[serde(default)]
+    pub is_ready: bool,
+    /// When the courier left with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_at: Option<Timestamp>,
+}
+
+impl JobEntry {
+    /// When the food is thought to be ready.
+    pub fn ready_at(&self) -> Timestamp {
+        self.progress.ready_at.unwrap_or(self.job.ready_at)
+    }
 }
 
 /// Everything known of one zone. Folded from its events alone.

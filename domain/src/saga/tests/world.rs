@@ -374,7 +374,7 @@ impl World {
         assert_eq!(taken * TOTAL_MINOR, due * TOTAL_MINOR, "PY-1: {story}");
         let zone = self.participants.zone.state();
         assert!(zone.jobs.is_empty(), "a job without an order: {:?}", zone.jobs);
-        assert!(zone.couriers.values().all(|courier| courier.job.is_none()));
+        assert!(zone.couriers.values().all(|courier| courier.trip.is_empty()));
         let context = crate::entity::Context {
             now: self.now,
             policy: &self.policy,

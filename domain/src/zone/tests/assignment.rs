@@ -24,15 +24,17 @@ pub(super) fn at(location: Location) -> CourierConfig {
     }
 }
 
-fn job(pickup: Location, ready_min: u64) -> Job {
+pub(super) fn job(pickup: Location, ready_min: u64) -> Job {
     Job {
         pickup,
         dropoff: north(50),
         ready_at: T0 + Millis::from_mins(ready_min),
+        placed_at: Some(T0),
+        is_ready: false,
     }
 }
 
-fn assign(n: u64, job: Job) -> Command {
+pub(super) fn assign(n: u64, job: Job) -> Command {
     Command::Job {
         zone: zone_id(),
         request: JobRequest::Assign {
@@ -42,7 +44,7 @@ fn assign(n: u64, job: Job) -> Command {
     }
 }
 
-fn unassign(n: u64) -> Command {
+pub(super) fn unassign(n: u64) -> Command {
     Command::Job {
         zone: zone_id(),
         request: JobRequest::Unassign {
@@ -51,7 +53,7 @@ fn unassign(n: u64) -> Command {
     }
 }
 
-fn complete(n: u64) -> Command {
+pub(super) fn complete(n: u64) -> Command {
     Command::Job {
         zone: zone_id(),
         request: JobRequest::Complete {
@@ -60,28 +62,25 @@ fn complete(n: u64) -> Command {
     }
 }
 
-const DONE: Answer = Answer::Done(Receipt::Empty);
+pub(super) const DONE: Answer = Answer::Done(Receipt::Empty);
 
-struct Centre(Journalled<Zone>, Timestamp);
+pub(super) struct Centre(pub(super) Journalled<Zone>, pub(super) Timestamp, pub(super) Policy);
 
 impl Centre {
-    fn with(couriers: &[CourierConfig]) -> Self {
-        let mut zone = Self(Journalled::new(), T0);
+    pub(super) fn with(couriers: &[CourierConfig]) -> Self {
+        let mut zone = Self(Journalled::new(), T0, Policy::default());
         for (n, config) in couriers.iter().enumerate() {
             assert_eq!(zone.told(put(n, config.clone())), (DONE, Vec::new()));
         }
         zone
     }
 
-    fn told(&mut self, command: Command) -> (Answer, Vec<Effect>) {
-        let told = self
-            .0
-            .tell(command, self.1, &Policy::default())
-            .expect("it is carried out");
+    pub(super) fn told(&mut self, command: Command) -> (Answer, Vec<Effect>) {
+        let told = self.0.tell(command, self.1, &self.2).expect("it is carried out");
         (told.reply, told.effects)
     }
 
-    fn online(&mut self, n: usize, online: bool) -> Vec<Effect> {
+    pub(super) fn online(&mut self, n: usize, online: bool) -> Vec<Effect> {
         self.told(Command::SetOnline {
             id: courier_id(n),
             online,
@@ -90,16 +89,16 @@ impl Centre {
     }
 
     fn job_of(&self, n: usize) -> Option<u64> {
-        let job = self.0.state().couriers[&courier_id(n)].job?;
+        let job = *self.0.state().couriers[&courier_id(n)].trip.first()?;
         (1..10).find(|n| key(*n, Step::Dispatch, 0) == job)
     }
 
-    fn wake_at(&self) -> Option<Timestamp> {
-        self.0.wake_at(self.1, &Policy::default())
+    pub(super) fn wake_at(&self) -> Option<Timestamp> {
+        self.0.wake_at(self.1, &self.2)
     }
 
-    fn wake(&mut self) -> Vec<Effect> {
-        self.0.wake(self.1, &Policy::default()).effects
+    pub(super) fn wake(&mut self) -> Vec<Effect> {
+        self.0.wake(self.1, &self.2).effects
     }
 
     fn resumed(&self) -> Vec<Effect> {
@@ -107,7 +106,7 @@ impl Centre {
     }
 }
 
-fn assigned(n: u64, courier: usize, pickup_at: Timestamp) -> Effect {
+pub(super) fn assigned(n: u64, courier: usize, pickup_at: Timestamp) -> Effect {
     let report = Report::Assigned {
         round: 0,
         courier: courier_id(courier),
@@ -119,7 +118,7 @@ fn assigned(n: u64, courier: usize, pickup_at: Timestamp) -> Effect {
     }
 }
 
-fn lost(n: u64, courier: usize) -> Effect {
+pub(super) fn lost(n: u64, courier: usize) -> Effect {
     let report = Report::CourierLost {
         round: 0,
         courier: courier_id(courier),
@@ -177,7 +176,7 @@ fn a_courier_takes_what_is_near_unless_the_food_far_away_has_waited_for_long() {
 #[test]
 fn waiting_jobs_go_out_in_the_order_in_which_the_food_is_ready() {
     let mut zone = Centre::with(&[]);
-    for (n, ready) in [(1, 30), (2, 10), (3, 20)] {
+    for (n, ready) in [(1, 9), (2, 3), (3, 6)] {
         assert_eq!(
             zone.told(assign(n, job(north(0), ready))),
             (Answer::Pending, Vec::new())
