@@ -40,7 +40,8 @@ fn offer(rules: &Rules, now: Seconds, courier: &Courier, order: &Order) -> Optio
     let pickup_at = (arrives_at + rules.pickup_service_s / 2).max(order.ready_at);
     let way_s = travel_s(order.pickup, order.dropoff, f64::from(courier.metres_per_min.max(1)));
     let dropoff_at = pickup_at + rules.pickup_service_s / 2 + way_s + rules.dropoff_service_s / 2;
-    let in_time = pickup_at <= courier.off_at && dropoff_at - order.placed_at <= rules.limit_s;
+    let limit_s = rules.limit_of_s(order, courier.metres_per_min).unwrap_or(Seconds::MAX);
+    let in_time = pickup_at <= courier.off_at && dropoff_at - order.placed_at <= limit_s;
     in_time.then(|| Commitment {
         courier: courier.key,
         orders: vec![order.key],
