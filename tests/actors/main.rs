@@ -5,6 +5,7 @@
 mod admission;
 mod capacity;
 mod crash;
+mod dispatch;
 mod fakes;
 mod introspect;
 mod keys;

@@ -410,7 +410,7 @@ pub(crate) fn kitchen(n: u16) -> ChannelId {
     format!("kitchen-{n}").parse().expect("a name")
 }
 
-fn centre() -> ZoneId {
+pub(crate) fn centre() -> ZoneId {
     "centre".parse().expect("a name")
 }
 

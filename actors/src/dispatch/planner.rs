@@ -74,29 +74,29 @@ impl Planner {
 
     /// Plans for as long as the zone is here.
     pub(super) async fn run(mut self) {
+        let node = Arc::clone(&self.node);
+        let options = &node.options.dispatch;
+        let every = Duration::from_millis(options.every.0.div_ceil(node.ports.clock.scale().max(1)));
+        let shard = node.map.shard_of(self.id.stream());
         loop {
             let zone = Arc::clone(&self.zone.borrow_and_update());
             if has_open_jobs(&zone) {
                 self.plan(&zone).await;
-                sleep(
-                    self.node
-                        .options
-                        .dispatch
-                        .pause
-                        .max(Duration::from_micros(4 * self.view.last_us)),
-                )
-                .await;
+                sleep(options.pause.max(Duration::from_micros(4 * self.view.last_us))).await;
             }
-            let node = Arc::clone(&self.node);
-            let shard = node.map.shard_of(self.id.stream());
-            if (node.is_stopped() || !node.holds(shard)) && node.dispatch.part(&node, &self.id) {
-                return;
-            }
-            let every_ms = node.options.dispatch.every.0.div_ceil(node.ports.clock.scale().max(1));
-            let pause = Duration::from_millis(every_ms).min(LOOK);
-            // Nobody says anything any more: then the zone is gone with its node.
-            if let Ok(Err(_)) = timeout(pause, self.zone.changed()).await {
-                return;
+            let planned_at = Instant::now();
+            loop {
+                if (node.is_stopped() || !node.holds(shard)) && node.dispatch.part(&node, &self.id) {
+                    return;
+                }
+                let left = every.saturating_sub(planned_at.elapsed());
+                match timeout(left.min(LOOK), self.zone.changed()).await {
+                    // Nobody says anything any more: the zone is gone with its node.
+                    Ok(Err(_)) => return,
+                    Ok(Ok(())) => break,
+                    Err(_) if planned_at.elapsed() >= every => break,
+                    Err(_) => {}
+                }
             }
         }
     }
@@ -104,10 +104,13 @@ impl Planner {
     /// Makes a plan and sends off whom it names.
     async fn plan(&mut self, zone: &Arc<Zone>) {
         let trips = self.think(Arc::clone(zone)).await;
-        self.said.send_replace(self.view.clone());
-        if trips.is_empty() {
-            return;
+        if !trips.is_empty() {
+            self.send_off(trips).await;
         }
+        self.said.send_replace(self.view.clone());
+    }
+
+    async fn send_off(&mut self, trips: Vec<Trip>) {
         let sent = u64::try_from(trips.len()).unwrap_or(u64::MAX);
         let call = Call::<Zone>::new(self.id.stream(), Command::Dispatch { trips }, Origin::Saga);
         match self.node.call::<Zone>(call).await {

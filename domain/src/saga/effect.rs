@@ -250,7 +250,7 @@ pub enum JobRequest {
         /// The job's name.
         key: EffectKey,
         /// What to carry.
-        job: Job,
+        job: Box<Job>,
     },
     /// Send none, or call it back.
     Unassign {

@@ -155,7 +155,13 @@ fn forward(order: &Order, record: &Record, key: EffectKey, attempt: Attempt, pol
                 placed_at: Some(order.placed_at),
                 is_ready: order.kitchen >= KitchenStage::Ready,
             };
-            Action::Job(candidate.zone.clone(), JobRequest::Assign { key, job })
+            Action::Job(
+                candidate.zone.clone(),
+                JobRequest::Assign {
+                    key,
+                    job: Box::new(job),
+                },
+            )
         }
         Step::CompleteDelivery => {
             let key = key_of(key, Step::Dispatch, key.round);

@@ -346,7 +346,8 @@ impl Turn<'_> {
             Command::Progress { key, progress } => {
                 let entry = self.zone.jobs.get(&key).ok_or(Rejection::NotFound("job"))?;
                 // What was said earlier may come later.
-                let is_later = entry.progress.left_at.is_none() && !(entry.progress.is_ready && !progress.is_ready);
+                let is_later = progress.is_ready || !entry.progress.is_ready;
+                let is_later = is_later && entry.progress.left_at.is_none();
                 if is_later && entry.progress != progress {
                     self.emit(Event::JobProgressed { key, progress })?;
                 }
@@ -357,8 +358,9 @@ impl Turn<'_> {
     }
 
     fn job(&mut self, request: &JobRequest) -> Result<Answer, Rejection> {
-        match *request {
+        match request {
             JobRequest::Assign { key, job } => {
+                let key = *key;
                 if self.zone.over.contains_key(&key) {
                     return Ok(Answer::Refused(Refused::new(
                         "over",
@@ -366,12 +368,12 @@ impl Turn<'_> {
                     )));
                 }
                 if !self.zone.jobs.contains_key(&key) {
-                    self.emit(Event::JobQueued { key, job })?;
+                    self.emit(Event::JobQueued { key, job: **job })?;
                 }
                 Ok(Answer::Pending)
             }
-            JobRequest::Unassign { key } => self.over(key, false),
-            JobRequest::Complete { key } => self.over(key, true),
+            JobRequest::Unassign { key } => self.over(*key, false),
+            JobRequest::Complete { key } => self.over(*key, true),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a zone's events make of it.
 
-use super::{Courier, Event, JobEntry, JobState, Progress, Zone};
+use super::{Courier, CourierConfig, Event, JobEntry, JobState, Progress, Zone};
 use crate::ids::CourierId;
 use crate::saga::EffectKey;
 use crate::time::Timestamp;
@@ -13,19 +13,7 @@ impl Zone {
     pub(super) fn apply(&mut self, event: &Event, at: Timestamp) -> Result<(), &'static str> {
         match event {
             Event::ZoneOpened { .. } => return Err("the zone exists already"),
-            Event::CourierPut { id, config } => {
-                let fresh = Courier {
-                    id: id.clone(),
-                    config: (**config).clone(),
-                    online: true,
-                    location: config.location,
-                    located_at: None,
-                    jobs_taken: 0,
-                    trip: Vec::new(),
-                };
-                let courier = self.couriers.entry(id.clone()).or_insert(fresh);
-                courier.config = (**config).clone();
-            }
+            Event::CourierPut { id, config } => self.put(id, config),
             Event::CourierOnline { id, online } => self.courier(id)?.online = *online,
             Event::CourierLocated { id, location } => {
                 let courier = self.courier(id)?;
@@ -82,6 +70,20 @@ impl Zone {
             }
         }
         Ok(())
+    }
+
+    fn put(&mut self, id: &CourierId, config: &CourierConfig) {
+        let fresh = Courier {
+            id: id.clone(),
+            config: config.clone(),
+            online: true,
+            location: config.location,
+            located_at: None,
+            jobs_taken: 0,
+            trip: Vec::new(),
+        };
+        let courier = self.couriers.entry(id.clone()).or_insert(fresh);
+        courier.config = config.clone();
     }
 
     fn entry(&mut self, key: &EffectKey) -> Result<&mut JobEntry, &'static str> {

@@ -135,7 +135,9 @@ impl<'a> Game<'a> {
     fn new(day: &'a Day, knowledge: Knowledge) -> Self {
         let mut by_placement: Vec<OrderKey> = (0u32..).zip(&day.orders).map(|(key, _)| OrderKey(key)).collect();
         by_placement.sort_by_key(|key| day.orders[key.0 as usize].placed_minute);
-        let first = by_placement.first().map_or(0, |key| day.orders[key.0 as usize].placed_minute);
+        let first = by_placement
+            .first()
+            .map_or(0, |key| day.orders[key.0 as usize].placed_minute);
         let player = |(key, shift): (u32, &super::day::Shift)| Player {
             spot: Spot::Start(CourierKey(key)),
             place: shift.start,
@@ -178,7 +180,10 @@ impl<'a> Game<'a> {
                 player.drop_errand();
             }
         }
-        let promised: Vec<OrderKey> = self.errands().flat_map(|errand| errand.orders.iter().copied()).collect();
+        let promised: Vec<OrderKey> = self
+            .errands()
+            .flat_map(|errand| errand.orders.iter().copied())
+            .collect();
         self.open.retain(|key| {
             let waits_s = now - day.orders[key.0 as usize].placed_minute * MINUTE_S;
             day.limit_of_s(*key).is_none_or(|limit_s| waits_s <= limit_s) || promised.contains(key)
@@ -264,10 +269,15 @@ impl<'a> Game<'a> {
     /// Lets couriers pick up what is ready, and carry it.
     fn pick_up(&mut self) {
         for at in 0..self.players.len() {
-            let Some(errand) = &self.players[at].errand else { continue };
+            let Some(errand) = &self.players[at].errand else {
+                continue;
+            };
             let there = errand.arrives_at + self.day.rules.pickup_service_s / 2 <= self.now;
             let ready = |key: &OrderKey| self.day.orders[key.0 as usize].ready_minute * MINUTE_S <= self.now;
-            if there && errand.orders.iter().all(ready) && let Some(errand) = self.players[at].errand.take() {
+            if there
+                && errand.orders.iter().all(ready)
+                && let Some(errand) = self.players[at].errand.take()
+            {
                 self.carry(at, &errand);
             }
         }

@@ -76,7 +76,8 @@ impl Situation {
     pub(super) fn observe(&mut self, now: Seconds, couriers: &[Courier], orders: &[Order]) {
         self.now = now;
         self.riders.clear();
-        self.riders.extend(couriers.iter().map(|courier| self.rules.rider(courier)));
+        self.riders
+            .extend(couriers.iter().map(|courier| self.rules.rider(courier)));
         self.tasks.clear();
         let metres_per_min = couriers.iter().map(|courier| courier.metres_per_min).max().unwrap_or(1);
         let task = |order: &Order| task(order, self.rules.limit_of_s(order, metres_per_min));
@@ -209,7 +210,11 @@ impl Situation {
             let end = route.bundle_end(start);
             if start > 0 || !promised {
                 let alone = self.carry(rider, progress, &[order], false);
-                best.offer(self.cost_from(rider, alone, route, start, best.cost), start, Entry::Alone);
+                best.offer(
+                    self.cost_from(rider, alone, route, start, best.cost),
+                    start,
+                    Entry::Alone,
+                );
             }
             let bundle = &route.orders()[start..end];
             if self.tasks[usize::from(bundle[0])].restaurant == restaurant {

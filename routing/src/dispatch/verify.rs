@@ -62,7 +62,12 @@ pub fn verify(day: &Day, solution: &Solution) -> Vec<Violation> {
     }
     for (key, shift) in (0u32..).zip(&day.couriers) {
         let courier = CourierKey(key);
-        let ways: Vec<Move> = solution.moves.iter().filter(|way| way.courier == courier).copied().collect();
+        let ways: Vec<Move> = solution
+            .moves
+            .iter()
+            .filter(|way| way.courier == courier)
+            .copied()
+            .collect();
         let bundles = solution.carried.iter().filter(|carried| carried.courier == courier);
         let mut walk = Walk {
             day,
@@ -71,7 +76,10 @@ pub fn verify(day: &Day, solution: &Solution) -> Vec<Violation> {
             spot: Spot::Start(courier),
             free_at: shift.on_minute * 60,
         };
-        if let Err(violation) = bundles.map(|carried| walk.carry(carried)).collect::<Result<Vec<()>, _>>() {
+        if let Err(violation) = bundles
+            .map(|carried| walk.carry(carried))
+            .collect::<Result<Vec<()>, _>>()
+        {
             violations.push(violation);
         } else if let Some(way) = walk.ways.first() {
             violations.push(walk.elsewhere(way.depart_minute * 60));
@@ -105,13 +113,26 @@ fn check_orders(
         let mixed = *restaurant.get_or_insert(order.restaurant) != order.restaurant;
         let broken = [
             (!seen.insert(key), Violation::Twice(key)),
-            (carried.assigned_minute < order.placed_minute, Violation::Clairvoyant(key)),
-            (carried.assigned_minute > carried.pickup_minute, Violation::Afterthought(key)),
+            (
+                carried.assigned_minute < order.placed_minute,
+                Violation::Clairvoyant(key),
+            ),
+            (
+                carried.assigned_minute > carried.pickup_minute,
+                Violation::Afterthought(key),
+            ),
             (carried.pickup_minute < order.ready_minute, Violation::Raw(key)),
             (mixed, Violation::Mixed(key)),
-            (day.limit_of_s(key).is_some_and(|limit_s| took_s > limit_s), Violation::Late(key)),
+            (
+                day.limit_of_s(key).is_some_and(|limit_s| took_s > limit_s),
+                Violation::Late(key),
+            ),
         ];
-        violations.extend(broken.into_iter().filter_map(|(broken, violation)| broken.then_some(violation)));
+        violations.extend(
+            broken
+                .into_iter()
+                .filter_map(|(broken, violation)| broken.then_some(violation)),
+        );
     }
     let (placed_minute, key) = first_placed.ok_or(Violation::Empty(carried.courier))?;
     if carried.told_minute < placed_minute {
@@ -165,8 +186,14 @@ impl Walk<'_> {
 
     fn carry(&mut self, carried: &Carried) -> Result<(), Violation> {
         let rules = &self.day.rules;
-        let Some((first, _)) = carried.orders.first() else { return Ok(()) };
-        let order = self.day.orders.get(first.0 as usize).ok_or(Violation::Unknown(self.courier))?;
+        let Some((first, _)) = carried.orders.first() else {
+            return Ok(());
+        };
+        let order = self
+            .day
+            .orders
+            .get(first.0 as usize)
+            .ok_or(Violation::Unknown(self.courier))?;
         let pickup_at = carried.pickup_minute * 60;
         let latest = pickup_at - rules.pickup_service_s / 2;
         self.go(Spot::Restaurant(order.restaurant), carried.told_minute * 60, latest)?;

@@ -39,7 +39,7 @@ pub(super) fn assign(n: u64, job: Job) -> Command {
         zone: zone_id(),
         request: JobRequest::Assign {
             key: key(n, Step::Dispatch, 0),
-            job,
+            job: Box::new(job),
         },
     }
 }

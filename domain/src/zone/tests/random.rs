@@ -65,7 +65,10 @@ fn command(happening: Happening) -> Option<Command> {
                 placed_at: None,
                 is_ready: false,
             };
-            job(JobRequest::Assign { key: key(n), job: what })
+            job(JobRequest::Assign {
+                key: key(n),
+                job: Box::new(what),
+            })
         }
         Happening::Unassign(n) => job(JobRequest::Unassign { key: key(n) }),
         Happening::Complete(n) => job(JobRequest::Complete { key: key(n) }),

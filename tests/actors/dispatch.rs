@@ -1,0 +1,149 @@
+//! Zones with a planner: bundles, couriers that drop out, and a planner that begins anew.
+
+use crate::rig::{Rig, Setup, centre};
+use actors::DispatchOptions;
+use domain::ids::{CourierId, OrderId};
+use domain::order::OrderStatus;
+use domain::policy::{Assigning, Policy};
+use domain::ports::Clock;
+use domain::time::{Millis, Timestamp};
+use domain::zone::{self, CourierConfig, JobState, Zone};
+use routing::dispatch;
+use serde_json::Value;
+use std::sync::Arc;
+
+fn planned() -> Setup {
+    let mut setup = Setup {
+        policy: Policy {
+            assigning: Assigning::Planned,
+            dispatch_lead_ms: Millis::from_mins(60),
+            ..Policy::default()
+        },
+        ..Setup::default()
+    };
+    setup.options.dispatch = DispatchOptions {
+        policy: Some(dispatch::Policy::Anneal),
+        ..DispatchOptions::default()
+    };
+    setup
+}
+
+fn zone(rig: &Rig) -> Arc<Zone> {
+    let known = rig.platform.directory().zone(&centre());
+    known.expect("the zone is known").state
+}
+
+fn couriers(rig: &Rig, carry: usize) -> Vec<CourierId> {
+    let zone = zone(rig);
+    let carrying = zone.couriers.values().filter(|courier| courier.trip.len() >= carry);
+    carrying.map(|courier| courier.id.clone()).collect()
+}
+
+async fn tell(rig: &Rig, command: zone::Command) {
+    rig.platform.zone(command, &centre()).await.expect("it is carried out");
+}
+
+/// What the zone's planner shows of itself.
+fn planner(rig: &Rig) -> Option<Value> {
+    let path = rig.actors("zone").first()?.path.clone();
+    let state = rig.platform.introspect_at(&path)?.state?;
+    state.get("planner").cloned()
+}
+
+async fn place(rig: &Rig, orders: usize) -> Vec<OrderId> {
+    let mut ids = Vec::new();
+    for _ in 0..orders {
+        ids.push(rig.place().await);
+    }
+    ids
+}
+
+#[tokio::test(start_paused = true)]
+async fn orders_of_one_kitchen_for_one_street_go_out_together() {
+    let rig = Rig::start(planned()).await;
+    rig.open_kitchen(1, 1_000).await;
+    rig.hire(1).await;
+    let ids = place(&rig, 3).await;
+    rig.until("one courier has a bundle", |rig| !couriers(rig, 2).is_empty())
+        .await;
+    rig.assert_status(&ids, OrderStatus::Delivered).await;
+    rig.check(&ids).await;
+    let planner = planner(&rig).expect("there is a planner");
+    assert_eq!(planner["policy"], "anneal");
+    assert!(planner["trips"].as_u64() >= Some(1), "{planner}");
+    let zone = zone(&rig);
+    assert!(zone.jobs.is_empty(), "nothing is left over");
+    assert_eq!(zone.couriers.values().map(|courier| courier.jobs_taken).sum::<u32>(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn couriers_leave_as_late_as_they_can() {
+    let rig = Rig::with_kitchen(planned()).await;
+    let id = rig.place().await;
+    let order = rig
+        .until_order(id, "with a courier", |order| order.courier.is_some())
+        .await;
+    let (now, ready_at) = (rig.clock.now(), order.state.ready_at.expect("an estimate"));
+    assert!(
+        now + Millis::from_mins(5) >= ready_at,
+        "{now:?} is long before {ready_at:?}"
+    );
+    rig.assert_status(&[id], OrderStatus::Delivered).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_courier_that_drops_out_is_replaced() {
+    let rig = Rig::with_kitchen(planned()).await;
+    let ids = place(&rig, 2).await;
+    rig.until("a courier is sent off", |rig| !couriers(rig, 1).is_empty())
+        .await;
+    let first = couriers(&rig, 1)[0].clone();
+    tell(
+        &rig,
+        zone::Command::SetOnline {
+            id: first.clone(),
+            online: false,
+        },
+    )
+    .await;
+    rig.assert_status(&ids, OrderStatus::Delivered).await;
+    rig.check(&ids).await;
+    for id in ids {
+        assert_ne!(rig.order(id).await.state.courier, Some(first.clone()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_planner_begins_anew_after_a_restart_though_nothing_happens() {
+    let rig = Rig::start(planned()).await;
+    rig.open_kitchen(1, 1_000).await;
+    let on_at = rig.clock.now() + Millis::from_mins(90);
+    let config = CourierConfig {
+        zone: centre(),
+        location: crate::rig::kitchen_config(1, 1).location,
+        on_at: Some(on_at),
+        off_at: None,
+        metres_per_min: 320,
+    };
+    let id: CourierId = "late-riser".parse().expect("a name");
+    let config = Box::new(config);
+    let command = zone::Command::PutCourier {
+        zone: centre(),
+        id,
+        config,
+    };
+    tell(&rig, command).await;
+    let order = rig.place().await;
+    rig.until("the job waits", |rig| {
+        zone(rig).jobs.values().any(|entry| entry.state == JobState::Queued)
+    })
+    .await;
+    let rig = rig.stop().await.start().await;
+    let plans = |rig: &Rig| planner(rig).and_then(|planner| planner["plans"].as_u64());
+    rig.until("the zone is planned again", |rig| plans(rig) >= Some(1))
+        .await;
+    assert!(rig.clock.now() < on_at, "before its courier comes");
+    let settled = rig.until_settled(order).await;
+    assert_eq!(settled.state.status, OrderStatus::Delivered);
+    assert!(settled.state.milestones.picked_up_at > Some(Timestamp(on_at.0)));
+}
