@@ -13,6 +13,7 @@ mod database;
 pub mod demo;
 pub mod http;
 mod inbound;
+pub mod mdrp;
 pub mod participants;
 mod projection;
 pub mod replay;
