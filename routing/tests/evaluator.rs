@@ -2,8 +2,8 @@
 //! its answers were recorded.
 
 use routing::dispatch::{
-    Carried, CourierKey, Day, Knowledge, Metrics, Move, OrderKey, Policy, RestaurantKey, Settings, Solution, Spot,
-    play, violations,
+    Carried, CourierKey, Day, Metrics, Move, OrderKey, Policy, RestaurantKey, Settings, Solution, Spot, play,
+    violations,
 };
 use routing::mdrp::{COURIERS, Instance, ORDERS, PARAMETERS, RESTAURANTS, solution_texts};
 use std::path::{Path, PathBuf};
@@ -100,7 +100,7 @@ fn figures_are_the_evaluators_to_the_last_digit() {
         let directory = recorded().join(name);
         let files = routing::mdrp::SOLUTION_FILES.map(|file| text(&directory.join(file)));
         let solution = Reader(&instance).solution(&files);
-        assert_eq!(violations(&day, &solution), [], "{name}");
+        assert_eq!(verify(&day, &solution), [], "{name}");
         let metrics = Metrics::new(&day, &solution);
         assert!(text(&directory.join("feasibility_check.txt")).ends_with("\nFEASIBLE\n"));
         assert_eq!(
@@ -128,12 +128,11 @@ fn real_days_are_feasible_and_survive_their_files() {
         for (policy_name, policy) in POLICIES {
             let settings = Settings {
                 policy,
-                knowledge: Knowledge::Exact,
-                seed: 1,
                 moves_max: 5,
+                ..Settings::default()
             };
             let solution = play(&day, &settings, &|| 0).solution;
-            assert_eq!(violations(&day, &solution), [], "{name}, {policy_name}");
+            assert_eq!(verify(&day, &solution), [], "{name}, {policy_name}");
             let metrics = Metrics::new(&day, &solution);
             assert!(metrics.feasible && metrics.delivered > 0, "{name}, {policy_name}");
             let files = solution_texts(&instance, &solution);

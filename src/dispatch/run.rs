@@ -1,7 +1,7 @@
 //! Days played under policies, several at once.
 
 use super::{Named, Options};
-use routing::dispatch::{Metrics, Played, Policy, Settings, Solution, Violation, play, violations};
+use routing::dispatch::{Metrics, Played, Policy, Settings, Solution, Violation, play, verify};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -101,6 +101,7 @@ fn run(days: &[Named], instance: usize, policy: Policy, options: &Options) -> Ru
         knowledge: options.knowledge,
         seed: options.seed,
         moves_max: options.moves_max,
+        ..Settings::default()
     };
     let began = Instant::now();
     let clock_ns = || u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -117,7 +118,7 @@ fn run(days: &[Named], instance: usize, policy: Policy, options: &Options) -> Ru
         instance,
         policy,
         metrics: Metrics::new(day, &solution),
-        violations: violations(day, &solution),
+        violations: verify(day, &solution),
         solution,
         replan_ns,
         insertion_ns,

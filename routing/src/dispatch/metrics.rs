@@ -3,9 +3,10 @@
 
 use super::day::{Day, PlacedOrder};
 use super::describe::{Description, FIGURES, number, sum};
-use super::feasibility::violations;
-use super::problem::{OrderKey, Place};
+use super::problem::OrderKey;
 use super::solution::{Move, Solution};
+use super::travel::travel_s;
+use super::verify::verify;
 use serde::Serialize;
 use std::fmt;
 
@@ -71,7 +72,7 @@ impl Metrics {
             .map(|bundle| number(bundle.orders.len()))
             .collect();
         Self {
-            feasible: violations(day, solution).is_empty(),
+            feasible: verify(day, solution).is_empty(),
             orders: day.orders.len(),
             delivered: count,
             total_payment,
@@ -200,16 +201,7 @@ impl Day {
     /// How many minutes a way takes; absent when the day has no such places.
     pub fn way_min(&self, way: &Move) -> Option<i32> {
         let places = self.place(way.from).zip(self.place(way.to));
-        places.map(|(from, to)| self.minutes_between(from, to))
-    }
-
-    /// How many minutes it takes from here to there.
-    fn minutes_between(&self, from: Place, to: Place) -> i32 {
-        let (east, north) = (f64::from(to.x) - f64::from(from.x), f64::from(to.y) - f64::from(from.y));
-        let minutes = ((east * east + north * north).sqrt() / f64::from(self.metres_per_min)).ceil();
-        #[expect(clippy::cast_possible_truncation, reason = "the Earth is small")]
-        let minutes = minutes as i32;
-        minutes
+        places.map(|(from, to)| travel_s(from, to, f64::from(self.metres_per_min)) / 60)
     }
 }
 

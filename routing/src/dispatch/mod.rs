@@ -5,18 +5,32 @@
 
 mod day;
 mod describe;
-mod feasibility;
+mod dispatcher;
 mod metrics;
+mod nearest;
+mod objective;
+mod plan;
 mod play;
 mod policy;
 mod problem;
+mod route;
+mod ruin;
+mod situation;
 mod solution;
+mod travel;
+mod tuning;
+mod verify;
 
 pub use day::{Day, PlacedOrder, Shift, Spot};
 pub use describe::Description;
-pub use feasibility::{Violation, violations};
+pub use dispatcher::Dispatcher;
 pub use metrics::Metrics;
+pub use objective::Objective;
 pub use play::{Knowledge, Played, Settings, play};
 pub use policy::Policy;
 pub use problem::{Commitment, Courier, CourierKey, Order, OrderKey, Place, Promise, RestaurantKey, Rules, Seconds};
+pub use ruin::Ruin;
 pub use solution::{Carried, Move, Solution};
+pub use travel::travel_s;
+pub use tuning::Tuning;
+pub use verify::{Violation, verify};
