@@ -2,8 +2,7 @@
 //! its answers were recorded.
 
 use routing::dispatch::{
-    Carried, CourierKey, Day, Metrics, Move, OrderKey, Policy, RestaurantKey, Settings, Solution, Spot, play,
-    violations,
+    Carried, CourierKey, Day, Metrics, Move, OrderKey, Policy, RestaurantKey, Settings, Solution, Spot, play, verify,
 };
 use routing::mdrp::{COURIERS, Instance, ORDERS, PARAMETERS, RESTAURANTS, solution_texts};
 use std::path::{Path, PathBuf};

@@ -12,8 +12,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use plot::{Plot, busiest_minute};
-pub use report::{Figures, PolicyFigures, Report, ReplanMs};
+pub use plot::Plot;
+pub use report::{Figures, PolicyFigures, ReplanMs, Report};
 pub use run::{Progress, Run, dispatch};
 pub use solution_files::write_solution;
 
@@ -36,6 +36,11 @@ pub struct Options {
     pub moves_max: u64,
     /// How many days are played at once.
     pub threads: usize,
+}
+
+impl Options {
+    /// Most moves of a re-plan, unless told otherwise.
+    pub const MOVES_MAX: u64 = 500;
 }
 
 /// An instance with its name.

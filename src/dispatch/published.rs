@@ -20,7 +20,9 @@ pub(super) fn in_table_4(name: &str) -> bool {
 pub(super) fn is_of_library(name: &str) -> bool {
     let digits = name.split(|letter: char| letter.is_ascii_alphabetic());
     let letters: String = name.chars().filter(char::is_ascii_alphabetic).collect();
-    let fine = digits.clone().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
+    let fine = digits
+        .clone()
+        .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
     fine && matches!(letters.as_str(), "otsp" | "rtsp")
 }
 

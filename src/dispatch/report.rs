@@ -132,7 +132,11 @@ pub struct RunFigures {
 impl Report {
     /// The report on all runs of these days.
     pub fn new(days: &[Named], options: &Options, runs: &[Run]) -> Self {
-        let policies: Vec<PolicyFigures> = options.policies.iter().map(|policy| figures(days, *policy, runs)).collect();
+        let policies: Vec<PolicyFigures> = options
+            .policies
+            .iter()
+            .map(|policy| figures(days, *policy, runs))
+            .collect();
         let of = |wanted: Policy| policies.iter().find(|figures| figures.policy == wanted);
         let first = of(Policy::Anneal).or(policies.last());
         let doors = |policy| of(policy).and_then(|figures| figures.mean.click_to_door);

@@ -39,7 +39,7 @@ impl Run {
 }
 
 /// A policy as the command line calls it.
-pub const fn policy_name(policy: Policy) -> &'static str {
+pub(super) const fn policy_name(policy: Policy) -> &'static str {
     match policy {
         Policy::Nearest => "nearest",
         Policy::Rolling => "rolling",
@@ -88,7 +88,9 @@ pub fn dispatch(days: &[Named], options: &Options, progress: &impl Progress) -> 
             scope.spawn(work);
         }
     });
-    let mut runs = outcomes.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)?;
+    let mut runs = outcomes
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)?;
     let place = |policy: Policy| options.policies.iter().position(|other| *other == policy);
     runs.sort_by_key(|run: &Run| (run.instance, place(run.policy)));
     Ok(runs)
