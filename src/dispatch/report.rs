@@ -77,6 +77,10 @@ pub struct PolicyFigures {
     pub orders: usize,
     /// Orders delivered.
     pub delivered: usize,
+    /// What all couriers of all days are paid.
+    pub total_payment: f64,
+    /// The share of them who are paid by the hour, because their orders earn less: the mean over days, 0 to 1.
+    pub guaranteed_share: f64,
     /// Its means.
     pub mean: Figures,
     /// Its means over the instances of Reyes et al.'s table 4, if there are such.
@@ -193,6 +197,8 @@ fn figures(days: &[Named], policy: Policy, runs: &[Run]) -> PolicyFigures {
         feasible: all.iter().filter(|metrics| metrics.feasible).count(),
         orders: all.iter().map(|metrics| metrics.orders).sum(),
         delivered: all.iter().map(|metrics| metrics.delivered).sum(),
+        total_payment: all.iter().map(|metrics| metrics.total_payment).sum(),
+        guaranteed_share: mean(all.iter().map(|metrics| metrics.guaranteed_share)).unwrap_or(0.0),
         mean: Figures::over(&all),
         table_4: (!table_4.is_empty()).then(|| Table4 {
             instances: table_4.len(),
@@ -210,11 +216,7 @@ fn figures(days: &[Named], policy: Policy, runs: &[Run]) -> PolicyFigures {
 
 impl Figures {
     fn over(all: &[&Metrics]) -> Self {
-        let mean = |of: fn(&Metrics) -> Option<f64>| {
-            let values: Vec<f64> = all.iter().filter_map(|metrics| of(metrics)).collect();
-            let count = u32::try_from(values.len()).unwrap_or(u32::MAX);
-            (count > 0).then(|| rounded(values.iter().sum::<f64>() / f64::from(count)))
-        };
+        let mean = |of: fn(&Metrics) -> Option<f64>| mean(all.iter().filter_map(|metrics| of(metrics)));
         Self {
             click_to_door: mean(|metrics| metrics.click_to_door.mean),
             undelivered_pct: mean(|metrics| Some(metrics.undelivered_pct())),
@@ -224,6 +226,13 @@ impl Figures {
             orders_per_bundle: mean(|metrics| metrics.orders_per_bundle.mean),
         }
     }
+}
+
+/// To four places; absent without values.
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let values: Vec<f64> = values.collect();
+    let count = u32::try_from(values.len()).unwrap_or(u32::MAX);
+    (count > 0).then(|| rounded(values.iter().sum::<f64>() / f64::from(count)))
 }
 
 fn replan_ms(sorted_ns: &[u64]) -> ReplanMs {

@@ -54,6 +54,12 @@ impl fmt::Display for Report {
             _ => {}
         }
         write!(f, "{}", self.means())?;
+        if let Some(published) = &self.published {
+            f.write_str("\npublished: Reyes et al. 2018, means over all 240 instances of the library")?;
+            if let Some(least) = published.table_4_clairvoyant {
+                write!(f, "; table 4 if the day were known beforehand: {least:.2} min")?;
+            }
+        }
         if let Some(improvement) = self.improvement_pct {
             let (word, size) = if improvement < 0.0 {
                 ("later", -improvement)
@@ -73,7 +79,7 @@ impl Report {
         header.extend(self.policies.iter().map(|figures| figures.name().to_owned()));
         let compared = self.of(Policy::Nearest).zip(self.of(Policy::Anneal));
         header.extend(compared.map(|_| "anneal against nearest".to_owned()));
-        header.extend(self.published.map(|_| "Reyes et al. 2018, all 240".to_owned()));
+        header.extend(self.published.map(|_| "published".to_owned()));
         let mut table = table(header);
         for (name, unit, places, figure) in MEANS {
             let mut row = vec![name.to_owned()];
@@ -90,15 +96,16 @@ impl Report {
             table.add_row(row);
         }
         self.add_table_4(&mut table);
+        for (name, cell) in COUNTED {
+            let mut row = vec![name.to_owned()];
+            row.extend(self.policies.iter().map(|figures| cell(self, figures)));
+            table.add_row(row);
+        }
         for (name, cell) in THOUGHT {
             let mut row = vec![name.to_owned()];
             row.extend(self.policies.iter().map(cell));
             table.add_row(row);
         }
-        let mut row = vec!["feasible".to_owned()];
-        let feasible = |figures: &PolicyFigures| format!("{} of {}", figures.feasible, self.instances);
-        row.extend(self.policies.iter().map(feasible));
-        table.add_row(row);
         table
     }
 
@@ -117,33 +124,26 @@ impl Report {
         row.extend(self.policies.iter().map(|figures| number(of(figures), " min", 2)));
         let compared = self.of(Policy::Nearest).zip(self.of(Policy::Anneal));
         row.extend(compared.map(|(nearest, anneal)| change(of(nearest), of(anneal))));
-        if let Some(published) = self.published {
-            let theirs = number(published.table_4_click_to_door, " min", 2);
-            row.push(published.table_4_clairvoyant.map_or(theirs.clone(), |least| {
-                format!("{theirs} on the 16 (knowing the day: {least:.2})")
-            }));
-        }
+        row.extend(
+            self.published
+                .map(|published| number(published.table_4_click_to_door, " min", 2)),
+        );
         table.add_row(row);
     }
 
     /// Everything that the library's evaluator tells of one day.
     fn spreads(&self) -> Table {
-        let mut header = vec![String::new()];
-        header.extend(self.policies.iter().map(|figures| figures.name().to_owned()));
-        let mut table = table(header);
-        let mut add = |name: &str, cell: &dyn Fn(&Metrics) -> String| {
-            let mut row = vec![name.to_owned()];
-            row.extend(self.runs.iter().map(|run| cell(&run.metrics)));
-            table.add_row(row);
-        };
-        add("delivered", &|metrics| {
-            format!("{} of {}", metrics.delivered, metrics.orders)
-        });
-        add("total payment", &|metrics| format!("{:.2}", metrics.total_payment));
-        let by_hour = |metrics: &Metrics| format!("{:.0} %", 100.0 * metrics.guaranteed_share);
-        add("couriers paid by the hour", &by_hour);
+        let header = ["", "policy", "mean", "std", "min", "10 %", "50 %", "90 %", "max"];
+        let mut table = table(header.map(str::to_owned).to_vec());
         for (name, series) in SPREADS {
-            add(name, &|metrics| spread(series(metrics)));
+            for (at, run) in self.runs.iter().enumerate() {
+                let of = series(&run.metrics);
+                let name = if at == 0 { name } else { "" };
+                let mut row = vec![name.to_owned(), self.policies[at].name().to_owned()];
+                let figures = [of.mean, of.std, of.min, of.p10, of.p50, of.p90, of.max];
+                row.extend(figures.map(|value| number(value, "", 2)));
+                table.add_row(row);
+            }
         }
         table
     }
@@ -165,6 +165,22 @@ impl Report {
         self.policies.iter().find(|figures| figures.policy == policy)
     }
 }
+
+type Counted = fn(&Report, &PolicyFigures) -> String;
+
+/// What is counted or added up over all days.
+const COUNTED: [(&str, Counted); 4] = [
+    ("delivered", |_, figures| {
+        format!("{} of {}", figures.delivered, figures.orders)
+    }),
+    ("total payment", |_, figures| format!("{:.2}", figures.total_payment)),
+    ("couriers paid by the hour", |_, figures| {
+        format!("{:.1} %", 100.0 * figures.guaranteed_share)
+    }),
+    ("feasible", |report, figures| {
+        format!("{} of {}", figures.feasible, report.instances)
+    }),
+];
 
 type Thought = fn(&PolicyFigures) -> String;
 
@@ -211,10 +227,4 @@ fn change(from: Option<f64>, to: Option<f64>) -> String {
         Some((from, to)) if from > 0.0 => format!("{:+.1} %", 100.0 * (to - from) / from),
         _ => "-".to_owned(),
     }
-}
-
-fn spread(of: &Description) -> String {
-    let [mean, std, min, p10, p50, p90, max] =
-        [of.mean, of.std, of.min, of.p10, of.p50, of.p90, of.max].map(|value| number(value, "", 2));
-    format!("{mean} ± {std} [{min} · {p10} · {p50} · {p90} · {max}]")
 }

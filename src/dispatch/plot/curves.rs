@@ -6,6 +6,8 @@ use crate::dispatch::run::Run;
 use routing::dispatch::Day;
 
 const LEFT: f64 = 930.0;
+/// From one policy's name in the legend to the next.
+const LEGEND_STEP: f64 = 160.0;
 const TOPS: [f64; 3] = [96.0, 356.0, 616.0];
 const SIZE: Point = (440.0, 170.0);
 /// Orders are taken together by when they were placed.
@@ -24,46 +26,41 @@ pub(super) fn draw(svg: &mut Svg, day: &Day, runs: &[&Run], (from, to): (i32, i3
     let minutes = from..=to;
     let curves: Vec<Curves> = runs.iter().map(|run| Curves::of(day, run, minutes.clone())).collect();
     let span = (f64::from(from), f64::from(to));
-    let at = f64::from(at_minute);
     let on_shift: Vec<(f64, f64)> = minutes
         .map(|minute| (f64::from(minute), on_shift(day, minute)))
         .collect();
     let target_min = f64::from(day.rules.target_s) / 60.0;
 
-    let series: Vec<_> = curves.iter().map(|curves| (curves.class, &curves.waiting)).collect();
-    panel(
-        svg,
-        TOPS[0],
-        span,
-        at,
-        "orders waiting for their pick-up",
-        &series,
-        None,
-    );
-
-    let series: Vec<_> = curves.iter().map(|curves| (curves.class, &curves.busy)).collect();
-    let shifts = Backdrop::Area(&on_shift);
-    panel(
-        svg,
-        TOPS[1],
-        span,
-        at,
-        "couriers busy (grey: on shift)",
-        &series,
-        Some(shifts),
-    );
-
-    let series: Vec<_> = curves.iter().map(|curves| (curves.class, &curves.doors)).collect();
-    let title = format!("click-to-door in minutes, by placement (dashed: target, {target_min:.0})");
-    panel(
-        svg,
-        TOPS[2],
-        span,
-        at,
-        &title,
-        &series,
-        Some(Backdrop::Line(target_min)),
-    );
+    let of = |points: fn(&Curves) -> &[(f64, f64)]| {
+        let each = curves.iter().map(|curves| (curves.class, points(curves)));
+        each.collect::<Vec<_>>()
+    };
+    let panels = [
+        Panel {
+            top: TOPS[0],
+            title: "orders waiting for their pick-up",
+            unit: "orders",
+            series: of(|curves| &curves.waiting),
+            backdrop: None,
+        },
+        Panel {
+            top: TOPS[1],
+            title: "couriers busy (grey: on shift)",
+            unit: "couriers",
+            series: of(|curves| &curves.busy),
+            backdrop: Some(Backdrop::Area(&on_shift)),
+        },
+        Panel {
+            top: TOPS[2],
+            title: "click-to-door by placement (dashed: target)",
+            unit: "minutes",
+            series: of(|curves| &curves.doors),
+            backdrop: Some(Backdrop::Line(target_min)),
+        },
+    ];
+    for panel in panels {
+        panel.draw(svg, span, f64::from(at_minute));
+    }
 }
 
 impl Curves {
@@ -115,50 +112,58 @@ enum Backdrop<'a> {
     Line(f64),
 }
 
-type Series<'a> = (&'a str, &'a Vec<(f64, f64)>);
-
-fn panel(
-    svg: &mut Svg,
+/// A frame with a curve a policy.
+struct Panel<'a> {
     top: f64,
-    span: (f64, f64),
-    at: f64,
-    title: &str,
-    series: &[Series<'_>],
-    backdrop: Option<Backdrop<'_>>,
-) {
-    let values = series
-        .iter()
-        .flat_map(|(_, points)| points.iter().map(|(_, value)| *value));
-    let behind = match backdrop {
-        Some(Backdrop::Area(points)) => points.iter().map(|(_, value)| *value).fold(0.0, f64::max),
-        Some(Backdrop::Line(value)) => value,
-        None => 0.0,
-    };
-    let most = values.fold(behind.max(1.0), f64::max);
-    let frame = Frame {
-        corner: (LEFT, top),
-        size: SIZE,
-        x: span,
-        y: (0.0, most * 1.08),
-    };
-    let points = |points: &[(f64, f64)]| points.iter().map(|(x, y)| frame.at(*x, *y)).collect::<Vec<_>>();
-    if let Some(Backdrop::Area(shape)) = backdrop {
-        let ends = [frame.at(span.0, 0.0), frame.at(span.1, 0.0)];
-        let mut corners = points(shape);
-        corners.push(ends[1]);
-        corners.push(ends[0]);
-        svg.area(&corners, "shift");
+    title: &'a str,
+    unit: &'a str,
+    series: Vec<(&'a str, &'a [(f64, f64)])>,
+    backdrop: Option<Backdrop<'a>>,
+}
+
+impl Panel<'_> {
+    fn draw(&self, svg: &mut Svg, span: (f64, f64), at: f64) {
+        let frame = Frame {
+            corner: (LEFT, self.top),
+            size: SIZE,
+            x: span,
+            y: (0.0, self.most() * 1.08),
+        };
+        let points = |points: &[(f64, f64)]| points.iter().map(|(x, y)| frame.at(*x, *y)).collect::<Vec<_>>();
+        if let Some(Backdrop::Area(shape)) = self.backdrop {
+            let mut corners = points(shape);
+            corners.extend([frame.at(span.1, 0.0), frame.at(span.0, 0.0)]);
+            svg.area(&corners, "shift");
+        }
+        let (x_ticks, y_ticks) = (hours(span.0, span.1, 8.0), ticks(0.0, frame.y.1, 4.0));
+        frame.axes(
+            svg,
+            (&x_ticks, "hours and minutes since minute 0"),
+            (&y_ticks, self.unit),
+        );
+        if let Some(Backdrop::Line(value)) = self.backdrop {
+            svg.line(frame.at(span.0, value), frame.at(span.1, value), "target");
+        }
+        svg.line(frame.at(at, frame.y.0), frame.at(at, frame.y.1), "now");
+        for (class, curve) in &self.series {
+            svg.path(&points(curve), &format!("curve {class}"));
+        }
+        svg.text((LEFT, self.top - 12.0), "start", "title", self.title);
     }
-    let (x_ticks, y_ticks) = (hours(span.0, span.1, 8.0), ticks(0.0, frame.y.1, 4.0));
-    frame.axes(svg, (&x_ticks, "time of day"), (&y_ticks, ""));
-    if let Some(Backdrop::Line(value)) = backdrop {
-        svg.line(frame.at(span.0, value), frame.at(span.1, value), "target");
+
+    /// The greatest value in it.
+    fn most(&self) -> f64 {
+        let greatest = |points: &[(f64, f64)]| points.iter().map(|(_, value)| *value).fold(1.0, f64::max);
+        let behind = match self.backdrop {
+            Some(Backdrop::Area(points)) => greatest(points),
+            Some(Backdrop::Line(value)) => value,
+            None => 1.0,
+        };
+        self.series
+            .iter()
+            .map(|(_, points)| greatest(points))
+            .fold(behind, f64::max)
     }
-    svg.line(frame.at(at, frame.y.0), frame.at(at, frame.y.1), "now");
-    for (class, curve) in series {
-        svg.path(&points(curve), &format!("curve {class}"));
-    }
-    svg.text((LEFT, top - 12.0), "start", "title", title);
 }
 
 fn number(count: usize) -> f64 {
@@ -167,17 +172,18 @@ fn number(count: usize) -> f64 {
 
 /// Draws which line is which policy.
 pub(super) fn legend(svg: &mut Svg, runs: &[&Run], y: f64) {
-    for (run, x) in runs.iter().zip([0.0, 150.0, 300.0]) {
-        let x = LEFT + x;
+    let mut x = LEFT;
+    for run in runs {
         let class = format!("curve {}", run.policy_name());
-        svg.line((x, y - 4.0), (x + 26.0, y - 4.0), &class);
+        svg.line((x, y - 4.0), (x + 20.0, y - 4.0), &class);
         let mean = run.metrics.click_to_door.mean;
         let mean = mean.map_or_else(|| "-".to_owned(), |mean| format!("{mean:.1} min"));
         svg.text(
-            (x + 32.0, y),
+            (x + 25.0, y),
             "start",
             "legend",
             &format!("{} ({mean})", run.policy_name()),
         );
+        x += LEGEND_STEP;
     }
 }

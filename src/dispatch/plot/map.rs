@@ -7,6 +7,10 @@ use routing::dispatch::Day;
 const CORNER: Point = (78.0, 96.0);
 const SIZE: Point = (760.0, 690.0);
 const METRES_PER_KM: f64 = 1_000.0;
+/// How many of a hundred places are left out on each side.
+const CUT_PCT: usize = 1;
+/// What the rest is widened by.
+const MARGIN: f64 = 1.12;
 
 /// Draws the moment and its legend.
 pub(super) fn draw(svg: &mut Svg, day: &Day, moment: &Moment) {
@@ -14,22 +18,14 @@ pub(super) fn draw(svg: &mut Svg, day: &Day, moment: &Moment) {
     let (x_ticks, y_ticks) = (ticks(frame.x.0, frame.x.1, 8.0), ticks(frame.y.0, frame.y.1, 8.0));
     frame.axes(svg, (&x_ticks, "km to the east"), (&y_ticks, "km to the north"));
     let at = |(x, y): Metres| frame.at(x / METRES_PER_KM, y / METRES_PER_KM);
+    svg.clip(&frame);
     for restaurant in &day.restaurants {
         svg.square(at(metres(*restaurant)), 3.0, "restaurant");
     }
     for place in &moment.free {
         svg.triangle(at(*place), 5.0, "free");
     }
-    for tour in &moment.tours {
-        if let Some(restaurant) = tour.restaurant {
-            svg.path(&[at(tour.at), at(restaurant)], "fetch");
-        }
-        let begin = at(tour.restaurant.unwrap_or(tour.at));
-        let stops: Vec<Point> = std::iter::once(begin)
-            .chain(tour.dropoffs.iter().map(|stop| at(*stop)))
-            .collect();
-        svg.path(&stops, if tour.restaurant.is_some() { "planned" } else { "carry" });
-    }
+    ways(svg, moment, &at);
     for (place, late) in &moment.waiting {
         svg.circle(at(*place), 3.6, if *late { "waiting late" } else { "waiting" });
     }
@@ -37,9 +33,6 @@ pub(super) fn draw(svg: &mut Svg, day: &Day, moment: &Moment) {
         svg.circle(at(*place), 3.6, if *late { "carried late" } else { "carried" });
     }
     for tour in &moment.tours {
-        if let Some(restaurant) = tour.restaurant {
-            svg.square(at(restaurant), 3.6, "kitchen");
-        }
         svg.triangle(
             at(tour.at),
             6.0,
@@ -50,30 +43,46 @@ pub(super) fn draw(svg: &mut Svg, day: &Day, moment: &Moment) {
             },
         );
     }
+    svg.unclip();
+    let outside = |(x, y): &Metres| !frame.holds(x / METRES_PER_KM, y / METRES_PER_KM);
+    let orders = moment.waiting.iter().chain(&moment.carried);
+    let orders = orders.filter(|(place, _)| outside(place)).count();
+    let couriers = moment.tours.iter().map(|tour| &tour.at).chain(&moment.free);
+    let couriers = couriers.filter(|place| outside(place)).count();
+    if orders + couriers > 0 {
+        let text = format!("farther out: {orders} orders, {couriers} couriers");
+        svg.text((CORNER.0 + SIZE.0 - 8.0, CORNER.1 + 18.0), "end", "sub", &text);
+    }
     legend(svg, moment);
 }
 
-/// The whole city, as wide as it is high to the metre.
+/// Where couriers go: to fetch, then from the restaurant, or on with what they carry.
+fn ways(svg: &mut Svg, moment: &Moment, at: &impl Fn(Metres) -> Point) {
+    for tour in &moment.tours {
+        let begin = at(tour.restaurant.unwrap_or(tour.at));
+        let stops: Vec<Point> = std::iter::once(begin)
+            .chain(tour.dropoffs.iter().map(|stop| at(*stop)))
+            .collect();
+        svg.path(&stops, if tour.restaurant.is_some() { "planned" } else { "carry" });
+        if let Some(restaurant) = tour.restaurant {
+            svg.path(&[at(tour.at), at(restaurant)], "fetch");
+            svg.square(at(restaurant), 3.6, "kitchen");
+        }
+    }
+}
+
+/// Where nearly all of the day's orders go, and as wide as it is high to the metre: few that go far would make the rest small.
 fn frame(day: &Day) -> Frame {
-    let couriers = day.couriers.iter().map(|courier| courier.start);
-    let orders = day.orders.iter().map(|order| order.dropoff);
-    let all = || {
-        day.restaurants
-            .iter()
-            .copied()
-            .chain(orders.clone())
-            .chain(couriers.clone())
-    };
     let span = |of: fn(Metres) -> f64| {
-        let km = || all().map(|place| of(metres(place)) / METRES_PER_KM);
-        (
-            km().fold(f64::INFINITY, f64::min),
-            km().fold(f64::NEG_INFINITY, f64::max),
-        )
+        let restaurants = day.restaurants.iter().copied();
+        let places = day.orders.iter().map(|order| order.dropoff).chain(restaurants);
+        let mut km: Vec<f64> = places.map(|place| of(metres(place)) / METRES_PER_KM).collect();
+        km.sort_by(f64::total_cmp);
+        let cut = km.len() * CUT_PCT / 100;
+        (km[cut], km[km.len() - 1 - cut])
     };
     let ((west, east), (south, north)) = (span(|place| place.0), span(|place| place.1));
-    let margin = 1.04;
-    let km_per_pixel = ((east - west) / SIZE.0).max((north - south) / SIZE.1).max(1e-6) * margin;
+    let km_per_pixel = ((east - west) / SIZE.0).max((north - south) / SIZE.1).max(1e-6) * MARGIN;
     let (wide, high) = (SIZE.0 * km_per_pixel / 2.0, SIZE.1 * km_per_pixel / 2.0);
     let (x, y) = (f64::midpoint(west, east), f64::midpoint(south, north));
     Frame {

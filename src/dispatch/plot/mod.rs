@@ -39,7 +39,7 @@ impl Plot {
         (first, placed().max().unwrap_or(first) + day.rules.limit_s / 60)
     }
 
-    /// Of a day and its runs: the curves of all, the map of `anneal` or else the last one, at a minute or else when most orders
+    /// Draws a day and its runs: the curves of all, the map of `anneal` or else the last one, at a minute or else when most orders
     /// were open.
     pub fn new(named: &Named, runs: &[Run], at_minute: Option<i32>) -> Self {
         let Some(run) = runs.iter().find(|run| run.policy == Policy::Anneal).or(runs.last()) else {
@@ -48,8 +48,12 @@ impl Plot {
         let (day, mut svg) = (&named.day, Svg::default());
         let span = Self::minutes(day);
         let at_minute = at_minute.unwrap_or_else(|| busiest_minute(day, &run.solution));
-        let time = format!("{:02}:{:02}", at_minute / 60 % 24, at_minute % 60);
-        let head = format!("{} at {time}, dispatched by {}", named.name, run.policy_name());
+        let (hour, minute) = (at_minute / 60, at_minute % 60);
+        let head = format!(
+            "{} at minute {at_minute} ({hour}:{minute:02}), dispatched by {}",
+            named.name,
+            run.policy_name()
+        );
         svg.text((36.0, 40.0), "start", "head", &head);
         let size = format!(
             "{} orders, {} restaurants, {} couriers; {} orders delivered; couriers cover {} m a minute",

@@ -18,6 +18,19 @@ impl Svg {
         ));
     }
 
+    /// Begins a part that ends at the edges of a frame.
+    pub(super) fn clip(&mut self, frame: &Frame) {
+        let ((x, y), (width, height)) = (frame.corner, frame.size);
+        self.add(format_args!(
+            "<clipPath id='frame'><rect x='{x}' y='{y}' width='{width}' height='{height}'/></clipPath><g clip-path='url(#frame)'>"
+        ));
+    }
+
+    /// Ends that part.
+    pub(super) fn unclip(&mut self) {
+        self.add(format_args!("</g>"));
+    }
+
     /// A line through points; nothing for fewer than two.
     pub(super) fn path(&mut self, points: &[Point], class: &str) {
         if points.len() < 2 {
@@ -123,6 +136,11 @@ impl Frame {
         )
     }
 
+    /// Whether values lie inside.
+    pub(super) fn holds(&self, x: f64, y: f64) -> bool {
+        (self.x.0..=self.x.1).contains(&x) && (self.y.0..=self.y.1).contains(&y)
+    }
+
     /// Draws grid, ticks and names.
     pub(super) fn axes(&self, svg: &mut Svg, (x_ticks, x_name): (&[Tick], &str), (y_ticks, y_name): (&[Tick], &str)) {
         let ((left, top), (width, height)) = (self.corner, self.size);
@@ -166,7 +184,5 @@ pub(super) fn hours(from: f64, to: f64, most: f64) -> Vec<Tick> {
     let first = (from / step).ceil();
     let values = (0..100).map(|count| (first + f64::from(count)) * step);
     let values = values.take_while(|value| *value <= to);
-    values
-        .map(|value| (value, format!("{:02.0}:00", (value / 60.0) % 24.0)))
-        .collect()
+    values.map(|value| (value, format!("{:.0}:00", value / 60.0))).collect()
 }
