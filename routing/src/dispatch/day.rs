@@ -1,6 +1,6 @@
 //! A day of orders, restaurants and couriers: what the Meal Delivery Routing Problem calls an instance.
 
-use super::problem::{CourierKey, OrderKey, Place, RestaurantKey, Rules};
+use super::problem::{CourierKey, Order, OrderKey, Place, RestaurantKey, Rules, Seconds};
 
 /// A day. An order's, a restaurant's and a courier's key is its index here; times are whole minutes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,25 @@ pub enum Spot {
 }
 
 impl Day {
+    /// An order as it is known once it is ready.
+    pub(super) fn order(&self, key: OrderKey) -> Order {
+        let order = &self.orders[key.0 as usize];
+        Order {
+            key,
+            restaurant: order.restaurant,
+            pickup: self.restaurants[order.restaurant.0 as usize],
+            dropoff: order.dropoff,
+            placed_at: order.placed_minute * 60,
+            ready_at: order.ready_minute * 60,
+        }
+    }
+
+    /// How long an order may take from the click to the door, in seconds: the limit, unless its kitchen alone takes too long
+    /// for that. The order is one of the day's.
+    pub fn limit_of_s(&self, order: OrderKey) -> Option<Seconds> {
+        self.rules.limit_of_s(&self.order(order), self.metres_per_min)
+    }
+
     /// Where a spot is; absent when the day has no such spot.
     pub fn place(&self, spot: Spot) -> Option<Place> {
         match spot {

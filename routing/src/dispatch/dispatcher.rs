@@ -52,13 +52,7 @@ impl Dispatcher {
 
     /// Decides what must be decided now. The orders are all that are known and not picked up, the couriers all whose shift
     /// has not ended. Deterministic for a seed as long as the budget has no time in it.
-    pub fn decide(
-        &mut self,
-        now: Seconds,
-        couriers: &[Courier],
-        orders: &[Order],
-        budget: Budget<'_>,
-    ) -> Vec<Commitment> {
+    pub fn decide(&mut self, now: Seconds, couriers: &[Courier], orders: &[Order], budget: Budget<'_>) -> Vec<Commitment> {
         self.decide_timed(now, couriers, orders, budget, None)
     }
 
@@ -122,18 +116,12 @@ impl Dispatcher {
             _ => &[],
         };
         let promised = known(promise);
-        let promised = promised
-            .iter()
-            .copied()
-            .filter(|&order| tasks[usize::from(order)].promised_to == own);
+        let promised = promised.iter().copied().filter(|&order| tasks[usize::from(order)].promised_to == own);
         if self.situation.riders[rider].promised > 0 {
             match intended.split_first() {
                 Some((first, rest)) if promise.iter().all(|order| first.contains(order)) => {
                     intended = rest;
-                    let same = promised
-                        .clone()
-                        .next()
-                        .map(|order| tasks[usize::from(order)].restaurant);
+                    let same = promised.clone().next().map(|order| tasks[usize::from(order)].restaurant);
                     let kept = known(first).into_iter().filter(|&order| {
                         let task = &tasks[usize::from(order)];
                         task.promised_to == own || free(order) && Some(task.restaurant) == same
@@ -160,9 +148,7 @@ impl Dispatcher {
         }
         let excused = broken(&promised);
         while broken(&route) > excused {
-            let Some(at) = route.orders().iter().rposition(free) else {
-                break;
-            };
+            let Some(at) = route.orders().iter().rposition(free) else { break };
             route.remove(at);
         }
         route
@@ -199,12 +185,7 @@ impl Dispatcher {
             ruin: self.tuning.ruin,
         };
         let seed = self.seed ^ u64::from(self.situation.now.unsigned_abs()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        anneal(
-            &mut improvement,
-            self.tuning.cooling(),
-            Budget { moves_max, ..budget },
-            seed,
-        );
+        anneal(&mut improvement, self.tuning.cooling(), Budget { moves_max, ..budget }, seed);
         improvement.finish();
     }
 
@@ -213,8 +194,7 @@ impl Dispatcher {
         self.intended.clear();
         for (rider, courier) in self.situation.riders.iter().enumerate() {
             if !self.plan.routes[rider].is_empty() {
-                self.intended
-                    .insert(courier.key, self.plan.keys(&self.situation, rider));
+                self.intended.insert(courier.key, self.plan.keys(&self.situation, rider));
             }
         }
     }
@@ -253,10 +233,7 @@ impl Dispatcher {
         };
         Some(Commitment {
             courier: rider.key,
-            orders: bundle
-                .iter()
-                .map(|&order| situation.tasks[usize::from(order)].key)
-                .collect(),
+            orders: bundle.iter().map(|&order| situation.tasks[usize::from(order)].key).collect(),
             departs_at,
             pickup_at: carried.pickup_at,
         })

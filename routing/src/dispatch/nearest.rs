@@ -19,13 +19,7 @@ pub(super) fn decide(rules: &Rules, now: Seconds, couriers: &[Courier], orders: 
     for order in waiting {
         let offers = free.iter().enumerate().filter_map(|(at, courier)| {
             let offer = offer(rules, now, courier, order)?;
-            Some((
-                travel_to(courier, order),
-                Reverse(courier.off_at),
-                courier.key,
-                at,
-                offer,
-            ))
+            Some((travel_to(courier, order), Reverse(courier.off_at), courier.key, at, offer))
         });
         let Some((.., at, commitment)) = offers.min_by_key(|offer| (offer.0, offer.1, offer.2)) else {
             continue;
@@ -46,7 +40,8 @@ fn offer(rules: &Rules, now: Seconds, courier: &Courier, order: &Order) -> Optio
     let pickup_at = (arrives_at + rules.pickup_service_s / 2).max(order.ready_at);
     let way_s = travel_s(order.pickup, order.dropoff, f64::from(courier.metres_per_min.max(1)));
     let dropoff_at = pickup_at + rules.pickup_service_s / 2 + way_s + rules.dropoff_service_s / 2;
-    let in_time = pickup_at <= courier.off_at && dropoff_at - order.placed_at <= rules.limit_s;
+    let limit_s = rules.limit_of_s(order, courier.metres_per_min).unwrap_or(Seconds::MAX);
+    let in_time = pickup_at <= courier.off_at && dropoff_at - order.placed_at <= limit_s;
     in_time.then(|| Commitment {
         courier: courier.key,
         orders: vec![order.key],

@@ -120,6 +120,8 @@ struct Game<'a> {
     /// The mean preparation time of each restaurant, in minutes.
     prep_minutes: Vec<i32>,
     now: Seconds,
+    /// When the last shift ends.
+    ends_at: Seconds,
     /// Orders in the sequence of their placement; those before `placed` are known.
     by_placement: Vec<OrderKey>,
     placed: usize,
@@ -133,9 +135,7 @@ impl<'a> Game<'a> {
     fn new(day: &'a Day, knowledge: Knowledge) -> Self {
         let mut by_placement: Vec<OrderKey> = (0u32..).zip(&day.orders).map(|(key, _)| OrderKey(key)).collect();
         by_placement.sort_by_key(|key| day.orders[key.0 as usize].placed_minute);
-        let first = by_placement
-            .first()
-            .map_or(0, |key| day.orders[key.0 as usize].placed_minute);
+        let first = by_placement.first().map_or(0, |key| day.orders[key.0 as usize].placed_minute);
         let player = |(key, shift): (u32, &super::day::Shift)| Player {
             spot: Spot::Start(CourierKey(key)),
             place: shift.start,
@@ -149,6 +149,7 @@ impl<'a> Game<'a> {
             metres_per_min: f64::from(day.metres_per_min.max(1)),
             prep_minutes: mean_prep_minutes(day),
             now: (first - 1) * MINUTE_S,
+            ends_at: day.couriers.iter().map(|shift| shift.off_minute).max().unwrap_or(0) * MINUTE_S,
             by_placement,
             placed: 0,
             open: Vec::new(),
@@ -159,7 +160,8 @@ impl<'a> Game<'a> {
 
     /// Goes on by a minute, unless the day is over.
     fn tick(&mut self) -> Option<Seconds> {
-        if self.open.is_empty() && self.placed == self.by_placement.len() {
+        let done = self.open.is_empty() && self.placed == self.by_placement.len();
+        if done || self.now > self.ends_at {
             return None;
         }
         self.now += MINUTE_S;
@@ -176,14 +178,10 @@ impl<'a> Game<'a> {
                 player.drop_errand();
             }
         }
-        let promised: Vec<OrderKey> = self
-            .errands()
-            .flat_map(|errand| errand.orders.iter().copied())
-            .collect();
-        let limit_s = day.rules.limit_s;
+        let promised: Vec<OrderKey> = self.errands().flat_map(|errand| errand.orders.iter().copied()).collect();
         self.open.retain(|key| {
-            let placed_at = day.orders[key.0 as usize].placed_minute * MINUTE_S;
-            now <= placed_at + limit_s || promised.contains(key)
+            let waits_s = now - day.orders[key.0 as usize].placed_minute * MINUTE_S;
+            day.limit_of_s(*key).is_none_or(|limit_s| waits_s <= limit_s) || promised.contains(key)
         });
         Some(now)
     }
@@ -204,16 +202,9 @@ impl<'a> Game<'a> {
     }
 
     fn orders(&self) -> Vec<Order> {
-        let order = |&key: &OrderKey| {
-            let order = &self.day.orders[key.0 as usize];
-            Order {
-                key,
-                restaurant: order.restaurant,
-                pickup: self.day.restaurants[order.restaurant.0 as usize],
-                dropoff: order.dropoff,
-                placed_at: order.placed_minute * MINUTE_S,
-                ready_at: self.ready_at(key),
-            }
+        let order = |&key: &OrderKey| Order {
+            ready_at: self.ready_at(key),
+            ..self.day.order(key)
         };
         self.open.iter().map(order).collect()
     }
@@ -273,15 +264,10 @@ impl<'a> Game<'a> {
     /// Lets couriers pick up what is ready, and carry it.
     fn pick_up(&mut self) {
         for at in 0..self.players.len() {
-            let Some(errand) = &self.players[at].errand else {
-                continue;
-            };
+            let Some(errand) = &self.players[at].errand else { continue };
             let there = errand.arrives_at + self.day.rules.pickup_service_s / 2 <= self.now;
             let ready = |key: &OrderKey| self.day.orders[key.0 as usize].ready_minute * MINUTE_S <= self.now;
-            if there
-                && errand.orders.iter().all(ready)
-                && let Some(errand) = self.players[at].errand.take()
-            {
+            if there && errand.orders.iter().all(ready) && let Some(errand) = self.players[at].errand.take() {
                 self.carry(at, &errand);
             }
         }
@@ -299,7 +285,8 @@ impl<'a> Game<'a> {
             let order = &self.day.orders[key.0 as usize];
             let arrives_at = leaves_at + travel_s(player.place, order.dropoff, self.metres_per_min);
             let dropoff_at = arrives_at + rules.dropoff_service_s / 2;
-            if dropoff_at - order.placed_minute * MINUTE_S > rules.limit_s {
+            let took_s = dropoff_at - order.placed_minute * MINUTE_S;
+            if self.day.limit_of_s(key).is_some_and(|limit_s| took_s > limit_s) {
                 continue;
             }
             self.solution.moves.push(Move {

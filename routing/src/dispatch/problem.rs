@@ -1,5 +1,6 @@
 //! What is known when couriers are dispatched, and what can be decided.
 
+use super::travel::travel_s;
 use serde::{Deserialize, Serialize};
 
 /// A moment, in seconds since a beginning that the caller chose, or a length of time.
@@ -35,12 +36,27 @@ pub struct Rules {
     pub dropoff_service_s: Seconds,
     /// How long an order should take from the click to the door.
     pub target_s: Seconds,
-    /// How long it may take at most; beyond, it is not delivered at all.
+    /// How long it may take at most; beyond, it is not delivered at all. An order whose kitchen alone takes too long for
+    /// that is delivered all the same.
     pub limit_s: Seconds,
     /// What a courier earns with an order, in minor units.
     pub pay_per_order_minor: i64,
     /// What a courier earns in an hour of its shift at least, in minor units.
     pub pay_per_hour_minor: i64,
+}
+
+impl Rules {
+    /// How long an order takes from the click to the door if a courier stands ready for it.
+    pub fn ideal_s(&self, order: &Order, metres_per_min: u32) -> Seconds {
+        let way_s = travel_s(order.pickup, order.dropoff, f64::from(metres_per_min.max(1)));
+        let ready_s = order.ready_at - order.placed_at;
+        ready_s + self.pickup_service_s / 2 + way_s + self.dropoff_service_s / 2
+    }
+
+    /// How long an order may take at most: the limit, if a courier that stands ready can keep it.
+    pub fn limit_of_s(&self, order: &Order, metres_per_min: u32) -> Option<Seconds> {
+        (self.ideal_s(order, metres_per_min) <= self.limit_s).then_some(self.limit_s)
+    }
 }
 
 /// An order that nobody has picked up yet.

@@ -18,6 +18,8 @@ pub(super) struct Task {
     pub(super) dropoff: Place,
     pub(super) placed_at: Seconds,
     pub(super) ready_at: Seconds,
+    /// How long it may take from the click to the door.
+    pub(super) limit_s: Seconds,
     /// The courier that it is promised to.
     pub(super) promised_to: u16,
 }
@@ -74,9 +76,10 @@ impl Situation {
     pub(super) fn observe(&mut self, now: Seconds, couriers: &[Courier], orders: &[Order]) {
         self.now = now;
         self.riders.clear();
-        self.riders
-            .extend(couriers.iter().map(|courier| self.rules.rider(courier)));
+        self.riders.extend(couriers.iter().map(|courier| self.rules.rider(courier)));
         self.tasks.clear();
+        let metres_per_min = couriers.iter().map(|courier| courier.metres_per_min).max().unwrap_or(1);
+        let task = |order: &Order| task(order, self.rules.limit_of_s(order, metres_per_min));
         self.tasks.extend(orders.iter().map(task));
     }
 
@@ -136,7 +139,7 @@ impl Situation {
             let task = &self.tasks[usize::from(order)];
             let way_s = travel_s(place, task.dropoff, rider.metres_per_min);
             let dropoff_at = leaves_at + way_s + rules.dropoff_service_s / 2;
-            cost += self.delivery_cost(dropoff_at - task.placed_at);
+            cost += self.delivery_cost(dropoff_at - task.placed_at, task.limit_s);
             work_s += way_s + rules.dropoff_service_s;
             leaves_at = dropoff_at + rules.dropoff_service_s / 2;
             place = task.dropoff;
@@ -151,13 +154,9 @@ impl Situation {
     }
 
     /// What it costs that an order takes so long from the click to the door.
-    fn delivery_cost(&self, click_to_door_s: Seconds) -> i64 {
+    fn delivery_cost(&self, click_to_door_s: Seconds, limit_s: Seconds) -> i64 {
         let overdue_s = (click_to_door_s - self.rules.target_s).max(0);
-        let late = if click_to_door_s > self.rules.limit_s {
-            BROKEN
-        } else {
-            0
-        };
+        let late = if click_to_door_s > limit_s { BROKEN } else { 0 };
         i64::from(click_to_door_s) * COST_PER_S + i64::from(overdue_s) * self.objective.per_overdue_s + late
     }
 
@@ -210,11 +209,7 @@ impl Situation {
             let end = route.bundle_end(start);
             if start > 0 || !promised {
                 let alone = self.carry(rider, progress, &[order], false);
-                best.offer(
-                    self.cost_from(rider, alone, route, start, best.cost),
-                    start,
-                    Entry::Alone,
-                );
+                best.offer(self.cost_from(rider, alone, route, start, best.cost), start, Entry::Alone);
             }
             let bundle = &route.orders()[start..end];
             if self.tasks[usize::from(bundle[0])].restaurant == restaurant {
@@ -267,7 +262,7 @@ impl Rules {
     }
 }
 
-fn task(order: &Order) -> Task {
+fn task(order: &Order, limit_s: Option<Seconds>) -> Task {
     Task {
         key: order.key,
         restaurant: order.restaurant.0,
@@ -275,6 +270,7 @@ fn task(order: &Order) -> Task {
         dropoff: order.dropoff,
         placed_at: order.placed_at,
         ready_at: order.ready_at,
+        limit_s: limit_s.unwrap_or(Seconds::MAX),
         promised_to: NOBODY,
     }
 }
