@@ -30,7 +30,7 @@ fn recorded() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/evaluator")
 }
 
-/// The solution that files describe. They do not say when a courier was told: here, when the bundle was assigned.
+/// The solution that files describe. They do not say when a courier was told: here, when the first of its orders was placed.
 struct Reader<'a>(&'a Instance);
 
 impl Reader<'_> {
@@ -50,7 +50,11 @@ impl Reader<'_> {
         };
         let carried = rows(assignments).map(|row| Carried {
             courier: self.courier(row[2]),
-            told_minute: minute(row[0]),
+            told_minute: row[3..]
+                .iter()
+                .map(|id| self.placed_minute(id))
+                .min()
+                .expect("an order"),
             assigned_minute: minute(row[0]),
             pickup_minute: minute(row[1]),
             orders: row[3..].iter().map(|id| dropoff(id)).collect(),
@@ -67,6 +71,11 @@ impl Reader<'_> {
             b'r' => Spot::Restaurant(RestaurantKey(place(&self.0.restaurants, |known| known.id == id))),
             _ => Spot::Dropoff(self.order(id)),
         }
+    }
+
+    fn placed_minute(&self, id: &str) -> i32 {
+        let OrderKey(at) = self.order(id);
+        i32::try_from(self.0.orders[at as usize].placed_minute).expect("within a week")
     }
 
     fn order(&self, id: &str) -> OrderKey {

@@ -43,11 +43,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.runs[..] {
             [first, ..] if self.instances == 1 => {
-                writeln!(
-                    f,
-                    "{}: mean ± deviation [least · 10 % · median · 90 % · greatest]",
-                    first.instance
-                )?;
+                writeln!(f, "{}", first.instance)?;
                 writeln!(f, "{}\n", self.spreads())?;
             }
             _ if self.instances <= LISTED_MAX => writeln!(f, "{}\n", self.listed())?,

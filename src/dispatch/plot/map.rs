@@ -50,7 +50,7 @@ pub(super) fn draw(svg: &mut Svg, day: &Day, moment: &Moment) {
     let couriers = moment.tours.iter().map(|tour| &tour.at).chain(&moment.free);
     let couriers = couriers.filter(|place| outside(place)).count();
     if orders + couriers > 0 {
-        let text = format!("farther out: {orders} orders, {couriers} couriers");
+        let text = format!("not in this part: orders {orders}, couriers {couriers}");
         svg.text((CORNER.0 + SIZE.0 - 8.0, CORNER.1 + 18.0), "end", "sub", &text);
     }
     legend(svg, moment);
