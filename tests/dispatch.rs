@@ -181,7 +181,7 @@ fn a_seed_gives_the_same_day_on_any_number_of_threads() {
 #[test]
 fn a_day_is_told_and_drawn_for_people() {
     let directory = days();
-    let words = ["@days/a", "--moves", "20", "--plot", "@day.svg", "--at", "665"];
+    let words = ["@days/a", "--moves", "20", "--plot", "@day.svg", "--at", "700"];
     let output = dispatch(&directory, &words);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let table = String::from_utf8_lossy(&output.stdout);
@@ -199,7 +199,7 @@ fn a_day_is_told_and_drawn_for_people() {
     let drawing = text(&directory.path().join("day.svg"));
     assert!(drawing.starts_with("<svg ") && drawing.ends_with("</svg>\n"));
     for wanted in [
-        "a at minute 665 (11:05), dispatched by anneal",
+        "a at minute 700 (11:40), dispatched by anneal",
         "km to the east",
         "since minute 0",
         "courier carrying",
@@ -236,7 +236,7 @@ fn what_is_wrong_is_said_before_anything_is_played() {
     let broken = directory.path().join("broken");
     std::fs::create_dir(&broken).expect("made");
     small_day(4).write(&broken);
-    let orders = text(&broken.join("orders.txt")).replace("\tr1\t", "\tr9\t");
+    let orders = text(&broken.join("orders.txt")).replace("\tr2\t", "\tr9\t");
     std::fs::write(broken.join("orders.txt"), orders).expect("written");
     std::fs::create_dir(directory.path().join("empty")).expect("made");
 

@@ -25,6 +25,8 @@ instance (github.com/grubhub/mdrplib), or directories that do. No order is known
 
 Exit codes: 0 every solution keeps the rules; 1 one does not, or something could not be read or written.";
 
+const NS_PER_MS: u64 = 1_000_000;
+
 /// Play days of orders through the dispatcher in simulated time.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -50,6 +52,9 @@ pub struct DispatchArgs {
     /// Most ruin-and-recreate moves of a re-plan
     #[arg(long, value_name = "N", default_value_t = Options::MOVES_MAX)]
     moves: u64,
+    /// Longest improvement of a plan, in milliseconds, instead of a number of moves; a seed no longer gives the same day
+    #[arg(long, value_name = "MS", conflicts_with = "moves", value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    budget_ms: Option<u64>,
     /// What is known of preparation times: the ready time, or until then only the restaurant's mean
     #[arg(long, value_name = "HOW", value_enum, default_value_t = PrepArg::Exact)]
     prep: PrepArg,
@@ -166,7 +171,8 @@ impl DispatchArgs {
                 PrepArg::Estimated => Knowledge::Estimated,
             },
             seed: self.seed,
-            moves_max: self.moves,
+            moves_max: self.budget_ms.map_or(self.moves, |_| u64::MAX),
+            budget_ns: self.budget_ms.map(|ms| ms * NS_PER_MS),
             threads: threads.map_or(1, NonZeroUsize::get),
         }
     }
@@ -257,9 +263,12 @@ mod tests {
             knowledge: Knowledge::Estimated,
             seed: 1,
             moves_max: 7,
+            budget_ns: None,
             threads: 3,
         };
         assert_eq!(options, wanted);
+        let options = parse(&["day", "--budget-ms", "20"]).expect("fine").options();
+        assert_eq!((options.moves_max, options.budget_ns), (u64::MAX, Some(20_000_000)));
     }
 
     #[test]
@@ -271,6 +280,7 @@ mod tests {
             &["day", "--threads", "0"],
             &["day", "--prep", "known"],
             &["day", "--at", "600"],
+            &["day", "--moves", "5", "--budget-ms", "5"],
         ] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }

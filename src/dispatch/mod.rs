@@ -34,6 +34,8 @@ pub struct Options {
     pub seed: u64,
     /// Most moves of a re-plan.
     pub moves_max: u64,
+    /// Longest improvement of a plan, in nanoseconds; with it, a seed no longer gives the same day.
+    pub budget_ns: Option<u64>,
     /// How many days are played at once.
     pub threads: usize,
 }

@@ -103,6 +103,7 @@ fn run(days: &[Named], instance: usize, policy: Policy, options: &Options) -> Ru
         knowledge: options.knowledge,
         seed: options.seed,
         moves_max: options.moves_max,
+        budget_ns: options.budget_ns,
         ..Settings::default()
     };
     let began = Instant::now();

@@ -108,3 +108,53 @@ pub(super) fn sum(values: &[f64]) -> f64 {
     let whole = (pairs[0] + pairs[1]) + (pairs[2] + pairs[3]);
     rows.remainder().iter().fold(whole, |sum, value| sum + value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sums of such fractions differ in the last bits with the sequence of the additions.
+    fn fractions(count: u32) -> Vec<f64> {
+        (0..count).map(|at| f64::from(at * at % 31) / 7.0).collect()
+    }
+
+    #[test]
+    fn figures_are_those_of_pandas_to_the_last_bit() {
+        let long = Description {
+            count: 300,
+            mean: Some(1.720_952_380_952_380_8),
+            std: Some(1.181_193_688_132_105_2),
+            min: Some(0.0),
+            p10: Some(0.285_714_285_714_285_7),
+            p50: Some(1.428_571_428_571_428_6),
+            p90: Some(3.571_428_571_428_571_6),
+            max: Some(4.0),
+        };
+        assert_eq!(Description::of(&fractions(300)), long);
+        let short = Description {
+            count: 13,
+            mean: Some(1.692_307_692_307_692_5),
+            std: Some(1.368_804_724_431_638_6),
+            min: Some(0.0),
+            p10: Some(0.171_428_571_428_571_4),
+            p50: Some(1.285_714_285_714_285_8),
+            p90: Some(3.428_571_428_571_429_3),
+            max: Some(4.0),
+        };
+        assert_eq!(Description::of(&fractions(13)), short);
+    }
+
+    #[test]
+    fn what_is_not_there_has_no_figures() {
+        assert_eq!(Description::of(&[]), Description::default());
+        let single = Description::of(&[2.5]);
+        assert_eq!((single.mean, single.std, single.p10), (Some(2.5), None, Some(2.5)));
+    }
+
+    #[test]
+    fn ties_are_rounded_as_python_rounds_them() {
+        // Exactly between two: to the even digit.
+        let printed = [0.125, 0.375, 0.625, 2.675].map(|value| format!("{value:.2}"));
+        assert_eq!(printed, ["0.12", "0.38", "0.62", "2.67"]);
+    }
+}
