@@ -1,5 +1,6 @@
 //! The rules a deployment can set: timeouts, attempts, deadlines.
 
+use crate::channel::ChoiceWeights;
 use crate::saga::CURRENT_VERSION;
 use crate::saga::Participant;
 use crate::time::{Millis, Timestamp};
@@ -79,6 +80,8 @@ pub struct Policy {
     pub slot_ms: Millis,
     /// When the money is taken.
     pub capture_at: CaptureAt,
+    /// What counts when a channel is chosen.
+    pub choice: ChoiceWeights,
 }
 
 impl Default for Policy {
@@ -104,6 +107,7 @@ impl Default for Policy {
             reroutes_max: 1,
             slot_ms: Millis::from_mins(15),
             capture_at: CaptureAt::PickedUp,
+            choice: ChoiceWeights::default(),
         }
     }
 }
