@@ -2,6 +2,7 @@
 
 use crate::ask::{Envelope, Versioned};
 use crate::cell::{Latest, Registry};
+use crate::choice::Chooser;
 use crate::cluster::{Cluster, watch};
 use crate::directory::Directory;
 use crate::error::CallError;
@@ -107,6 +108,7 @@ pub(crate) struct Node {
     pub(crate) map: ShardMap,
     pub(crate) directory: Directory,
     pub(crate) registry: Registry,
+    pub(crate) chooser: Chooser,
     pub(crate) shards: Vec<ShardSlot>,
     pub(crate) watchers: DashMap<OrderId, Watcher>,
     /// Watched orders that are followed wherever they live.
@@ -148,6 +150,7 @@ impl Node {
             shards: map.all().map(slot).collect(),
             directory: Directory::default(),
             registry: Registry::default(),
+            chooser: Chooser::default(),
             watchers: DashMap::new(),
             followed: DashSet::new(),
             cluster: OnceLock::new(),

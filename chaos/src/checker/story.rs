@@ -13,7 +13,8 @@ use domain::order::{DeliveryLocation, Draft, DraftItem, Event, Order};
 use domain::policy::Policy;
 use domain::ports::StreamKind;
 use domain::saga::{
-    Answer, Candidate, Command, CourierReport, Direction, Drawbacks, Effect, EffectKey, KitchenReport, Receipt, Report, Step,
+    Answer, Candidate, Command, CourierReport, Direction, Drawbacks, Effect, EffectKey, KitchenReport, Receipt, Report,
+    Step,
 };
 use domain::time::{Millis, Timestamp};
 use serde_json::{Value, to_value};
