@@ -110,6 +110,17 @@ impl Learned {
         self.hours.get(&hour).map_or(0, |bins| bins.values().sum())
     }
 
+    /// The hours of which tickets are remembered.
+    pub fn hours(&self) -> impl Iterator<Item = u8> {
+        self.hours.keys().copied()
+    }
+
+    /// How long `expected_ms` was for `quantile_pct` of a hundred tickets of an hour, however few there were.
+    pub fn took_ms(&self, expected_ms: Millis, hour: u8, quantile_pct: u8) -> Option<Millis> {
+        let factor = quantile(self.hours.get(&hour)?, quantile_pct);
+        Some(Millis(expected_ms.0.saturating_mul(factor) / WHOLE))
+    }
+
     /// How many tickets in a thousand are refused, dropped or not answered.
     pub fn lost_pm(&self) -> u32 {
         self.tickets.bad_pm()
@@ -152,18 +163,17 @@ impl Learned {
         quantile_pct: u8,
     ) -> Option<Millis> {
         let hour = hour_of(begins_at, utc_offset_min);
-        let factor = if self.observations(hour) >= OBSERVATIONS_MIN {
-            quantile(self.hours.get(&hour)?, quantile_pct)
-        } else {
-            let mut all = Bins::new();
-            for (&bin, &count) in self.hours.values().flat_map(|bins| bins.iter()) {
-                *all.entry(bin).or_default() += count;
-            }
-            if all.values().sum::<u32>() < OBSERVATIONS_MIN {
-                return None;
-            }
-            quantile(&all, quantile_pct)
-        };
+        if self.observations(hour) >= OBSERVATIONS_MIN {
+            return self.took_ms(expected_ms, hour, quantile_pct);
+        }
+        let mut all = Bins::new();
+        for (&bin, &count) in self.hours.values().flat_map(|bins| bins.iter()) {
+            *all.entry(bin).or_default() += count;
+        }
+        if all.values().sum::<u32>() < OBSERVATIONS_MIN {
+            return None;
+        }
+        let factor = quantile(&all, quantile_pct);
         Some(Millis(expected_ms.0.saturating_mul(factor) / WHOLE))
     }
 }

@@ -42,32 +42,36 @@ pub(super) fn assign(
             *most = units.max(*most);
         }
     }
-    let columns: Vec<(Lane, u32)> = columns
+    let units: usize = columns.values().map(|units| *units as usize).sum();
+    if units > COLUMNS_MAX {
+        return None;
+    }
+    let (orders, size) = (group.len(), units + group.len());
+    let mut costs = Matrix::zeros((size, size));
+    for (row, lanes) in lanes.iter().enumerate() {
+        let mut cells = columns.iter().flat_map(|(lane, units)| {
+            let found = lanes.get(lane);
+            (0..*units).map(move |nth| {
+                let (offer, used) = found?;
+                Some(offer.total_minor(&offer.quote(lane.1, used + nth * UNITS, weights)))
+            })
+        });
+        for column in 0..units {
+            costs[(row, column)] = cells.next().flatten().map_or(FORBIDDEN, minor);
+        }
+        for column in units..size {
+            costs[(row, column)] = NOTHING;
+        }
+    }
+    let (column_of, _) = lapjv(&costs).ok()?;
+    let units_of: Vec<(Lane, u32)> = columns
         .into_iter()
         .flat_map(|(lane, units)| (0..units).map(move |nth| (lane, nth)))
         .collect();
-    if columns.len() > COLUMNS_MAX {
-        return None;
-    }
-    let quote = |row: usize, column: usize| {
-        let ((n, slot), nth) = columns[column];
-        let (offer, used) = lanes[row].get(&(n, slot))?;
-        Some((n, offer, offer.quote(slot, used + nth * UNITS, weights)))
-    };
-    let size = columns.len() + group.len();
-    let costs = Matrix::from_shape_fn((size, size), |(row, column)| {
-        if row >= group.len() {
-            return 0.0;
-        }
-        if column >= columns.len() {
-            return NOTHING;
-        }
-        quote(row, column).map_or(FORBIDDEN, |(_, offer, quote)| minor(offer.total_minor(&quote)))
-    });
-    let (column_of, _) = lapjv(&costs).ok()?;
-    let assigned = column_of.iter().take(group.len()).enumerate().map(|(row, &column)| {
-        let (n, _, quote) = (column < columns.len()).then(|| quote(row, column))??;
-        Some((n, quote))
+    let assigned = column_of.iter().take(orders).zip(&lanes).map(|(&column, lanes)| {
+        let (lane, nth) = units_of.get(column)?;
+        let (offer, used) = lanes.get(lane)?;
+        Some((lane.0, offer.quote(lane.1, used + nth * UNITS, weights)))
     });
     Some(assigned.collect())
 }

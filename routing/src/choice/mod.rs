@@ -90,20 +90,17 @@ fn ranked(offers: &Offers<'_>, usage: &Usage<'_>, context: &Context<'_>, taken: 
             .cmp(&key(b))
             .then_with(|| a.offer.channel.id.cmp(&b.offer.channel.id))
     });
-    for (rank, bid) in (1..).zip(&bids) {
-        if rank <= CANDIDATES_MAX {
-            choice.candidates.push(bid.offer.candidate(&bid.quote));
-        } else {
-            let (total, best) = (
-                bid.offer.total_minor(&bid.quote),
-                bids[0].offer.total_minor(&bids[0].quote),
-            );
-            choice.infeasible.push(Infeasible {
-                channel: bid.offer.channel.id.clone(),
-                why: format!("could make it, but counts {total} against {best}"),
-            });
-        }
-    }
     choice.infeasible.truncate(OTHERS_MAX);
+    let best = bids.first().map_or(0, |bid| bid.offer.total_minor(&bid.quote));
+    let (chosen, others) = bids.split_at(bids.len().min(CANDIDATES_MAX));
+    choice.candidates = chosen.iter().map(|bid| bid.offer.candidate(&bid.quote)).collect();
+    let room = OTHERS_MAX - choice.infeasible.len();
+    choice.infeasible.extend(others.iter().take(room).map(|bid| {
+        let total = bid.offer.total_minor(&bid.quote);
+        Infeasible {
+            channel: bid.offer.channel.id.clone(),
+            why: format!("could make it, but counts {total} against {best}"),
+        }
+    }));
     choice
 }

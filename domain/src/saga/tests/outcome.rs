@@ -104,6 +104,7 @@ fn a_refused_dropped_or_unanswered_ticket_is_told_and_a_cancelled_order_is_not()
     );
 
     let dropped = assigned_to_a_courier().kitchen(0, kitchen_drops()).fine();
+    let dropped = dropped.undone(Step::Dispatch, 0, done()).fine();
     assert_eq!(releases(&dropped.effects), [true]);
 
     let cancelled = Script::ready(Policy::default(), 2).told(crate::saga::Command::Cancel {
