@@ -1,13 +1,14 @@
 //! Carries out the effects of sagas: asks the participant, bounded in time, and brings the answer to the order.
 
 use crate::call::{Call, Origin};
+use crate::choice;
 use crate::error::CallError;
 use crate::hosted::Hosted;
 use crate::node::Node;
 use domain::ids::{OrderId, StreamId, ZoneId};
 use domain::order::Order;
 use domain::ports::Recorded;
-use domain::saga::{Action, Answer, CapacityRequest, Command, Effect, Receipt, Refused};
+use domain::saga::{Action, Answer, CapacityRequest, Command, Effect, Refused};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,9 +61,9 @@ async fn perform(node: &Arc<Node>, effect: &Effect, resumed: bool) -> Answer {
     // Only of what was never asked before can it be said, without asking, that it did not happen.
     let first = effect.attempt == 1 && !resumed;
     match &effect.action {
-        // Settled within the turn (see `Hosted::settle`), unless a version before this one began it.
+        // Settled within the turn (see `Hosted::settle`) where capacity is not scarce.
         Action::Route => match current(node, effect.key.order).await {
-            Ok(order) => route(node, &order),
+            Ok(order) => choice::together(node, &order).await,
             Err(error) => Answer::Failed(error),
         },
         Action::Payment(request) => node.ports.payments.request(request).await,
@@ -116,35 +117,6 @@ pub(crate) fn hint(node: &Arc<Node>, zone: &ZoneId, command: domain::zone::Comma
 async fn ask<E: Hosted>(node: &Arc<Node>, stream: StreamId, command: E::Command) -> Result<E::Reply, CallError> {
     let outcome = node.call::<E>(Call::new(stream, command, Origin::Saga)).await;
     outcome.map(|outcome| outcome.reply)
-}
-
-/// Chooses the channels that can make an order. Asks nobody.
-pub(crate) fn route(node: &Node, order: &Order) -> Answer {
-    let details = &order.details;
-    let channels: Vec<_> = node
-        .directory
-        .serving(&details.restaurant_id)
-        .into_iter()
-        .map(|found| found.state)
-        .collect();
-    let choice = routing::choose(details, &channels, &node.context());
-    if choice.candidates.is_empty() {
-        let why: Vec<String> = choice
-            .infeasible
-            .iter()
-            .map(|no| format!("{} {}", no.channel, no.why))
-            .collect();
-        let detail = if why.is_empty() {
-            "no channel serves the restaurant".to_owned()
-        } else {
-            why.join("; ")
-        };
-        return Answer::Refused(Refused::new("no_channel", detail));
-    }
-    Answer::Done(Receipt::Routed {
-        candidates: choice.candidates.into(),
-        infeasible: choice.infeasible.into(),
-    })
 }
 
 /// The order as it stands, from its actor's last commit or, failing that, from the store.

@@ -3,6 +3,7 @@
 use crate::ask::{Ask, Envelope, Versioned};
 use crate::call::{Call, Outcome};
 use crate::cell::Latest;
+use crate::choice;
 use crate::cluster::{Replica, Request, Response};
 use crate::effector;
 use crate::error::CallError;
@@ -11,6 +12,7 @@ use domain::channel::Channel;
 use domain::entity::Entity;
 use domain::order::{Event, Order, OrderStatus};
 use domain::saga::{Action, Direction, Record, job_progress};
+use domain::time::Millis;
 use domain::zone::Zone;
 use std::sync::Arc;
 
@@ -102,7 +104,10 @@ impl Hosted for Order {
     }
 
     fn settle(node: &Node, order: &Self, effect: &Self::Effect) -> Option<Self::Command> {
-        matches!(effect.action, Action::Route).then(|| effect.answered(effector::route(node, order)))
+        if !matches!(effect.action, Action::Route) {
+            return None;
+        }
+        choice::at_once(node, order).map(|answer| effect.answered(answer))
     }
 
     /// The answer to one effect while that to another is still to come: whoever answered is asked again under the same
@@ -170,9 +175,26 @@ fn count(node: &Node, before: Option<&Order>, order: &Order) {
             metrics::counter!("order_processing_errors_total", "code" => code).increment(1);
         }
     }
+    if order.milestones.delivered_at.is_some() && before.milestones.delivered_at.is_none() {
+        count_promise(order);
+    }
     if order.is_stuck() && !before.is_stuck() {
         metrics::counter!("uoop_orders_stuck_total").increment(1);
     }
+}
+
+/// Whether what was promised first was kept, to within five minutes of business time.
+fn count_promise(order: &Order) {
+    const KEPT_MS: u64 = Millis::from_mins(5).0;
+    let Some((promised_at, delivered_at)) = order.promised_at().zip(order.milestones.delivered_at) else {
+        return;
+    };
+    let outcome = match (delivered_at.ms_since(promised_at), promised_at.ms_since(delivered_at)) {
+        (late_ms, _) if late_ms > KEPT_MS => "late",
+        (_, early_ms) if early_ms > KEPT_MS => "early",
+        _ => "kept",
+    };
+    metrics::counter!("uoop_promises_total", "outcome" => outcome).increment(1);
 }
 
 impl Hosted for Channel {

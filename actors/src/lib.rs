@@ -7,6 +7,7 @@
 mod ask;
 mod call;
 mod cell;
+mod choice;
 mod cluster;
 mod directory;
 mod dispatch;

@@ -2,6 +2,7 @@
 
 use crate::ask::{Envelope, Versioned};
 use crate::cell::{Latest, Registry};
+use crate::choice::Chooser;
 use crate::cluster::{Cluster, watch};
 use crate::directory::Directory;
 use crate::dispatch::Dispatch;
@@ -109,6 +110,7 @@ pub(crate) struct Node {
     pub(crate) directory: Directory,
     pub(crate) dispatch: Dispatch,
     pub(crate) registry: Registry,
+    pub(crate) chooser: Chooser,
     pub(crate) shards: Vec<ShardSlot>,
     pub(crate) watchers: DashMap<OrderId, Watcher>,
     /// Watched orders that are followed wherever they live.
@@ -151,6 +153,7 @@ impl Node {
             directory: Directory::default(),
             dispatch: Dispatch::new(&options.dispatch),
             registry: Registry::default(),
+            chooser: Chooser::default(),
             watchers: DashMap::new(),
             followed: DashSet::new(),
             cluster: OnceLock::new(),

@@ -28,6 +28,8 @@ pub struct ActorOptions {
     pub restarts_max: u32,
     /// After this long without a crash, earlier ones are forgotten.
     pub restart_window: Duration,
+    /// How long orders that find capacity scarce wait for others, to be assigned together with them.
+    pub gather: Duration,
     /// How long a caller waits for an answer.
     pub call_timeout: Duration,
     /// How couriers are planned for.
@@ -46,6 +48,7 @@ impl Default for ActorOptions {
             restart_backoff_max: Duration::from_secs(10),
             restarts_max: 5,
             restart_window: Duration::from_mins(1),
+            gather: Duration::from_millis(2),
             call_timeout: Duration::from_secs(10),
             dispatch: DispatchOptions::default(),
         }

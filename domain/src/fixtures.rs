@@ -113,6 +113,8 @@ pub(crate) fn candidate(n: usize) -> Candidate {
         ready_at: ready_at(n),
         delivered_at: ready_at(n) + Millis::from_mins(20),
         cost_minor: 100,
+        menu_prep_ms: None,
+        drawbacks: crate::saga::Drawbacks::default(),
     }
 }
 

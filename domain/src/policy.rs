@@ -1,5 +1,6 @@
 //! The rules a deployment can set: timeouts, attempts, deadlines.
 
+use crate::channel::ChoiceWeights;
 use crate::saga::CURRENT_VERSION;
 use crate::saga::Participant;
 use crate::time::{Millis, Timestamp};
@@ -93,6 +94,8 @@ pub struct Policy {
     /// Who gives couriers their jobs.
     #[serde(default)]
     pub assigning: Assigning,
+    /// What counts when a channel is chosen.
+    pub choice: ChoiceWeights,
 }
 
 impl Default for Policy {
@@ -119,6 +122,7 @@ impl Default for Policy {
             slot_ms: Millis::from_mins(15),
             assigning: Assigning::AtOnce,
             capture_at: CaptureAt::PickedUp,
+            choice: ChoiceWeights::default(),
         }
     }
 }

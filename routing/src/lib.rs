@@ -12,5 +12,5 @@ mod menu;
 mod tests;
 
 pub use anneal::{Annealed, Budget, Cooling, Landscape, anneal};
-pub use choice::{Choice, choose};
+pub use choice::{BATCH_MAX, Choice, Promised, choose, choose_batch};
 pub use menu::check_menu;

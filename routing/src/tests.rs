@@ -1,17 +1,20 @@
 //! The router against rules it must never break, and against the cases people ask about.
 
-use crate::{check_menu, choose};
-use domain::channel::{Availability, Channel, ChannelConfig, ChannelKind, Command, MenuItem, OpeningHours, Weekday};
+use crate::{Promised, check_menu, choose, choose_batch};
+use domain::channel::{
+    Availability, Channel, ChannelConfig, ChannelKind, Command, Cooked, MenuItem, OpeningHours, Weekday, slot_of,
+};
 use domain::entity::{Context, Entity, fold};
 use domain::geo::Location;
 use domain::ids::{HashSlot, OrderId};
 use domain::money::Money;
 use domain::order::{DeliveryLocation, Details, Item};
 use domain::policy::Policy;
-use domain::saga::{Candidate, CapacityRequest, Direction, EffectKey, Step};
+use domain::saga::{Candidate, CapacityRequest, Direction, Drawbacks, EffectKey, Step};
 use domain::time::{Millis, Timestamp};
 use std::sync::Arc;
 
+mod batch;
 mod cases;
 mod properties;
 
@@ -104,6 +107,29 @@ fn key(n: u64) -> EffectKey {
         round: 0,
         direction: Direction::Forward,
     }
+}
+
+/// A hold on the slot in which the food of an order of now is ready.
+fn hold(n: u64) -> CapacityRequest {
+    let slot = slot_of(NOW + Millis::from_mins(10), Policy::default().slot_ms);
+    CapacityRequest::Hold {
+        key: key(n),
+        slot,
+        slots_ahead_max: 0,
+        units: 1,
+        expires_at: slot + Millis::from_mins(600),
+    }
+}
+
+fn held(channel: Channel, units: u64) -> Channel {
+    (0..units).fold(channel, |channel, n| told(channel, Command::Capacity(hold(n))))
+}
+
+/// A ticket from its hold to its end.
+fn served(channel: Channel, n: u64, cooked: Option<Cooked>) -> Channel {
+    let channel = told(channel, Command::Capacity(hold(n)));
+    let key = key(n);
+    told(channel, Command::Capacity(CapacityRequest::Close { key, cooked }))
 }
 
 struct Found {

@@ -146,6 +146,51 @@ pub struct ChannelView {
     pub menu: Vec<MenuItem>,
     /// What it has run out of.
     pub sold_out: Vec<String>,
+    /// What it has shown of itself; channels are chosen, and quotes made, by it.
+    #[serde(default)]
+    pub learned: LearnedView,
+}
+
+/// What a channel has shown of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LearnedView {
+    /// How many of a thousand tickets it refuses, drops or does not answer.
+    pub lost_pm: u32,
+    /// How many of a thousand are ready more than five minutes later than promised.
+    pub late_pm: u32,
+    /// How long it cooks, by the local hour in which it begins.
+    pub hours: Vec<HourView>,
+}
+
+/// How long a channel cooks in one hour of the day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HourView {
+    /// The hour, 0 to 23, local time.
+    pub hour: u8,
+    /// How many tickets are remembered. Quotes go by them from 20 on.
+    pub tickets: u32,
+    /// How long half of the tickets take at most that should take `prep_ms`, in milliseconds of business time.
+    pub p50_ms: u64,
+    /// The same for nine of ten.
+    pub p90_ms: u64,
+}
+
+impl LearnedView {
+    fn new(channel: &Channel) -> Self {
+        let (learned, prep_ms) = (&channel.learned, channel.config.prep_ms);
+        let took_ms = |hour, pct| learned.took_ms(prep_ms, hour, pct).unwrap_or(prep_ms).0;
+        let hour = |hour| HourView {
+            hour,
+            tickets: learned.observations(hour),
+            p50_ms: took_ms(hour, 50),
+            p90_ms: took_ms(hour, 90),
+        };
+        Self {
+            lost_pm: learned.lost_pm(),
+            late_pm: learned.late_pm(),
+            hours: learned.hours().map(hour).collect(),
+        }
+    }
 }
 
 impl ChannelView {
@@ -158,6 +203,7 @@ impl ChannelView {
             availability: channel.availability.into(),
             menu: channel.menu.to_vec(),
             sold_out: channel.sold_out.iter().cloned().collect(),
+            learned: LearnedView::new(channel),
         }
     }
 }

@@ -9,7 +9,8 @@ mod search;
 mod webhook;
 
 pub use channel::{
-    AvailabilityBody, CapacityView, ChannelBody, ChannelList, ChannelView, MenuBody, SlotView, SoldOutBody,
+    AvailabilityBody, CapacityView, ChannelBody, ChannelList, ChannelView, HourView, LearnedView, MenuBody, SlotView,
+    SoldOutBody,
 };
 pub use courier::{CourierBody, CourierList, CourierView};
 pub use order::{

@@ -137,13 +137,16 @@ pub struct OrderView {
     /// The channel that makes it, or is being asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel_id: Option<String>,
-    /// What was promised, once it is routed.
+    /// What is promised, once it is routed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quote: Option<QuoteView>,
-    /// The other channels that could make it, best first.
+    /// When it was to be delivered as it was first quoted, whoever makes it in the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_promised_at: Option<i64>,
+    /// The other channels that could make it, in the order in which they are asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alternates: Vec<QuoteView>,
-    /// The channels that cannot, and why: `channel: reason`.
+    /// The channels that cannot, or rank below those, and why: `channel: reason`. At most a hundred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub infeasible: Vec<String>,
     /// Who carries it.
@@ -179,8 +182,51 @@ pub struct QuoteView {
     pub ready_at: i64,
     /// When the customer has it.
     pub delivered_at: i64,
+    /// How long cooking takes, in milliseconds of business time.
+    #[serde(default)]
+    pub prep_ms: u64,
+    /// How long it takes by menu and settings, where what the channel has shown so far says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub menu_prep_ms: Option<u64>,
     /// What it costs us, in minor units.
     pub cost_minor: i64,
+    /// What the customer's waiting counts, in minor units.
+    #[serde(default)]
+    pub wait_minor: i64,
+    /// What the capacity counts that it takes from others, in minor units: the more, the fuller the slot.
+    #[serde(default)]
+    pub load_minor: i64,
+    /// What the channel's unreliability counts, in minor units.
+    #[serde(default)]
+    pub risk_minor: i64,
+    /// All four together: the least wins.
+    #[serde(default)]
+    pub total_minor: i64,
+    /// Why it is not, or no longer, the one; only of alternates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why_not: Option<String>,
+}
+
+impl QuoteView {
+    /// An alternate, with why another makes the order. `asked_before`: it had its turn already.
+    fn alternate(candidate: &Candidate, chosen: Option<&Candidate>, asked_before: bool) -> Self {
+        let why_not = chosen.map(|chosen| {
+            let more = candidate.total_minor() - chosen.total_minor();
+            if asked_before {
+                "it was asked before, and given up".to_owned()
+            } else if more < 0 {
+                "the chosen one leaves scarce capacity to other orders".to_owned()
+            } else if more == 0 {
+                "it counts the same".to_owned()
+            } else {
+                format!("it counts {more} more")
+            }
+        });
+        Self {
+            why_not,
+            ..Self::from(candidate)
+        }
+    }
 }
 
 /// A step of the saga.
@@ -235,7 +281,14 @@ impl From<&Candidate> for QuoteView {
             channel_id: candidate.channel.to_string(),
             ready_at: candidate.ready_at.0,
             delivered_at: candidate.delivered_at.0,
+            prep_ms: candidate.prep_ms.0,
+            menu_prep_ms: candidate.menu_prep_ms.map(|length| length.0),
             cost_minor: candidate.cost_minor,
+            wait_minor: candidate.drawbacks.wait_minor,
+            load_minor: candidate.drawbacks.load_minor,
+            risk_minor: candidate.drawbacks.risk_minor,
+            total_minor: candidate.total_minor(),
+            why_not: None,
         }
     }
 }
@@ -276,7 +329,10 @@ impl OrderView {
             notes: details.notes.clone(),
             channel_id: chosen.map(|candidate| candidate.channel.to_string()),
             quote: chosen.map(QuoteView::from),
-            alternates: others.map(|(_, candidate)| QuoteView::from(candidate)).collect(),
+            first_promised_at: order.promised_at().map(|at| at.0),
+            alternates: others
+                .map(|(n, candidate)| QuoteView::alternate(candidate, chosen, n < round))
+                .collect(),
             infeasible: order
                 .infeasible
                 .iter()

@@ -53,6 +53,18 @@ pub(super) fn describe() {
     );
     metrics::describe_counter!("orders_processed_total", "orders that reached their end, by status");
     metrics::describe_counter!("order_processing_errors_total", "orders that failed, by code");
+    metrics::describe_counter!(
+        "uoop_channel_choices_total",
+        "orders for which a channel was chosen, alone or together with others that came at the same time"
+    );
+    metrics::describe_histogram!(
+        "uoop_channel_choice_seconds",
+        "how long one choice took, of one order or of several together"
+    );
+    metrics::describe_counter!(
+        "uoop_promises_total",
+        "delivered orders by what became of their first promise: kept (within 5 min of business time), early or late"
+    );
 }
 
 /// How the process is.

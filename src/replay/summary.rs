@@ -2,6 +2,7 @@
 
 use super::outcome::{End, Outcome};
 use super::polls::Polls;
+use crate::api::OrderView;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -35,6 +36,8 @@ pub struct Summary {
     pub ready_to_pickup_min: Spread,
     /// Deliveries later than the target.
     pub overdue: Overdue,
+    /// Deliveries within five minutes of what was promised first, in percent; null when there are none.
+    pub promises_kept_pct: Option<f64>,
     /// How long submissions took, repetitions included, in milliseconds of wall time.
     pub submit_ms: Quantiles,
     /// How much later than planned orders were submitted, in milliseconds of wall time.
@@ -142,6 +145,7 @@ impl Summary {
             click_to_door_min: Spread::of(&doors),
             ready_to_pickup_min: Spread::of(&waits),
             overdue: Overdue::of(&doors, frame.target_min),
+            promises_kept_pct: kept_pct(ended("DELIVERED")),
             submit_ms: Quantiles::of(&submits),
             lag_ms: Quantiles::of(&lags),
             retries: frame.retries,
@@ -190,6 +194,7 @@ impl Summary {
             None => self.overdue.count.to_string(),
         };
         row(&format!("over {} min", self.overdue.target_min), late);
+        row("promises kept within 5 min", in_unit(&[self.promises_kept_pct], "%"));
         row(
             "submit, p50 / p99",
             in_unit(&[self.submit_ms.p50, self.submit_ms.p99], "ms"),
@@ -279,6 +284,15 @@ impl Overdue {
             mean_min: mean(&late).map(minutes),
         }
     }
+}
+
+/// How many of a hundred orders were delivered within five minutes of what was promised first.
+fn kept_pct<'a>(delivered: impl Iterator<Item = &'a OrderView>) -> Option<f64> {
+    const KEPT_MS: u64 = 5 * 60_000;
+    let errors = delivered.filter_map(|order| Some(order.delivered_at?.abs_diff(order.first_promised_at?)));
+    let errors: Vec<u64> = errors.collect();
+    let kept = errors.iter().filter(|error_ms| **error_ms <= KEPT_MS).count();
+    (!errors.is_empty()).then(|| rounded(100.0 * as_f64(kept as u64) / as_f64(errors.len() as u64)))
 }
 
 /// The smallest value that `percent` of a hundred do not exceed (nearest rank).

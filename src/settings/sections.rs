@@ -231,6 +231,9 @@ pub struct ActorSettings {
     /// How long an order may be idle before its actor is put away.
     #[serde(rename = "idle_ms", deserialize_with = "millis")]
     pub idle: Duration,
+    /// How long orders that find capacity scarce wait for others, to be assigned together with them.
+    #[serde(rename = "gather_ms", deserialize_with = "millis")]
+    pub gather: Duration,
     /// The pause before an actor that crashed is started again; it doubles with each further crash.
     #[serde(rename = "restart_backoff_ms", deserialize_with = "millis")]
     pub restart_backoff: Duration,
@@ -252,6 +255,7 @@ impl ActorSettings {
             orders_under_way_max: self.orders_under_way_max,
             mailbox_max: self.channel_mailbox_max,
             idle_after: self.idle,
+            gather: self.gather,
             restart_backoff: self.restart_backoff,
             restart_backoff_max: self.restart_backoff_max,
             restarts_max: self.restarts_max,

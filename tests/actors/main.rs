@@ -3,6 +3,7 @@
 //! milliseconds and nothing depends on the machine's pace.
 
 mod admission;
+mod bursts;
 mod capacity;
 mod crash;
 mod dispatch;

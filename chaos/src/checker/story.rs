@@ -13,7 +13,8 @@ use domain::order::{DeliveryLocation, Draft, DraftItem, Event, Order};
 use domain::policy::Policy;
 use domain::ports::StreamKind;
 use domain::saga::{
-    Answer, Candidate, Command, CourierReport, Direction, Effect, EffectKey, KitchenReport, Receipt, Report, Step,
+    Answer, Candidate, Command, CourierReport, Direction, Drawbacks, Effect, EffectKey, KitchenReport, Receipt, Report,
+    Step,
 };
 use domain::time::{Millis, Timestamp};
 use serde_json::{Value, to_value};
@@ -187,6 +188,8 @@ impl Story {
             ready_at: self.now + Millis::from_mins(5),
             delivered_at: self.now + Millis::from_mins(20),
             cost_minor: 0,
+            menu_prep_ms: None,
+            drawbacks: Drawbacks::default(),
         }
     }
 

@@ -7,7 +7,7 @@ use domain::geo::Location;
 use domain::ids::{ChannelId, CourierId, StreamId, ZoneId};
 use domain::money::Money;
 use domain::order::{DeliveryLocation, Details, Item, Order};
-use domain::saga::{Answer, Candidate, Receipt};
+use domain::saga::{Answer, Candidate, Drawbacks, Receipt};
 use domain::time::{Millis, Timestamp};
 use domain::zone::{self, CourierConfig};
 use std::str::FromStr;
@@ -86,6 +86,8 @@ pub(super) fn route(order: &Order, context: &Context<'_>) -> Answer {
             ready_at,
             delivered_at: ready_at + Millis::from_mins(20),
             cost_minor: 100,
+            menu_prep_ms: None,
+            drawbacks: Drawbacks::default(),
         })
         .collect();
     Answer::Done(Receipt::Routed {

@@ -1,7 +1,7 @@
 //! What a channel can be told and what can happen to it.
 
 use super::ledger::{Claim, ClaimState};
-use super::{Availability, Channel, ChannelConfig, Ledger, MenuItem, slot_of};
+use super::{Availability, Channel, ChannelConfig, Learned, Ledger, MenuItem, Outcome, slot_of};
 use crate::entity::{Context, Decision, Entity, IllegalEvent};
 use crate::ids::ChannelId;
 use crate::policy::Policy;
@@ -70,6 +70,9 @@ pub enum Event {
         key: EffectKey,
         /// What it is.
         claim: Claim,
+        /// What became of the ticket it was for, if that is known by it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        outcome: Option<Outcome>,
     },
     /// A claim is no longer remembered.
     ClaimForgotten {
@@ -125,6 +128,7 @@ impl Entity for Channel {
                 menu: Arc::default(),
                 sold_out: Arc::default(),
                 ledger: Ledger::default(),
+                learned: Arc::default(),
             },
             (None, _) => {
                 return Err(IllegalEvent {
@@ -139,7 +143,13 @@ impl Entity for Channel {
             Event::AvailabilityChanged { availability } => channel.availability = *availability,
             Event::MenuChanged { menu } => channel.menu = menu.as_slice().into(),
             Event::SoldOutChanged { sold_out } => channel.sold_out = Arc::new(sold_out.clone()),
-            Event::ClaimChanged { key, claim } => channel.ledger.put(*key, *claim),
+            Event::ClaimChanged { key, claim, outcome } => {
+                channel.ledger.put(*key, *claim);
+                if let Some(outcome) = outcome {
+                    let learned: &mut Learned = Arc::make_mut(&mut channel.learned);
+                    learned.learn(*outcome, channel.config.utc_offset_min);
+                }
+            }
             Event::ClaimForgotten { key } => channel.ledger.forget(key),
         }
         Ok(channel)
@@ -208,7 +218,8 @@ fn check_menu(menu: &[MenuItem]) -> Result<(), Rejection> {
 fn capacity(channel: &Channel, request: CapacityRequest, context: &Context<'_>) -> (Vec<Event>, Answer) {
     let forget_at = context.now + context.policy.tombstone_ttl_ms;
     let claim = |key: &EffectKey| channel.ledger.claim(key).copied();
-    let change = |key, claim| (vec![Event::ClaimChanged { key, claim }], done());
+    let ended = |key, claim, outcome| (vec![Event::ClaimChanged { key, claim, outcome }], done());
+    let change = |key, claim| ended(key, claim, None);
     let nothing = (Vec::new(), done());
     match request {
         CapacityRequest::Hold {
@@ -252,28 +263,26 @@ fn capacity(channel: &Channel, request: CapacityRequest, context: &Context<'_>) 
             Some(claim) if matches!(claim.state, ClaimState::Reserved | ClaimState::Closed { .. }) => nothing,
             _ => refuse("no_hold", "there is no hold of that key"),
         },
-        CapacityRequest::Release { key } => match claim(&key) {
+        CapacityRequest::Release { key, lost } => match claim(&key) {
             Some(claim) if matches!(claim.state, ClaimState::Released { .. } | ClaimState::Closed { .. }) => nothing,
             claim => {
                 let (slot, units) = claim.map_or((context.now, 0), |claim| (claim.slot, claim.units));
-                change(
-                    key,
-                    Claim {
-                        slot,
-                        units,
-                        state: ClaimState::Released { until: forget_at },
-                    },
-                )
+                let claim = Claim {
+                    slot,
+                    units,
+                    state: ClaimState::Released { until: forget_at },
+                };
+                ended(key, claim, lost.then_some(Outcome::Lost))
             }
         },
-        CapacityRequest::Close { key } => match claim(&key) {
-            Some(claim) if !matches!(claim.state, ClaimState::Released { .. } | ClaimState::Closed { .. }) => change(
-                key,
-                Claim {
+        CapacityRequest::Close { key, cooked } => match claim(&key) {
+            Some(claim) if !matches!(claim.state, ClaimState::Released { .. } | ClaimState::Closed { .. }) => {
+                let claim = Claim {
                     state: ClaimState::Closed { until: forget_at },
                     ..claim
-                },
-            ),
+                };
+                ended(key, claim, Some(Outcome::Served { cooked }))
+            }
             _ => nothing,
         },
     }
@@ -330,7 +339,8 @@ fn hold(channel: &Channel, wanted: Wanted, context: &Context<'_>) -> (Vec<Event>
         units,
         state: ClaimState::Held { until: expires_at },
     };
-    (vec![Event::ClaimChanged { key, claim }], held(slot))
+    let outcome = None;
+    (vec![Event::ClaimChanged { key, claim, outcome }], held(slot))
 }
 
 /// What changes by itself: holds lapse, and what is over is forgotten after a while.
@@ -343,6 +353,7 @@ fn lapse(channel: &Channel, context: &Context<'_>) -> Vec<Event> {
                 state: ClaimState::Lapsed { until },
                 ..claim
             },
+            outcome: None,
         },
         _ => Event::ClaimForgotten { key },
     };

@@ -151,6 +151,14 @@ impl super::Channel {
         longest.unwrap_or(self.config.prep_ms) + self.availability.delay_ms()
     }
 
+    /// How long an order takes to cook that begins at a moment and by menu and settings takes `expected_ms`: as so many of
+    /// a hundred tickets like it have taken, once enough were seen; until then, as expected.
+    pub fn likely_prep_ms(&self, expected_ms: Millis, begins_at: Timestamp, quantile_pct: u8) -> Millis {
+        let learned = &self.learned;
+        let likely = learned.prep_ms(expected_ms, begins_at, self.config.utc_offset_min, quantile_pct);
+        likely.unwrap_or(expected_ms)
+    }
+
     /// Whether it is open at a moment.
     pub fn is_open(&self, at: Timestamp) -> bool {
         super::is_open(&self.config.hours, self.config.utc_offset_min, at)

@@ -3,12 +3,16 @@
 mod command;
 mod config;
 mod hours;
+mod learned;
 mod ledger;
+mod weights;
 
 pub use command::{Command, Event};
 pub use config::{Availability, ChannelConfig, ChannelKind, MenuItem};
 pub use hours::{OpeningHours, Weekday, is_open};
+pub use learned::{Cooked, Learned, OBSERVATIONS_MIN, Outcome};
 pub use ledger::{Claim, ClaimState, Ledger};
+pub use weights::ChoiceWeights;
 
 use crate::ids::ChannelId;
 use crate::time::{Millis, Timestamp};
@@ -36,10 +40,17 @@ pub struct Channel {
     pub sold_out: Arc<BTreeSet<String>>,
     /// Who holds how much of its capacity.
     pub ledger: Ledger,
+    /// What it has shown of itself.
+    #[serde(default, skip_serializing_if = "is_new")]
+    pub learned: Arc<Learned>,
 }
 
 fn is_empty(skus: &Arc<BTreeSet<String>>) -> bool {
     skus.is_empty()
+}
+
+fn is_new(learned: &Arc<Learned>) -> bool {
+    learned.is_empty()
 }
 
 impl Channel {

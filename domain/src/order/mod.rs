@@ -111,6 +111,11 @@ impl Order {
         self.candidates.get(usize::try_from(round).unwrap_or(usize::MAX))
     }
 
+    /// When it was to be delivered as it was first quoted, whoever made it in the end.
+    pub fn promised_at(&self) -> Option<Timestamp> {
+        self.candidates.first().map(|candidate| candidate.delivered_at)
+    }
+
     /// The ledger's record of a step's round.
     pub fn record(&self, step: Step, round: u32) -> Option<&Record> {
         self.ledger

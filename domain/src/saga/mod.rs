@@ -6,6 +6,7 @@ mod definition;
 mod effect;
 mod evolve;
 mod ledger;
+mod outcome;
 mod progress;
 mod report;
 mod resume;
@@ -15,7 +16,7 @@ mod unwind;
 pub use decide::{Command, decide};
 pub use definition::{CURRENT_VERSION, Participant, Step, StepDefinition, definition};
 pub use effect::{
-    Action, Answer, Candidate, CapacityRequest, Direction, Effect, EffectKey, Infeasible, Job, JobRequest,
+    Action, Answer, Candidate, CapacityRequest, Direction, Drawbacks, Effect, EffectKey, Infeasible, Job, JobRequest,
     PaymentAction, PaymentRequest, Receipt, Refused, Ticket, TicketAction, TicketRequest,
 };
 pub use evolve::evolve;

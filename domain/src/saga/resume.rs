@@ -7,6 +7,7 @@ use super::effect::{
     TicketAction, TicketRequest,
 };
 use super::ledger::{Attempt, Record};
+use super::outcome;
 use crate::channel::SLOTS_AHEAD_MAX;
 use crate::order::{CourierStage, KitchenStage, Order};
 use crate::policy::Policy;
@@ -127,7 +128,10 @@ fn forward(order: &Order, record: &Record, key: EffectKey, attempt: Attempt, pol
             Action::Capacity(candidate.channel.clone(), request)
         }
         Step::ConfirmCapacity => Action::Capacity(candidate?.channel.clone(), CapacityRequest::Confirm { key: hold }),
-        Step::CloseCapacity => Action::Capacity(candidate?.channel.clone(), CapacityRequest::Close { key: hold }),
+        Step::CloseCapacity => {
+            let cooked = outcome::cooked(order);
+            Action::Capacity(candidate?.channel.clone(), CapacityRequest::Close { key: hold, cooked })
+        }
         Step::Authorize => Action::Payment(payment(order, key, PaymentAction::Authorize, None)),
         Step::Capture => {
             let authorization = order.in_force(Step::Authorize)?;
@@ -173,10 +177,10 @@ fn forward(order: &Order, record: &Record, key: EffectKey, attempt: Attempt, pol
 fn backward(order: &Order, record: &Record, key: EffectKey) -> Option<Action> {
     let candidate = order.candidate_of(record.candidate);
     Some(match key.step {
-        Step::HoldCapacity => Action::Capacity(
-            candidate?.channel.clone(),
-            CapacityRequest::Release { key: key.action() },
-        ),
+        Step::HoldCapacity => {
+            let (key, lost) = (key.action(), outcome::is_lost(order, key.round));
+            Action::Capacity(candidate?.channel.clone(), CapacityRequest::Release { key, lost })
+        }
         Step::Authorize => Action::Payment(payment(order, key, PaymentAction::Void, Some(key.action()))),
         Step::Capture => Action::Payment(payment(order, key, PaymentAction::Refund, Some(key.action()))),
         Step::PlaceTicket => Action::Ticket(TicketRequest {

@@ -16,32 +16,159 @@ fn with_menu(name: &str, menu: Vec<MenuItem>) -> Channel {
 }
 
 #[test]
-fn the_earliest_promise_wins_and_the_cheaper_one_within_a_minute() {
-    let dear = channel(
-        "dear",
-        ChannelConfig {
-            cost_minor: 900,
-            ..config()
-        },
-    );
-    let cheap = channel(
-        "cheap",
-        ChannelConfig {
-            cost_minor: 1,
-            ..config()
-        },
-    );
-    let slow = channel(
-        "slow",
-        ChannelConfig {
-            cost_minor: 0,
-            prep_ms: Millis::from_mins(12),
-            ..config()
-        },
-    );
-    let found = route(&details(), &[slow, dear, cheap]);
-    assert_eq!(found.names(), ["cheap", "dear", "slow"]);
+fn the_least_in_all_wins() {
+    let of = |cost_minor, prep_min| ChannelConfig {
+        cost_minor,
+        prep_ms: Millis::from_mins(prep_min),
+        ..config()
+    };
+    // Two minutes of waiting are worth sixty.
+    let channels = [
+        channel("slow", of(0, 12)),
+        channel("dear", of(900, 10)),
+        channel("cheap", of(50, 10)),
+        channel("dearer", of(61, 10)),
+    ];
+    let found = route(&details(), &channels);
+    assert_eq!(found.names(), ["cheap", "slow", "dearer", "dear"]);
     assert!(found.infeasible.is_empty());
+    let [cheap, slow, ..] = found.candidates.as_slice() else {
+        panic!("four")
+    };
+    assert_eq!(
+        slow.drawbacks.wait_minor - cheap.drawbacks.wait_minor,
+        60,
+        "thirty for a minute"
+    );
+    for candidate in &found.candidates {
+        let Drawbacks {
+            wait_minor,
+            load_minor,
+            risk_minor,
+        } = candidate.drawbacks;
+        let parts = candidate.cost_minor + wait_minor + load_minor + risk_minor;
+        assert_eq!(candidate.total_minor(), parts, "the number explains itself");
+    }
+}
+
+#[test]
+fn at_the_same_sum_the_earlier_wins_and_then_the_name() {
+    let of = |cost_minor, prep_min| ChannelConfig {
+        cost_minor,
+        prep_ms: Millis::from_mins(prep_min),
+        ..config()
+    };
+    let channels = [
+        channel("z-slow", of(0, 12)),
+        channel("b-quick", of(60, 10)),
+        channel("a-quick", of(60, 10)),
+    ];
+    let found = route(&details(), &channels);
+    assert_eq!(found.names(), ["a-quick", "b-quick", "z-slow"]);
+}
+
+#[test]
+fn a_nearly_full_slot_gives_way_to_an_empty_one() {
+    // The next slot is a quarter of an hour away.
+    let quick = ChannelConfig {
+        prep_ms: Millis(0),
+        ..config()
+    };
+    let full = held(channel("full", quick.clone()), 4);
+    let empty = channel(
+        "empty",
+        ChannelConfig {
+            cost_minor: 250,
+            ..quick
+        },
+    );
+    let found = route(&details(), &[full, empty]);
+    assert_eq!(found.names(), ["empty", "full"]);
+    let loads: Vec<_> = found.candidates.iter().map(|c| c.drawbacks.load_minor).collect();
+    assert_eq!(loads, [1, 200], "a fifth, and all, of a slot to the third power");
+}
+
+#[test]
+fn the_last_unit_is_left_when_the_next_slot_is_about_to_begin() {
+    let soon = ChannelConfig {
+        prep_ms: Millis::from_mins(14),
+        ..config()
+    };
+    let found = route(&details(), &[held(channel("kitchen", soon), 4)]);
+    let candidate = &found.candidates[0];
+    assert_eq!(
+        candidate.ready_at,
+        NOW + Millis::from_mins(15),
+        "a minute is worth less than the last unit"
+    );
+    assert_eq!(candidate.slot, candidate.ready_at);
+}
+
+#[test]
+fn a_channel_that_drops_tickets_counts_as_dearer_until_it_keeps_them_again() {
+    let mut bad = channel("bad", config());
+    let good = channel(
+        "good",
+        ChannelConfig {
+            cost_minor: 150,
+            ..config()
+        },
+    );
+    assert_eq!(route(&details(), &[bad.clone(), good.clone()]).names(), ["bad", "good"]);
+    for n in 0..20 {
+        let request = CapacityRequest::Release {
+            key: key(n),
+            lost: true,
+        };
+        bad = told(bad, Command::Capacity(request));
+    }
+    let found = route(&details(), &[bad.clone(), good.clone()]);
+    assert_eq!(found.names(), ["good", "bad"]);
+    assert_eq!(
+        found.candidates[1].drawbacks.risk_minor, 250,
+        "half of the tickets, 500 each"
+    );
+    for n in 100..400 {
+        bad = served(bad, n, None);
+    }
+    assert_eq!(route(&details(), &[bad, good]).names(), ["bad", "good"]);
+}
+
+#[test]
+fn a_quote_follows_what_the_channel_has_shown() {
+    let mut slow = channel("slow", config());
+    for n in 0..30 {
+        let cooked = Cooked {
+            began_at: NOW - Millis::from_mins(30),
+            took_ms: Millis::from_mins(20),
+            expected_ms: Millis::from_mins(10),
+            late_ms: Millis::from_mins(4),
+        };
+        slow = served(slow, n, Some(cooked));
+    }
+    let found = route(&details(), &[slow]);
+    let candidate = &found.candidates[0];
+    assert_eq!(candidate.menu_prep_ms, Some(Millis::from_mins(10)));
+    let minutes = candidate.prep_ms.0.div_euclid(60_000);
+    assert!((19..=21).contains(&minutes), "{minutes} min");
+    assert_eq!(candidate.drawbacks.risk_minor, 0, "four minutes are not late");
+}
+
+#[test]
+fn who_could_but_ranks_low_is_told_so() {
+    let channels: Vec<_> = (0..7)
+        .map(|n| {
+            let cost_minor = 100 * n;
+            channel(&format!("channel-{n}"), ChannelConfig { cost_minor, ..config() })
+        })
+        .collect();
+    let found = route(&details(), &channels);
+    assert_eq!(found.candidates.len(), 5);
+    let best = found.candidates[0].total_minor();
+    for n in [5, 6] {
+        let wanted = format!("could make it, but counts {} against {best}", best + 100 * n);
+        assert_eq!(found.why(&format!("channel-{n}")), wanted);
+    }
 }
 
 #[test]
@@ -137,7 +264,7 @@ fn the_kitchen_must_be_open_from_the_first_stir_to_the_last() {
 #[test]
 fn a_full_slot_moves_the_promise_and_a_full_evening_refuses() {
     let slot_ms = Policy::default().slot_ms;
-    let first = domain::channel::slot_of(NOW + Millis::from_mins(10), slot_ms);
+    let first = slot_of(NOW + Millis::from_mins(10), slot_ms);
     let full = |name, slots: u64| {
         let small = channel(
             name,
@@ -184,10 +311,9 @@ fn an_order_for_later_is_ready_in_time_and_not_much_too_early() {
         ..details()
     };
     let soon = route(&sooner_than_possible, &[channel("kitchen", config())]);
-    assert_eq!(
-        soon.candidates,
-        route(&details(), &[channel("kitchen", config())]).candidates
-    );
+    let at_once = route(&details(), &[channel("kitchen", config())]);
+    let (soon, at_once) = (&soon.candidates[0], &at_once.candidates[0]);
+    assert_eq!((soon.slot, soon.delivered_at), (at_once.slot, at_once.delivered_at));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Orders for people.
 
-use crate::api::{EventView, EventsView, OrderView, StepView};
+use crate::api::{EventView, EventsView, OrderView, QuoteView, StepView};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 
@@ -105,6 +105,14 @@ fn facts(order: &OrderView) -> Table {
             row(what, value.clone());
         }
     }
+    if let Some(quote) = &order.quote {
+        row("chosen at", reckoning(quote, &order.currency));
+    }
+    for other in &order.alternates {
+        let why_not = other.why_not.as_deref().unwrap_or("an alternate");
+        let reckoning = reckoning(other, &order.currency);
+        row("or by", format!("{}: {why_not}; {reckoning}", other.channel_id));
+    }
     for no in &order.infeasible {
         row("not by", no.clone());
     }
@@ -125,6 +133,21 @@ fn facts(order: &OrderView) -> Table {
         }
     }
     table
+}
+
+/// What speaks against a channel, and its parts.
+fn reckoning(quote: &QuoteView, currency: &str) -> String {
+    let parts = [
+        ("cost", quote.cost_minor),
+        ("waiting", quote.wait_minor),
+        ("load", quote.load_minor),
+        ("risk", quote.risk_minor),
+    ];
+    let parts = parts.iter().filter(|(_, minor)| *minor != 0);
+    let parts: Vec<String> = parts
+        .map(|(what, minor)| format!("{what} {}", money(*minor, currency)))
+        .collect();
+    format!("{} in all: {}", money(quote.total_minor, currency), parts.join(", "))
 }
 
 fn status(order: &OrderView) -> String {
@@ -265,6 +288,10 @@ mod tests {
             "restaurant_id": "r-1", "items": [{"sku": "s", "name": "Soup", "quantity": 2, "unit_price_minor": 550}],
             "currency": "USD", "total_minor": 1_100, "delivery_location": {"lat": 1.0, "lng": 2.0, "address": ""},
             "placed_at": 1_700_000_000_000_i64, "closed_at": 1_700_000_065_000_i64, "infeasible": ["k-2: closed"],
+            "quote": {"channel_id": "k-1", "ready_at": 0, "delivered_at": 0, "cost_minor": 150, "wait_minor": 600,
+                "total_minor": 750},
+            "alternates": [{"channel_id": "k-3", "ready_at": 0, "delivered_at": 0, "cost_minor": 790, "load_minor": 10,
+                "total_minor": 800, "why_not": "it counts 50 more"}],
             "steps": [
                 {"step": "hold capacity", "round": 0, "state": "done", "compensation": "acting", "attempt": 2},
                 {"step": "authorize payment", "round": 0, "state": "refused"},
@@ -292,6 +319,8 @@ mod tests {
             "PAYMENT_DECLINED: the card is expired",
             "2 × Soup at 5.50 USD",
             "11.00 USD",
+            "7.50 USD in all: cost 1.50 USD, waiting 6.00 USD",
+            "k-3: it counts 50 more; 8.00 USD in all: cost 7.90 USD, load 0.10 USD",
             "k-2: closed",
             "2023-11-14 22:14:25Z (+1:05)",
             "hold capacity",

@@ -220,7 +220,7 @@ pub(super) fn view(status: &str, delivered_min: Option<i64>, settled: bool) -> O
         "id": "id", "version": 1, "status": status, "settled": settled, "stuck": status == "PREPARING",
         "failure_code": (status == "FAILED").then_some("NO_COURIER"), "customer_id": "c", "restaurant_id": "r",
         "items": [], "currency": "USD", "total_minor": 1, "delivery_location": {"lat": 0.0, "lng": 0.0},
-        "placed_at": 60_000, "ready_at": 600_000, "picked_up_at": 660_000,
+        "placed_at": 60_000, "first_promised_at": 60_000 + 30 * 60_000, "ready_at": 600_000, "picked_up_at": 660_000,
         "delivered_at": delivered_min.map(|minutes| 60_000 + minutes * 60_000), "steps": [],
     }))
     .expect("an order")
@@ -298,6 +298,7 @@ fn the_summary_counts_and_measures_what_is_settled() {
             mean_min: Some(2.0)
         }
     );
+    assert_eq!(complete.promises_kept_pct, Some(46.15), "6 of 13");
     assert_eq!(
         (complete.submit_ms.p99, complete.retries, complete.wall_s),
         (Some(1.5), 3, 1.23)

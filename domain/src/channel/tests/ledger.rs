@@ -24,6 +24,20 @@ fn hold(n: u64, units: u32, now: Timestamp) -> CapacityRequest {
     }
 }
 
+fn release(n: u64) -> CapacityRequest {
+    CapacityRequest::Release {
+        key: hold_key(n),
+        lost: false,
+    }
+}
+
+fn close(n: u64) -> CapacityRequest {
+    CapacityRequest::Close {
+        key: hold_key(n),
+        cooked: None,
+    }
+}
+
 fn ask(channel: &mut Journalled<Channel>, request: CapacityRequest, now: Timestamp) -> (Answer, usize) {
     let told = channel
         .tell(Command::Capacity(request), now, &Policy::default())
@@ -53,7 +67,7 @@ fn a_slot_is_given_away_once() {
     refused(&ask(&mut channel, hold(2, 2, T0), T0).0, "full");
     assert_eq!(ask(&mut channel, hold(3, 1, T0), T0), (DONE, 1));
     assert_eq!(channel.state().free_units(T0), 0);
-    let release = CapacityRequest::Release { key: hold_key(1) };
+    let release = release(1);
     assert_eq!(ask(&mut channel, release, T0), (DONE, 1));
     assert_eq!(ask(&mut channel, release, T0), (DONE, 0), "released again");
     assert_eq!(ask(&mut channel, hold(2, 2, T0), T0), (DONE, 1), "there is room again");
@@ -66,10 +80,7 @@ fn a_slot_is_given_away_once() {
 #[test]
 fn a_hold_becomes_a_reservation_and_ends() {
     let mut channel = kitchen(0, 1);
-    let (confirm, close) = (
-        CapacityRequest::Confirm { key: hold_key(1) },
-        CapacityRequest::Close { key: hold_key(1) },
-    );
+    let (confirm, close) = (CapacityRequest::Confirm { key: hold_key(1) }, close(1));
     refused(&ask(&mut channel, confirm, T0).0, "no_hold");
     assert_eq!(ask(&mut channel, hold(1, 1, T0), T0), (DONE, 1));
     assert_eq!(ask(&mut channel, confirm, T0), (DONE, 1));
@@ -82,11 +93,7 @@ fn a_hold_becomes_a_reservation_and_ends() {
     );
     assert_eq!(ask(&mut channel, close, T0), (DONE, 1));
     assert_eq!(ask(&mut channel, close, T0), (DONE, 0));
-    assert_eq!(
-        ask(&mut channel, CapacityRequest::Release { key: hold_key(1) }, T0),
-        (DONE, 0),
-        "it served its purpose"
-    );
+    assert_eq!(ask(&mut channel, release(1), T0), (DONE, 0), "it served its purpose");
     assert_eq!(ask(&mut channel, confirm, T0), (DONE, 0), "late, but true");
     assert_eq!(ask(&mut channel, hold(1, 1, T0), T0), (DONE, 0), "late, but true");
     assert_eq!(channel.state().ledger.slots().count(), 0);
@@ -95,10 +102,7 @@ fn a_hold_becomes_a_reservation_and_ends() {
 #[test]
 fn what_was_released_before_it_came_is_refused() {
     let mut channel = kitchen(0, 1);
-    assert_eq!(
-        ask(&mut channel, CapacityRequest::Release { key: hold_key(1) }, T0),
-        (DONE, 1)
-    );
+    assert_eq!(ask(&mut channel, release(1), T0), (DONE, 1));
     refused(&ask(&mut channel, hold(1, 1, T0), T0).0, "released");
     channel.restart();
     refused(&ask(&mut channel, hold(1, 1, T0), T0).0, "released");
@@ -250,8 +254,8 @@ impl Played {
         match happening {
             Happening::Hold(n, units) => self.ask(hold(n, units, self.now)),
             Happening::Confirm(n) => self.ask(CapacityRequest::Confirm { key: hold_key(n) }),
-            Happening::Release(n) => self.ask(CapacityRequest::Release { key: hold_key(n) }),
-            Happening::Close(n) => self.ask(CapacityRequest::Close { key: hold_key(n) }),
+            Happening::Release(n) => self.ask(release(n)),
+            Happening::Close(n) => self.ask(close(n)),
             Happening::Pass(seconds) => self.now = self.now + Millis::from_secs(seconds),
             Happening::Wake => drop(self.channel.wake(self.now, &policy)),
             Happening::Capacity(units) => {
@@ -300,7 +304,7 @@ impl Played {
                 let kept = matches!(claim, Some(ClaimState::Reserved | ClaimState::Closed { .. }));
                 assert_eq!(answer == DONE, kept, "what is confirmed is kept");
             }
-            CapacityRequest::Release { key } | CapacityRequest::Close { key } => {
+            CapacityRequest::Release { key, .. } | CapacityRequest::Close { key, .. } => {
                 assert_eq!(answer, DONE, "giving back is never refused");
                 assert!(after <= before);
                 let claim = self.channel.state().ledger.claim(&key).map(|claim| claim.state);

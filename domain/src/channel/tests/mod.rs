@@ -1,4 +1,5 @@
 //! Tests of a channel: what it can be told, and its ledger under random use.
 
+mod learned;
 mod ledger;
 mod settings;

@@ -215,6 +215,9 @@ fn every_event_is_read_and_written_as_ever() {
         r#"{"type":"ClaimChanged","key":"01a3185c-5000-893d-8000-000000000001:hold_capacity:0:do","claim":{"slot":1800000000000,"units":1,"state":{"lapsed":{"until":1800000180000}}}}"#,
         r#"{"type":"ClaimChanged","key":"01a3185c-5000-893d-8000-000000000001:hold_capacity:0:do","claim":{"slot":1800000000000,"units":1,"state":{"released":{"until":1800000180000}}}}"#,
         r#"{"type":"ClaimChanged","key":"01a3185c-5000-893d-8000-000000000001:hold_capacity:0:do","claim":{"slot":1800000000000,"units":1,"state":{"closed":{"until":1800000180000}}}}"#,
+        r#"{"type":"ClaimChanged","key":"01a3185c-5000-893d-8000-000000000001:hold_capacity:0:do","claim":{"slot":1800000000000,"units":1,"state":{"closed":{"until":1800000180000}}},"outcome":{"served":{}}}"#,
+        r#"{"type":"ClaimChanged","key":"01a3185c-5000-893d-8000-000000000001:hold_capacity:0:do","claim":{"slot":1800000000000,"units":1,"state":{"closed":{"until":1800000180000}}},"outcome":{"served":{"cooked":{"began_at":1800000000000,"took_ms":720000,"expected_ms":600000,"late_ms":0}}}}"#,
+        r#"{"type":"ClaimChanged","key":"01a3185c-5000-893d-8000-000000000001:hold_capacity:0:do","claim":{"slot":1800000000000,"units":1,"state":{"released":{"until":1800000180000}}},"outcome":"lost"}"#,
         r#"{"type":"ClaimForgotten","key":"01a3185c-5000-893d-8000-000000000001:hold_capacity:0:do"}"#,
     ];
     for text in texts {

@@ -4,6 +4,7 @@ mod checks;
 mod endings;
 mod faults;
 mod happy;
+mod outcome;
 mod participants;
 mod properties;
 mod reports;

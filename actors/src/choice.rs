@@ -1,0 +1,248 @@
+//! Channel choice on this node: at once where capacity is plentiful, together with whoever else comes where it is scarce.
+//!
+//! Routing is settled in the order's first turn, and costs no row and no wait (ADR 0015). Only an order that could go to
+//! several channels, and whose best one is nearly full, waits a moment for others, so that the last units go to those for
+//! whom they save most (ADR 0023). What was promised and is in no ledger yet counts as taken, for a few seconds at most: the
+//! ledgers decide, and who finds a slot full goes on to the next candidate.
+
+use crate::node::Node;
+use dashmap::DashMap;
+use domain::channel::Channel;
+use domain::ids::{ChannelId, OrderId};
+use domain::order::{Details, Order};
+use domain::saga::{Answer, Candidate, Direction, EffectKey, Receipt, Refused, Step};
+use domain::time::Timestamp;
+use routing::{BATCH_MAX, Choice, Promised};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// Promises of a channel below this number are never looked through for those that are kept or lapsed.
+const PROMISES_MIN: usize = 64;
+
+/// What this node has promised, and who waits to be assigned.
+#[derive(Default)]
+pub(crate) struct Chooser {
+    promises: DashMap<ChannelId, Promises>,
+    waiting: Mutex<Vec<Waiting>>,
+}
+
+struct Waiting {
+    order: OrderId,
+    details: Arc<Details>,
+    reply: oneshot::Sender<Answer>,
+}
+
+/// A unit of capacity that an order was told to hold.
+struct Promise {
+    key: EffectKey,
+    slot: Timestamp,
+    units: u32,
+    /// When it counts no more, whatever became of it.
+    until: Timestamp,
+}
+
+/// The promises of one channel.
+#[derive(Default)]
+struct Promises {
+    all: Vec<Promise>,
+    by_slot: BTreeMap<Timestamp, u32>,
+    /// How many there may be before they are looked through.
+    most: usize,
+}
+
+impl Promises {
+    fn units(&self, slot: Timestamp) -> u32 {
+        self.by_slot.get(&slot).copied().unwrap_or(0)
+    }
+
+    fn add(&mut self, promise: Promise, channel: &Channel, now: Timestamp) {
+        if self.all.len() >= self.most {
+            self.forget(channel, now, &[]);
+            self.most = PROMISES_MIN.max(2 * self.all.len());
+        }
+        *self.by_slot.entry(promise.slot).or_default() += promise.units;
+        self.all.push(promise);
+    }
+
+    /// Forgets what the ledger knows, what has lapsed, and the promises to some orders.
+    fn forget(&mut self, channel: &Channel, now: Timestamp, orders: &[OrderId]) {
+        self.all.retain(|promise| {
+            let open = promise.until > now && channel.ledger.claim(&promise.key).is_none();
+            open && !orders.contains(&promise.key.order)
+        });
+        self.by_slot.clear();
+        for promise in &self.all {
+            *self.by_slot.entry(promise.slot).or_default() += promise.units;
+        }
+    }
+}
+
+impl Chooser {
+    /// Promises a candidate to an order.
+    fn promise(&self, node: &Node, order: OrderId, candidate: &Candidate, channel: &Channel) {
+        let now = node.ports.clock.now();
+        let promise = Promise {
+            key: EffectKey {
+                order,
+                step: Step::HoldCapacity,
+                round: 0,
+                direction: Direction::Forward,
+            },
+            slot: candidate.slot,
+            units: candidate.units,
+            until: now + node.ports.policy.internal.timeout_ms,
+        };
+        let mut promises = self.promises.entry(channel.id.clone()).or_default();
+        promises.add(promise, channel, now);
+    }
+
+    /// Whether a candidate would leave less of its slot than the policy calls plenty.
+    fn is_scarce(&self, node: &Node, candidate: &Candidate, channel: &Channel) -> bool {
+        let capacity = u64::from(channel.config.capacity_per_slot);
+        let least = capacity * u64::from(node.ports.policy.choice.scarce_pct);
+        let taken = u64::from(channel.ledger.used(candidate.slot) + candidate.units);
+        let leaves_little = |promised: u32| capacity.saturating_sub(taken + u64::from(promised)) * 100 < least;
+        let Some(mut promises) = self.promises.get_mut(&channel.id) else {
+            return leaves_little(0);
+        };
+        if !leaves_little(promises.units(candidate.slot)) {
+            return false;
+        }
+        // Some of them may be in the ledger by now.
+        promises.forget(channel, node.ports.clock.now(), &[]);
+        leaves_little(promises.units(candidate.slot))
+    }
+
+    fn promised(&self, channels: &[Arc<Channel>], orders: &[OrderId], now: Timestamp) -> Promised {
+        let mut promised = Promised::default();
+        for channel in channels {
+            let Some(mut promises) = self.promises.get_mut(&channel.id) else {
+                continue;
+            };
+            // An order that asks again has no use for what it was promised before.
+            promises.forget(channel, now, orders);
+            for (&slot, &units) in &promises.by_slot {
+                promised.add(&channel.id, slot, units);
+            }
+        }
+        promised
+    }
+}
+
+/// Chooses the channels that can make an order, and asks nobody; `None`: capacity is scarce, and others may come who need
+/// it more. See [`together`].
+pub(crate) fn at_once(node: &Node, order: &Order) -> Option<Answer> {
+    let begun = Instant::now();
+    let channels = serving(node, &order.details);
+    let choice = routing::choose(&order.details, &channels, &node.context());
+    // Who has no alternate has nothing to leave to others.
+    if let [first, _, ..] = choice.candidates.as_slice()
+        && let Some(channel) = channels.iter().find(|channel| channel.id == first.channel)
+    {
+        if node.chooser.is_scarce(node, first, channel) {
+            return None;
+        }
+        node.chooser.promise(node, order.id, first, channel);
+    }
+    count("alone", 1, begun);
+    Some(answer(choice))
+}
+
+/// Chooses for an order together with those that come within the same moment.
+pub(crate) async fn together(node: &Arc<Node>, order: &Order) -> Answer {
+    let (reply, answered) = oneshot::channel();
+    let waiting = Waiting {
+        order: order.id,
+        details: Arc::clone(&order.details),
+        reply,
+    };
+    let first = {
+        let mut queue = node.chooser.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.push(waiting);
+        queue.len() == 1
+    };
+    if first {
+        // A task of its own: whoever came first may give up, and the others must not wait for it.
+        let node = Arc::clone(node);
+        tokio::spawn(async move {
+            tokio::time::sleep(node.options.gather).await;
+            assign(&node).await;
+        });
+    }
+    answered
+        .await
+        .unwrap_or_else(|_| Answer::Failed("the assignment was not made".to_owned()))
+}
+
+/// Assigns everybody who waits, a bounded number at a time.
+async fn assign(node: &Arc<Node>) {
+    let mut queue = {
+        let mut waiting = node.chooser.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *waiting)
+    };
+    while !queue.is_empty() {
+        let rest = queue.split_off(queue.len().min(BATCH_MAX));
+        assign_batch(node, std::mem::replace(&mut queue, rest));
+        tokio::task::yield_now().await;
+    }
+}
+
+fn assign_batch(node: &Node, batch: Vec<Waiting>) {
+    let begun = Instant::now();
+    let mut channels: Vec<Arc<Channel>> = batch
+        .iter()
+        .flat_map(|waiting| serving(node, &waiting.details))
+        .collect();
+    channels.sort_by(|a, b| a.id.cmp(&b.id));
+    channels.dedup_by(|a, b| a.id == b.id);
+    let context = node.context();
+    let ids: Vec<OrderId> = batch.iter().map(|waiting| waiting.order).collect();
+    let promised = node.chooser.promised(&channels, &ids, context.now);
+    let details: Vec<&Details> = batch.iter().map(|waiting| &*waiting.details).collect();
+    let choices = routing::choose_batch(&details, &channels, &promised, &context);
+    count("together", ids.len(), begun);
+    for (waiting, choice) in batch.into_iter().zip(choices) {
+        let first = choice.candidates.first();
+        if let Some((first, channel)) = first.and_then(|first| {
+            let channel = channels.iter().find(|channel| channel.id == first.channel)?;
+            Some((first, channel))
+        }) {
+            node.chooser.promise(node, waiting.order, first, channel);
+        }
+        // Whoever gave up asks again.
+        let _ = waiting.reply.send(answer(choice));
+    }
+}
+
+fn count(how: &'static str, orders: usize, begun: Instant) {
+    let orders = u32::try_from(orders).unwrap_or(u32::MAX);
+    metrics::counter!("uoop_channel_choices_total", "how" => how).increment(u64::from(orders));
+    metrics::histogram!("uoop_channel_choice_seconds", "how" => how).record(begun.elapsed().as_secs_f64());
+}
+
+fn serving(node: &Node, details: &Details) -> Vec<Arc<Channel>> {
+    let found = node.directory.serving(&details.restaurant_id);
+    found.into_iter().map(|found| found.state).collect()
+}
+
+fn answer(choice: Choice) -> Answer {
+    if choice.candidates.is_empty() {
+        let why: Vec<String> = choice
+            .infeasible
+            .iter()
+            .map(|no| format!("{} {}", no.channel, no.why))
+            .collect();
+        let detail = if why.is_empty() {
+            "no channel serves the restaurant".to_owned()
+        } else {
+            why.join("; ")
+        };
+        return Answer::Refused(Refused::new("no_channel", detail));
+    }
+    Answer::Done(Receipt::Routed {
+        candidates: choice.candidates.into(),
+        infeasible: choice.infeasible.into(),
+    })
+}
