@@ -11,6 +11,7 @@ pub mod data_dir;
 #[path = "../tests/load_faults/database.rs"]
 mod database;
 pub mod demo;
+pub mod failpoints;
 pub mod http;
 mod inbound;
 pub mod participants;

@@ -179,7 +179,7 @@ impl Journal for GroupJournal {
     async fn append(&self, append: Append) -> Result<(), AppendError> {
         let closed = || AppendError::Unavailable("the journal is closed".into());
         let Some(generation) = self.owned.generation(append.shard) else {
-            self.figures.fenced.increment(1);
+            self.figures.fenced_here.increment(1);
             return Err(AppendError::Fenced);
         };
         let queue_tx = self.queue(append.shard).ok_or_else(closed)?;
