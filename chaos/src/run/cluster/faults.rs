@@ -2,7 +2,8 @@
 
 use super::super::client::Reader;
 use super::super::{RunError, Signal};
-use super::figures::{self, FENCED, LOST, TAKEN};
+use super::failpoints::Points;
+use super::figures::{self, FENCED_BY_STORE, LOST, TAKEN};
 use super::front::Front;
 use super::network::Network;
 use super::nodes::Nodes;
@@ -50,17 +51,24 @@ pub enum Fault {
     Skew,
     /// A node cannot reach the other nodes, the database or anybody, or is not heard by them, for longer than its lease.
     Partition,
+    /// A node is killed at a named point of the protocol, each in its turn, and started again at once.
+    Failpoints,
+    /// A node stands still for longer than its lease while a writer of it has a batch that the store has not, and then
+    /// sends it.
+    Zombie,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Kill,
         Self::Pause,
         Self::Rolling,
         Self::Postgres,
         Self::Skew,
         Self::Partition,
+        Self::Failpoints,
+        Self::Zombie,
     ];
 
     /// Its name.
@@ -72,6 +80,8 @@ impl Fault {
             Self::Postgres => "postgres",
             Self::Skew => "skew",
             Self::Partition => "partition",
+            Self::Failpoints => "failpoints",
+            Self::Zombie => "zombie",
         }
     }
 }
@@ -107,8 +117,10 @@ pub(super) struct Struck {
     pub(super) must_move: bool,
     /// How long it took until all of that was another's (or another incarnation's), brought to life.
     pub(super) moved: Option<Duration>,
-    /// Appends of it that were refused, and shards that it found lost, once it went on.
-    pub(super) fenced: u64,
+    /// How long it stood still with a batch in its hands.
+    pub(super) stood: Option<Duration>,
+    /// Rows that it sent once it went on and that the store refused, and shards that it found lost.
+    pub(super) fenced_by_store: u64,
     pub(super) lost: u64,
 }
 
@@ -128,9 +140,13 @@ impl Struck {
             at,
             until: at,
             shards: BTreeSet::new(),
-            must_move: matches!(fault, Fault::Kill | Fault::Pause),
+            must_move: matches!(
+                fault,
+                Fault::Kill | Fault::Pause | Fault::Failpoints | Fault::Zombie
+            ),
             moved: None,
-            fenced: 0,
+            stood: None,
+            fenced_by_store: 0,
             lost: 0,
         }
     }
@@ -143,7 +159,7 @@ impl Struck {
             let count = |counts: &figures::Counts| counts.get(name).copied().unwrap_or(0);
             count(after).saturating_sub(count(before))
         };
-        (self.fenced, self.lost) = (more(FENCED), more(LOST));
+        (self.fenced_by_store, self.lost) = (more(FENCED_BY_STORE), more(LOST));
     }
 }
 
@@ -157,6 +173,8 @@ pub(super) struct Driver {
     pub(super) service: Option<Service>,
     /// Where partitions are made.
     pub(super) network: Option<Network>,
+    /// Where fail points are armed.
+    pub(super) points: Option<Points>,
     pub(super) http: reqwest::Client,
     /// What must not be.
     pub(super) wrong: Vec<String>,
@@ -185,12 +203,14 @@ impl Driver {
                 continue;
             }
             let began = Instant::now();
-            struck.push(match fault {
-                Fault::Kill | Fault::Skew => self.kill().await?,
-                Fault::Pause => self.pause().await?,
-                Fault::Rolling => self.rolling().await?,
-                Fault::Postgres => self.postgres().await?,
-                Fault::Partition => self.partition(partitions).await?,
+            struck.extend(match fault {
+                Fault::Kill | Fault::Skew => vec![self.kill().await?],
+                Fault::Pause => vec![self.pause().await?],
+                Fault::Rolling => vec![self.rolling().await?],
+                Fault::Postgres => vec![self.postgres().await?],
+                Fault::Partition => vec![self.partition(partitions).await?],
+                Fault::Failpoints => self.kill_at_point().await?,
+                Fault::Zombie => vec![self.zombie().await?],
             });
             partitions += usize::from(fault == Fault::Partition);
             todo.remove(&fault);
@@ -229,13 +249,22 @@ impl Driver {
         n
     }
 
-    async fn kill(&mut self) -> Result<Struck, RunError> {
+    pub(super) async fn kill(&mut self) -> Result<Struck, RunError> {
         let n = self.busy_node().await;
         let name = self.nodes.all[n].name.clone();
         let shards = self.watch.view().of(&name);
         let mut struck = Struck::new(Fault::Kill, &name);
         self.nodes.all[n].server.kill().await?;
+        struck.shards = shards;
+        struck.moved = self.start_again(n, &struck).await?;
+        struck.until = Instant::now();
+        Ok(struck)
+    }
+
+    /// Starts a node again that is gone. How long its shards took to come to life elsewhere.
+    pub(super) async fn start_again(&mut self, n: usize, struck: &Struck) -> Result<Option<Duration>, RunError> {
         self.nodes.prepare(n, &mut self.random);
+        let name = self.nodes.all[n].name.clone();
         let Self {
             nodes,
             watch,
@@ -243,12 +272,11 @@ impl Driver {
             http,
             ..
         } = self;
-        let moving = moved(watch, front, http, &shards, &name, struck.at);
+        let moving = moved(watch, front, http, &struck.shards, &name, struck.at);
         let (moved, started) = tokio::join!(moving, nodes.all[n].server.start());
         started?;
         self.nodes.learn(n).await?;
-        (struck.shards, struck.moved, struck.until) = (shards, moved, Instant::now());
-        Ok(struck)
+        Ok(moved)
     }
 
     async fn pause(&mut self) -> Result<Struck, RunError> {
@@ -364,25 +392,25 @@ pub(super) async fn moved(
     from: &str,
     since: Instant,
 ) -> Option<Duration> {
-    let view = watch.moved(shards, from, MOVED_MAX).await?;
-    let owners: BTreeSet<&str> = shards
-        .iter()
-        .filter_map(|shard| view.shards.get(usize::from(*shard)))
-        .map(|seen| seen.owner.as_str())
-        .collect();
-    for owner in owners {
-        let n = front.position(owner)?;
-        let taken = view.taken.get(owner).copied().unwrap_or(0);
+    let moving = async {
         loop {
-            let counts = figures::read(http, front.node(n)).await;
-            if counts.is_some_and(|counts| counts.get(TAKEN).is_some_and(|counted| *counted >= taken)) {
-                break;
-            }
-            if since.elapsed() >= MOVED_MAX {
-                return None;
+            // Who has just taken them may be struck as well: then they move once more.
+            let view = watch.moved(shards, from, MOVED_MAX).await?;
+            let owners: BTreeSet<&str> = shards
+                .iter()
+                .filter_map(|shard| view.shards.get(usize::from(*shard)))
+                .map(|seen| seen.owner.as_str())
+                .collect();
+            let alive = owners.into_iter().map(|owner| async {
+                let n = front.position(owner)?;
+                let counted = figures::read(http, front.node(n)).await?.get(TAKEN).copied()?;
+                (counted >= view.taken.get(owner).copied().unwrap_or(0)).then_some(())
+            });
+            if futures::future::join_all(alive).await.iter().all(Option::is_some) {
+                return Some(since.elapsed());
             }
             sleep(Duration::from_millis(5)).await;
         }
-    }
-    Some(since.elapsed())
+    };
+    timeout(MOVED_MAX, moving).await.ok().flatten()
 }

@@ -4,6 +4,7 @@
 
 mod city;
 mod database;
+mod failpoints;
 mod faults;
 mod figures;
 mod front;
@@ -19,7 +20,7 @@ mod topic;
 mod watch;
 
 pub use faults::Fault;
-pub use report::{ClusterReport, Rolling};
+pub use report::{ClusterReport, Rolling, Zombie};
 
 use super::client::Reader;
 use super::replay::{Played, Replay};
@@ -30,6 +31,7 @@ use crate::faults::TimeLine;
 use city::City;
 use database::Database;
 use domain::ids::OrderId;
+use failpoints::Points;
 use faults::{Driver, Struck};
 use figures::Figures;
 use front::Front;
@@ -138,6 +140,8 @@ struct Left {
     repaired: u64,
     /// How often a node was started with a wrong clock.
     skewed: u64,
+    /// How often a node was killed at each fail point that was armed.
+    failpoints: BTreeMap<String, u64>,
     /// What was found to be wrong meanwhile.
     wrong: Vec<String>,
     /// What the replay says of the day.
@@ -211,7 +215,9 @@ async fn set_up(
         Some(network) => network.bring_in(database.url(), tasks).await?,
         None => database.url().to_owned(),
     };
-    let mut nodes = Nodes::new(options, files.path(), &url, network.as_ref())?;
+    let points = points(options, files)?;
+    let armed_in = points.as_ref().map(Points::directory);
+    let mut nodes = Nodes::new(options, files.path(), &url, network.as_ref(), armed_in)?;
     let front = Front::start(&host, nodes.urls(), tasks).await?;
     let address = format!("{host}:{}", free_port()?);
     let sandbox = Sandbox::start(&options.of_participants(), files.path(), &address, front.url()).await?;
@@ -225,6 +231,14 @@ async fn set_up(
     };
     let watch = Watch::start(Arc::clone(database), tasks);
     nodes.start(&mut random).await?;
+    if let Some(points) = &points {
+        for node in &nodes.all {
+            let pid = node.server.pid().ok_or(RunError::NotRunning)?;
+            if !points.is_watched_by(pid).await {
+                return Err(failpoints::none(Fault::Failpoints));
+            }
+        }
+    }
     let figures = Figures::start(&front, tasks);
     let http = reqwest::Client::builder().timeout(ANSWER_MAX).no_proxy().build();
     let http = http.map_err(no_client)?;
@@ -238,6 +252,7 @@ async fn set_up(
         lease: options.lease,
         service,
         network,
+        points,
         http,
         wrong: Vec::new(),
     };
@@ -293,6 +308,12 @@ async fn carry_out(
     let owners = driver.watch.findings();
     left.wrong.extend(owners.iter().map(ToString::to_string));
     left.skewed = driver.nodes.skewed;
+    if let Some(points) = driver.points.take() {
+        left.failpoints = points.struck;
+        let missed = points.missed.into_iter();
+        left.wrong
+            .extend(missed.map(|point| format!("NV-1: nobody came to {point} in time")));
+    }
     left.logs = driver.nodes.logs();
     Ok(left)
 }
@@ -323,12 +344,20 @@ impl Left {
             began,
             repaired: 0,
             skewed: 0,
+            failpoints: BTreeMap::new(),
             wrong: Vec::new(),
             replay: None,
             messages: None,
             logs: Vec::new(),
         }
     }
+}
+
+/// Where fail points are armed, if any are.
+fn points(options: &ClusterOptions, files: &Files) -> Result<Option<Points>, RunError> {
+    let is_wanted = |fault: &Fault| matches!(fault, Fault::Failpoints | Fault::Zombie);
+    let wanted = options.faults.iter().any(is_wanted);
+    wanted.then(|| Points::new(files.path())).transpose()
 }
 
 /// The network that partitions take.

@@ -2,6 +2,7 @@
 
 use super::super::{RunError, Server, free_port};
 use super::ClusterOptions;
+use super::failpoints::VARIABLE;
 use super::faults::Fault;
 use super::network::{GATEWAY_PORT, HTTP_PORT, Network, Place};
 use rand::Rng;
@@ -47,6 +48,7 @@ impl Nodes {
         directory: &Path,
         database: &str,
         network: Option<&Network>,
+        points: Option<&Path>,
     ) -> Result<Self, RunError> {
         let http = Client::builder().timeout(Duration::from_secs(2)).no_proxy().build();
         let http = http.map_err(|source| RunError::Http {
@@ -56,7 +58,7 @@ impl Nodes {
         let mut all = Vec::new();
         for n in 1..=options.nodes {
             all.push(Node {
-                server: node(options, directory, database, network, n)?,
+                server: node(options, directory, database, network, points, n)?,
                 name: String::new(),
                 skew_ms: 0,
             });
@@ -162,6 +164,7 @@ fn node(
     directory: &Path,
     database: &str,
     network: Option<&Network>,
+    points: Option<&Path>,
     n: usize,
 ) -> Result<Server, RunError> {
     let (host, port, gateway) = match network {
@@ -193,13 +196,14 @@ fn node(
         arguments.extend(["--set".to_owned(), format!("{key}={value}")]);
     }
     // Variables rather than flags: passwords and secrets are nobody's business.
-    let variables = vec![
+    let mut variables = vec![
         ("DATABASE_URL", database.to_owned()),
         (
             "UOOP_CLUSTER__SECRET",
             format!("chaos-{}-{:016x}", std::process::id(), options.seed),
         ),
     ];
+    variables.extend(points.map(|points| (VARIABLE, points.display().to_string())));
     let log = directory.join(format!("{name}.log"));
     let certificates = network.map(|network| network.certificates(n));
     for (key, file) in certificates.into_iter().flatten() {
