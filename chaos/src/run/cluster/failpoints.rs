@@ -37,7 +37,8 @@ const STEPS: [(Step, bool); 8] = [
     (Step::PlaceTicket, true),
     (Step::ConfirmCapacity, false),
     (Step::Dispatch, true),
-    (Step::Capture, true),
+    // A refund takes a courier who fails with the food in hand, and the simulated ones do not.
+    (Step::Capture, false),
     (Step::CloseCapacity, false),
     (Step::CompleteDelivery, false),
 ];

@@ -1,12 +1,15 @@
 //! Faults of nodes and of the database: which, when, and the proof that they happened (NV-1).
 
 use super::super::client::Reader;
+use super::super::sandbox::Sandbox;
 use super::super::{RunError, Signal};
 use super::failpoints::Points;
 use super::figures::{self, FENCED_BY_STORE, LOST, TAKEN};
 use super::front::Front;
+use super::load::Crowd;
 use super::network::Network;
 use super::nodes::Nodes;
+use super::proxy::Proxy;
 use super::service::Service;
 use super::watch::{View, Watch};
 use rand::Rng;
@@ -56,11 +59,19 @@ pub enum Fault {
     /// A node stands still for longer than its lease while a writer of it has a batch that the store has not, and then
     /// sends it.
     Zombie,
+    /// All links between nodes are slow for a while.
+    Slow,
+    /// Redis is gone, or does not answer, for a while.
+    Redis,
+    /// All participants are slow, hang or do not say what they did, for a while.
+    Partner,
+    /// Hundreds order from one kitchen at once.
+    Flood,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::Kill,
         Self::Pause,
         Self::Rolling,
@@ -69,6 +80,10 @@ impl Fault {
         Self::Partition,
         Self::Failpoints,
         Self::Zombie,
+        Self::Slow,
+        Self::Redis,
+        Self::Partner,
+        Self::Flood,
     ];
 
     /// Its name.
@@ -82,6 +97,10 @@ impl Fault {
             Self::Partition => "partition",
             Self::Failpoints => "failpoints",
             Self::Zombie => "zombie",
+            Self::Slow => "slow",
+            Self::Redis => "redis",
+            Self::Partner => "partner",
+            Self::Flood => "flood",
         }
     }
 }
@@ -175,6 +194,13 @@ pub(super) struct Driver {
     pub(super) network: Option<Network>,
     /// Where fail points are armed.
     pub(super) points: Option<Points>,
+    pub(super) sandbox: Sandbox,
+    /// The ways to the nodes, for the other nodes.
+    pub(super) links: Vec<Proxy>,
+    /// The way to Redis.
+    pub(super) redis: Option<Proxy>,
+    /// Who may come at once.
+    pub(super) crowd: Option<Crowd>,
     pub(super) http: reqwest::Client,
     /// What must not be.
     pub(super) wrong: Vec<String>,
@@ -191,7 +217,7 @@ impl Driver {
         let mut order: Vec<Fault> = faults.iter().copied().filter(|fault| *fault != Fault::Skew).collect();
         order.shuffle(&mut self.random);
         let (mut struck, mut next) = (Vec::new(), Instant::now() + every);
-        let mut partitions = 0;
+        let (mut partitions, mut moods) = (0, 0);
         let mut todo: BTreeSet<Fault> = order.iter().copied().collect();
         for fault in order.iter().copied().cycle() {
             if next >= end && todo.is_empty() {
@@ -211,8 +237,13 @@ impl Driver {
                 Fault::Partition => vec![self.partition(partitions).await?],
                 Fault::Failpoints => self.kill_at_point().await?,
                 Fault::Zombie => vec![self.zombie().await?],
+                Fault::Slow => vec![self.slow_links().await?],
+                Fault::Redis => vec![self.redis().await?],
+                Fault::Partner => vec![self.moody(moods).await?],
+                Fault::Flood => vec![self.crowd().await?],
             });
             partitions += usize::from(fault == Fault::Partition);
+            moods += usize::from(fault == Fault::Partner);
             todo.remove(&fault);
             next = (began + every).max(Instant::now() + BREATH);
         }

@@ -17,9 +17,12 @@ pub(super) const FENCED: &str = "uoop_journal_fenced_total";
 pub(super) const FENCED_BY_STORE: &str = "uoop_journal_fenced_total{by=\"store\"}";
 pub(super) const LOST: &str = "uoop_shards_lost_total";
 pub(super) const TAKEN: &str = "uoop_shards_taken_total";
-const KEPT: [&str; 17] = [
+/// Commands for which there was no room with a channel or a zone.
+pub(super) const CROWDED: &str = "uoop_commands_refused_total{bound=\"mailbox\"}";
+const KEPT: [&str; 18] = [
     FENCED,
     FENCED_BY_STORE,
+    CROWDED,
     LOST,
     TAKEN,
     "uoop_shards_given_total",

@@ -12,7 +12,9 @@ mod load;
 mod measure;
 mod network;
 mod nodes;
+mod outside;
 mod partition;
+mod proxy;
 mod report;
 mod service;
 mod timeline;
@@ -40,6 +42,7 @@ use load::{History, Load};
 use measure::Line;
 use network::{Network, Place};
 use nodes::Nodes;
+use proxy::Proxy;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use serde_json::Value;
@@ -194,7 +197,6 @@ pub async fn run_cluster(options: &ClusterOptions) -> Result<ClusterReport, RunE
 struct Stage {
     driver: Driver,
     front: Arc<Front>,
-    sandbox: Sandbox,
     figures: Figures,
     city: City,
 }
@@ -224,6 +226,7 @@ async fn set_up(
     for key in ["participants.payments_url", "participants.kitchens_url"] {
         nodes.set(key, sandbox.url());
     }
+    let (links, redis) = ways(options, &mut nodes, tasks).await?;
     let service = if options.faults.contains(&Fault::Postgres) {
         Some(Service::given(database.url()).await?)
     } else {
@@ -253,13 +256,16 @@ async fn set_up(
         service,
         network,
         points,
+        sandbox,
+        links,
+        redis,
+        crowd: None,
         http,
         wrong: Vec::new(),
     };
     Ok(Stage {
         driver,
         front,
-        sandbox,
         figures,
         city,
     })
@@ -274,7 +280,6 @@ async fn carry_out(
     let Stage {
         mut driver,
         front,
-        mut sandbox,
         figures,
         city,
     } = set_up(options, files, database, tasks).await?;
@@ -282,6 +287,7 @@ async fn carry_out(
     let replay = replay(options, files, &front)?;
     let began = Instant::now();
     let load = Load::start(&front, city, options.rate, options.shares).map_err(no_client)?;
+    driver.crowd = Some(load.crowd());
     let end = began + options.length;
     let struck = driver.run(&options.faults, options.every, end).await?;
     let mut left = Left::new(options, load.end().await, struck, began);
@@ -290,10 +296,10 @@ async fn carry_out(
         left.evidence.submitted.extend(submitted);
         left.replay = Some(summary);
     }
-    sandbox.calm().await?;
+    driver.sandbox.calm().await?;
     gather(&mut left, database, &front).await?;
     left.figures = figures.sums();
-    left.evidence.ledger = sandbox.stop().await?;
+    left.evidence.ledger = driver.sandbox.stop().await?;
     driver.be_level("the end").await;
     stop(&mut driver).await?;
     left.store = database.read().await?;
@@ -351,6 +357,48 @@ impl Left {
             logs: Vec::new(),
         }
     }
+}
+
+/// The ways to the nodes for each other, and to Redis, if they are to be broken.
+async fn ways(
+    options: &ClusterOptions,
+    nodes: &mut Nodes,
+    tasks: &mut JoinSet<()>,
+) -> Result<(Vec<Proxy>, Option<Proxy>), RunError> {
+    let impossible = |fault: Fault, why: &str| RunError::Impossible {
+        fault: fault.as_str(),
+        why: why.to_owned(),
+    };
+    let broken: Vec<Fault> = [Fault::Slow, Fault::Redis]
+        .into_iter()
+        .filter(|fault| options.faults.contains(fault))
+        .collect();
+    if let (Some(fault), true) = (broken.first(), options.faults.contains(&Fault::Partition)) {
+        let why = "its proxies are not in the network that partitions take: run them apart";
+        return Err(impossible(*fault, why));
+    }
+    let (mut links, mut redis) = (Vec::new(), None);
+    if broken.contains(&Fault::Slow) {
+        for node in &mut nodes.all {
+            let behind = node.server.url().trim_start_matches("http://").to_owned();
+            let link = Proxy::start(&node.gateway, Some(behind), options.seed, tasks).await?;
+            node.server.set("cluster.address", link.address());
+            links.push(link);
+        }
+    }
+    if broken.contains(&Fault::Redis) {
+        let given = std::env::var("UOOP_TEST_REDIS_URL");
+        let given = given.map_err(|_| impossible(Fault::Redis, "UOOP_TEST_REDIS_URL is not set"))?;
+        let (before, rest) = given.split_once("://").unwrap_or(("redis", &given));
+        let (place, after) = rest.split_once('/').unwrap_or((rest, ""));
+        let (user, server) = place.rsplit_once('@').unwrap_or(("", place));
+        let proxy = Proxy::start(server, None, options.seed, tasks).await?;
+        let at = if user.is_empty() { "" } else { "@" };
+        let url = format!("{before}://{user}{at}{}/{after}", proxy.address());
+        nodes.set("redis.url", &url);
+        redis = Some(proxy);
+    }
+    Ok((links, redis))
 }
 
 /// Where fail points are armed, if any are.

@@ -4,6 +4,7 @@ use super::super::{RunError, Server, free_port};
 use super::ClusterOptions;
 use super::failpoints::VARIABLE;
 use super::faults::Fault;
+use super::outside::{CIRCUIT_OPEN_MS, MAILBOX_MAX};
 use super::network::{GATEWAY_PORT, HTTP_PORT, Network, Place};
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -21,6 +22,8 @@ const NAME_MAX: Duration = Duration::from_secs(20);
 /// A node.
 pub(super) struct Node {
     pub(super) server: Server,
+    /// Where its gateway listens.
+    pub(super) gateway: String,
     /// Its name with its incarnation, as the others know it.
     pub(super) name: String,
     /// How far its clock is set ahead.
@@ -57,8 +60,10 @@ impl Nodes {
         })?;
         let mut all = Vec::new();
         for n in 1..=options.nodes {
+            let (server, gateway) = node(options, directory, database, network, points, n)?;
             all.push(Node {
-                server: node(options, directory, database, network, points, n)?,
+                server,
+                gateway,
                 name: String::new(),
                 skew_ms: 0,
             });
@@ -166,12 +171,12 @@ fn node(
     network: Option<&Network>,
     points: Option<&Path>,
     n: usize,
-) -> Result<Server, RunError> {
+) -> Result<(Server, String), RunError> {
     let (host, port, gateway) = match network {
         Some(network) => (network.address(Place::Node(n)), HTTP_PORT, GATEWAY_PORT),
         None => ("127.0.0.1".to_owned(), free_port()?, free_port()?),
     };
-    let name = format!("n{n}");
+    let (name, gateway) = (format!("n{n}"), format!("{host}:{gateway}"));
     let mut arguments = vec![
         "--cluster".to_owned(),
         "--time-scale".to_owned(),
@@ -179,10 +184,19 @@ fn node(
         "--data-dir".to_owned(),
         directory.join(&name).display().to_string(),
     ];
+    let crowds = options.faults.contains(&Fault::Flood);
+    let moods = options.faults.contains(&Fault::Partner);
+    for (key, value) in crowds
+        .then(|| ("actors.channel_mailbox_max", MAILBOX_MAX))
+        .into_iter()
+        .chain(moods.then_some(("participants.breaker_open_ms", CIRCUIT_OPEN_MS)))
+    {
+        arguments.extend(["--set".to_owned(), format!("{key}={value}")]);
+    }
     for (key, value) in [
         ("cluster.node", name.as_str()),
         ("http.host", &host),
-        ("cluster.listen", &format!("{host}:{gateway}")),
+        ("cluster.listen", &gateway),
         ("cluster.lease_ms", &options.lease.as_millis().to_string()),
         ("participants.payments", "http"),
         ("participants.kitchens", "http"),
@@ -211,11 +225,12 @@ fn node(
     }
     let server = Server::new(options.binary.clone(), port, arguments, variables, log);
     let server = server.at(format!("http://{host}:{port}"));
-    Ok(match network {
+    let server = match network {
         Some(network) => {
             let inside = ["netns", "exec", &network.namespace(n)].map(str::to_owned);
             server.by(PathBuf::from("ip"), inside)
         }
         None => server,
-    })
+    };
+    Ok((server, gateway))
 }
