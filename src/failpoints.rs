@@ -182,7 +182,13 @@ mod tests {
             nth: 2,
         };
         assert_eq!(Armed::read("7 journal::commit hold 2\n"), Some(armed));
-        for wrong in ["", "7 journal::commit hold", "7 x burn 1", "x x kill 1", "7 x kill 1 more"] {
+        for wrong in [
+            "",
+            "7 journal::commit hold",
+            "7 x burn 1",
+            "x x kill 1",
+            "7 x kill 1 more",
+        ] {
             assert_eq!(Armed::read(wrong), None, "{wrong}");
         }
     }

@@ -81,8 +81,10 @@ async fn a_node_without_a_lease_shows_nothing_from_memory() {
 async fn shards_that_cannot_be_brought_to_life_are_given_back_and_tried_again() {
     const NAME: &str = "n2-1";
     let rig = Rig::begin(member(NAME), |store| store.unreadable.store(true, Ordering::SeqCst)).await;
-    rig.until("they are given back", |rig| rig.store.releases.load(Ordering::SeqCst) > 1)
-        .await;
+    rig.until("they are given back", |rig| {
+        rig.store.releases.load(Ordering::SeqCst) > 1
+    })
+    .await;
     let mut looks = 0;
     while view(&rig).await.shards.iter().any(|shard| !shard.owner.is_empty()) {
         looks += 1;
@@ -90,8 +92,16 @@ async fn shards_that_cannot_be_brought_to_life_are_given_back_and_tried_again() 
         sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(rig.platform.readiness(), Readiness::Recovering, "it has nothing");
-    let told = rig.platform.cluster().await.expect("the store is there").expect("a cluster");
-    assert!(told.shards.iter().all(|shard| shard.owner != NAME), "nobody was told that it has");
+    let told = rig
+        .platform
+        .cluster()
+        .await
+        .expect("the store is there")
+        .expect("a cluster");
+    assert!(
+        told.shards.iter().all(|shard| shard.owner != NAME),
+        "nobody was told that it has"
+    );
 
     rig.store.unreadable.store(false, Ordering::SeqCst);
     rig.until_ready().await;

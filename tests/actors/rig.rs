@@ -156,7 +156,10 @@ impl Rig {
             Some(member) => (member.transport.name.as_str(), Vec::new()),
             None => {
                 let shards: Vec<_> = store.shard_map().all().collect();
-                ("test", store.acquire("test", &shards).await.expect("the store is there"))
+                (
+                    "test",
+                    store.acquire("test", &shards).await.expect("the store is there"),
+                )
             }
         };
         let handle = GroupJournal::start(&dynamic, &owned, name, &JournalOptions::default());

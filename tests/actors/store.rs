@@ -17,7 +17,7 @@ use std::time::Duration;
 pub(crate) struct FaultyStore {
     inner: MemoryStore,
     pub(crate) away: AtomicBool,
-    /// What is in flight cannot be read, for a reason that does not pass by itself.
+    /// Which orders are in flight cannot be read, for a reason that does not pass by itself.
     pub(crate) unreadable: AtomicBool,
     /// How often shards were made nobody's.
     pub(crate) releases: AtomicU64,
@@ -114,7 +114,7 @@ impl Store for FaultyStore {
 
     async fn recover(&self, shards: &[ShardId], kinds: &[StreamKind]) -> Result<Vec<Recorded>, StoreError> {
         self.check()?;
-        if self.unreadable.load(Ordering::SeqCst) {
+        if self.unreadable.load(Ordering::SeqCst) && kinds.contains(&StreamKind::Order) {
             return Err(StoreError::Corrupt("made unreadable".into()));
         }
         let recorded = self.inner.recover(shards, kinds).await?;
@@ -257,6 +257,10 @@ impl Journal for FaultyJournal {
 
     async fn release(&self, shards: &[ShardId]) {
         self.inner.release(shards).await;
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.inner.trouble()
     }
 
     async fn append(&self, append: Append) -> Result<(), AppendError> {

@@ -106,7 +106,7 @@ impl Coordinator {
                 Ok(Round::Level) if self.is_anybody_silent() || !self.drained.is_empty() => WATCHFUL,
                 Ok(Round::Level) => self.cluster.options.renew_every,
                 Err(error) => {
-                    tracing::warn!(%error, "members, owners or what is in flight cannot be read");
+                    tracing::warn!(%error, "members and owners cannot be read");
                     self.cluster.options.renew_every
                 }
             };

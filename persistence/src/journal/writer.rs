@@ -4,6 +4,7 @@ use super::batch::{Backoff, Batch};
 use super::figures::Figures;
 use super::ownership::Ownership;
 use super::pace::{LINGER, Pace};
+use super::trouble::Trouble;
 use super::{JournalOptions, Pending, Reply, Task};
 use crate::record::shards_of;
 use crate::tail::Tail;
@@ -35,6 +36,7 @@ pub(super) struct Writer {
     ownership: Arc<Ownership>,
     figures: Figures,
     tail: Arc<Tail>,
+    trouble: Arc<Trouble>,
     options: JournalOptions,
 }
 
@@ -58,6 +60,7 @@ impl Writer {
         ownership: &Arc<Ownership>,
         figures: &Figures,
         tail: &Arc<Tail>,
+        trouble: &Arc<Trouble>,
         options: &JournalOptions,
     ) -> Self {
         Self {
@@ -67,6 +70,7 @@ impl Writer {
             ownership: Arc::clone(ownership),
             figures: figures.clone(),
             tail: Arc::clone(tail),
+            trouble: Arc::clone(trouble),
             options: options.clone(),
         }
     }
@@ -185,11 +189,13 @@ impl Writer {
             match result {
                 Ok(outcomes) => {
                     fail_point!("journal::committed");
+                    self.trouble.ended();
                     self.settle(part, &outcomes);
                 }
                 Err(CommitError::Refused(refusal)) => parts.extend(self.isolate(part, refusal).await),
                 Err(CommitError::Unavailable(problem)) => {
                     self.figures.unavailable.increment(1);
+                    self.trouble.began(&problem);
                     tracing::warn!(%problem, rows = part.len(), "the store cannot commit");
                     parts.push(part);
                     for part in parts {

@@ -113,7 +113,7 @@ impl Points {
         &self.directory
     }
 
-    /// Each in its turn, in an order that follows from the seed.
+    /// Each in its turn, in an order that follows from the seed: the common ones first.
     fn draw(&mut self, random: &mut StdRng) -> Point {
         loop {
             if let Some(point) = self.next.pop() {
@@ -121,6 +121,7 @@ impl Points {
             }
             self.next = Point::all();
             self.next.shuffle(random);
+            self.next.sort_by_key(|point| point.is_common);
         }
     }
 
@@ -217,7 +218,10 @@ impl Driver {
         let mut all = Vec::new();
         if point.is_of_shards() {
             let fault = Fault::Failpoints;
-            all.push(Struck { fault, ..self.kill().await? });
+            all.push(Struck {
+                fault,
+                ..self.kill().await?
+            });
         }
         let points = self.points(Fault::Failpoints)?;
         points.reached().await;

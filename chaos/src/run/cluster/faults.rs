@@ -159,10 +159,7 @@ impl Struck {
             at,
             until: at,
             shards: BTreeSet::new(),
-            must_move: matches!(
-                fault,
-                Fault::Kill | Fault::Pause | Fault::Failpoints | Fault::Zombie
-            ),
+            must_move: matches!(fault, Fault::Kill | Fault::Pause | Fault::Failpoints | Fault::Zombie),
             moved: None,
             stood: None,
             fenced_by_store: 0,

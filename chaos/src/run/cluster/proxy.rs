@@ -19,7 +19,7 @@ const PIECE_BYTES: usize = 16 * 1_024;
 /// Pieces on their way at a time, in one direction of one connection.
 const UNDER_WAY_MAX: usize = 1_024;
 /// How often is looked whether somebody is still behind it.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long that may take.
 const LOOK_MAX: Duration = Duration::from_millis(500);
 

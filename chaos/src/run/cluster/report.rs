@@ -322,7 +322,9 @@ fn unproved(options: &ClusterOptions, left: &Left, met: &[Met]) -> Vec<String> {
             not(format!("{whom} owned nothing at its {fault}"));
         }
         if *fault == Fault::Zombie && struck.fenced_by_store == 0 {
-            not(format!("{whom} stood still with a batch, and the store refused nothing of it"));
+            not(format!(
+                "{whom} stood still with a batch, and the store refused nothing of it"
+            ));
         }
         if struck.must_move && !is_killed(*fault) && struck.lost == 0 {
             not(format!("{whom}: {fault}, and it never found that its shards were lost"));

@@ -263,17 +263,24 @@ fn a_compensation_that_fails_is_stuck_passed_over_and_repaired() {
 fn an_open_circuit_costs_a_compensation_no_attempt() {
     let unsent = || Answer::Unsent("the circuit is open".into());
     let mut script = Script::preparing(impatient(), 1).cancelled().fine();
-    script = script.undone(Step::Dispatch, 0, done()).expect(["dispatch 0 undone", "undo place_ticket 0"]);
+    script = script
+        .undone(Step::Dispatch, 0, done())
+        .expect(["dispatch 0 undone", "undo place_ticket 0"]);
     let before = script.now;
     for _ in 0..10 {
-        script = script.undone(Step::PlaceTicket, 0, unsent()).expect(["undo place_ticket 0"]);
+        script = script
+            .undone(Step::PlaceTicket, 0, unsent())
+            .expect(["undo place_ticket 0"]);
         let [again] = &script.effects[..] else {
             panic!("{:?}", script.effects);
         };
         assert!(again.start_at > script.now, "later");
         assert_eq!(again.attempt, 1);
     }
-    assert!(script.wake_at().is_some_and(|at| at > before), "a lost answer has a deadline");
+    assert!(
+        script.wake_at().is_some_and(|at| at > before),
+        "a lost answer has a deadline"
+    );
     // What left counts, and what did not counts as little as before.
     let script = script
         .undone(Step::PlaceTicket, 0, silence())
