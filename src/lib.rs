@@ -12,6 +12,7 @@ pub mod data_dir;
 mod database;
 pub mod demo;
 pub mod dispatch;
+pub mod failpoints;
 pub mod http;
 mod inbound;
 pub mod mdrp;

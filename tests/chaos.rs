@@ -1,7 +1,9 @@
 //! The promise in small: a day of orders through a server that is killed and participants that fail, and afterwards
 //! everybody's books agree. `cargo run -p chaos -- run --day DIR --kills 10` does the same with a real day. And the same
-//! for three nodes over one Postgres, of which one is killed, one stands still for longer than its lease, and all are
-//! restarted one after the other: `cargo run -p chaos -- run --nodes 3 --faults kill,pause,rolling` is the long form.
+//! for three nodes over one Postgres, of which one is killed, one is killed in the midst of a protocol, one stands still for
+//! longer than its lease, one does so with a batch in its hands that it sends afterwards, and all are restarted one after the
+//! other: `cargo run -p chaos -- run --nodes 3 --faults kill,pause,rolling,failpoints,zombie` is the long form, with a binary
+//! built with `--features failpoints`.
 
 use chaos::run::{Fault, Shares, Store};
 use chaos::{ClusterOptions, Options, run, run_cluster};
@@ -68,7 +70,13 @@ fn three_nodes() -> ClusterOptions {
         nodes: 3,
         rate: 8,
         length: Duration::from_secs(20),
-        faults: vec![Fault::Kill, Fault::Pause, Fault::Rolling],
+        faults: vec![
+            Fault::Kill,
+            Fault::Pause,
+            Fault::Rolling,
+            Fault::Failpoints,
+            Fault::Zombie,
+        ],
         every: Duration::from_secs(5),
         day: None,
         orders: None,
@@ -107,8 +115,20 @@ async fn a_cluster_loses_nothing_when_its_nodes_break() {
     assert_eq!((report.duplicated_effects, report.leftover_effects), (0, 0), "{report}");
     assert_eq!(report.rolling.failed, 0, "{report}");
     // NV-1: that something was in flight at each of them is among the violations if it was not.
-    for fault in ["kill", "pause", "rolling", "repeated", "cancelled", "put_off"] {
+    for fault in [
+        "kill",
+        "pause",
+        "rolling",
+        "failpoints",
+        "zombie",
+        "repeated",
+        "cancelled",
+        "put_off",
+    ] {
         assert!(report.faults[fault] > 0, "no {fault}:\n{report}");
+    }
+    for zombie in &report.zombies {
+        assert!(zombie.fenced_rows > 0 && zombie.lost_shards > 0, "{zombie:?}\n{report}");
     }
     println!("{report}");
 }

@@ -141,6 +141,10 @@ fn describe() {
     );
     describe_counter!("uoop_shards_taken_total", "shards that this node took");
     describe_counter!("uoop_shards_given_total", "shards that this node gave away");
+    describe_counter!(
+        "uoop_shards_given_back_total",
+        "shards that this node took and could not bring to life"
+    );
     describe_counter!("uoop_shards_lost_total", "shards that another node took from this one");
     describe_counter!("uoop_nodes_removed_total", "nodes that this one found gone");
     describe_counter!(

@@ -8,7 +8,8 @@ use crate::node::Node;
 use domain::ids::{OrderId, StreamId, ZoneId};
 use domain::order::Order;
 use domain::ports::Recorded;
-use domain::saga::{Action, Answer, CapacityRequest, Command, Effect, Refused};
+use domain::saga::{Action, Answer, CapacityRequest, Command, Direction, Effect, Refused};
+use fail::fail_point;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,16 +30,33 @@ pub(crate) fn begin(node: &Arc<Node>, effect: Effect, resumed: bool) {
         if node.is_stopped() {
             return;
         }
+        fail_point!(&format!(
+            "effect::send:{}:{}",
+            effect.key.step.as_str(),
+            direction(&effect)
+        ));
         let wall_ms = effect.timeout_ms.0.div_ceil(node.ports.clock.scale().max(1));
         let answer = match tokio::time::timeout(Duration::from_millis(wall_ms), perform(&node, &effect, resumed)).await
         {
             Ok(answer) => answer,
             Err(_) => Answer::Failed(format!("no answer within {wall_ms} ms")),
         };
+        fail_point!(&format!(
+            "effect::answered:{}:{}",
+            effect.key.step.as_str(),
+            direction(&effect)
+        ));
         count(&effect, &answer);
         let command = effect.answered(answer);
         insist(&node, effect.key.order, command).await;
     });
+}
+
+const fn direction(effect: &Effect) -> &'static str {
+    match effect.key.direction {
+        Direction::Forward => "forward",
+        Direction::Backward => "backward",
+    }
 }
 
 fn count(effect: &Effect, answer: &Answer) {
@@ -47,12 +65,9 @@ fn count(effect: &Effect, answer: &Answer) {
         Answer::Pending => "pending",
         Answer::Refused(_) => "refused",
         Answer::Failed(_) => "failed",
+        Answer::Unsent(_) => "unsent",
     };
-    let direction = match effect.key.direction {
-        domain::saga::Direction::Forward => "forward",
-        domain::saga::Direction::Backward => "backward",
-    };
-    let step = effect.key.step.as_str();
+    let (step, direction) = (effect.key.step.as_str(), direction(effect));
     metrics::counter!("uoop_effects_total", "step" => step, "direction" => direction, "outcome" => outcome)
         .increment(1);
 }

@@ -90,6 +90,11 @@ impl Platform {
             Readiness::Ready if !self.node.lease_holds() => Readiness::Unavailable {
                 why: "the store has been silent for longer than this node may go on without it".to_owned(),
             },
+            // A cluster's nodes go by their leases: that the store refuses one of them says nothing about that one.
+            Readiness::Ready if !self.is_clustered() => match self.node.ports.journal.trouble() {
+                Some(why) => Readiness::Unavailable { why },
+                None => Readiness::Ready,
+            },
             other => other.clone(),
         }
     }

@@ -45,7 +45,7 @@ pub(crate) enum RegionMessage {
     /// Shards were taken: what is in flight in them is to be brought back.
     Adopt {
         shards: Vec<ShardId>,
-        done: oneshot::Sender<Recovery>,
+        done: oneshot::Sender<Result<Recovery, StoreError>>,
     },
     /// Shards are another node's: what runs of them is to end.
     Leave {
@@ -120,9 +120,9 @@ impl Actor for RegionActor {
             }
             RegionMessage::Restart(shard) => state.restart(&myself, shard).await,
             RegionMessage::Adopt { shards, done } => {
-                if let Some(recovery) = state.adopt(&myself, shards).await {
+                if let Some(adopted) = state.adopt(&myself, shards).await {
                     // Whoever took them may have been stopped meanwhile.
-                    let _ = done.send(recovery);
+                    let _ = done.send(adopted);
                 }
             }
             RegionMessage::Leave { shards, done } => {
@@ -193,22 +193,22 @@ impl RegionState {
         Recovery { elapsed_ms, ..recovery }
     }
 
-    /// Starts shards that were just taken, and everything that is in flight in them. A store that is away is waited for.
-    async fn adopt(&mut self, myself: &ActorRef<RegionMessage>, shards: Vec<ShardId>) -> Option<Recovery> {
+    /// Starts shards that were just taken, and everything that is in flight in them. A store that is away is waited for;
+    /// after any other error nothing of them was started. `None`: the node has stopped.
+    async fn adopt(
+        &mut self,
+        myself: &ActorRef<RegionMessage>,
+        shards: Vec<ShardId>,
+    ) -> Option<Result<Recovery, StoreError>> {
         let begun = Instant::now();
         while !self.node.is_stopped() {
             match Plan::read(&self.node, &shards).await {
-                Ok(plan) => return Some(self.bring_back(myself, shards, plan, begun).await),
+                Ok(plan) => return Some(Ok(self.bring_back(myself, shards, plan, begun).await)),
                 Err(StoreError::Unavailable(why)) => {
                     tracing::warn!(why, "the store is away; what is in flight cannot be read yet");
                     tokio::time::sleep(STORE_BACKOFF).await;
                 }
-                Err(error) => {
-                    tracing::error!(%error, "what is in flight cannot be read");
-                    let why = error.to_string();
-                    self.node.readiness.store(Arc::new(Readiness::Unavailable { why }));
-                    return None;
-                }
+                Err(error) => return Some(Err(error)),
             }
         }
         None

@@ -32,7 +32,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "M", default_value_t = 1.0, requires = "nodes", value_parser = minutes)]
     minutes: f64,
     /// What breaks, in an order that follows from the seed: kill, pause, rolling, postgres (that of scripts/services),
-    /// skew, partition (takes root); none, for nothing
+    /// skew, partition (takes root), failpoints and zombie (take a binary built with --features failpoints), slow (links
+    /// between nodes), redis (takes `UOOP_TEST_REDIS_URL`), partner, flood; none, for nothing
     #[arg(
         long,
         value_name = "FAULT,…",

@@ -313,6 +313,11 @@ pub trait Journal: Send + Sync + 'static {
     /// Gives shards up: what was appended before is written, and what comes after is answered as fenced. Returns once
     /// nothing of them is under way any more. Shards that it does not hold are passed over.
     async fn release(&self, shards: &[ShardId]);
+
+    /// Why the store takes nothing at present, as far as is known; `None` when it takes what comes.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A node of a cluster, as the store knows it.

@@ -14,6 +14,7 @@ mod batch;
 mod figures;
 mod ownership;
 mod pace;
+mod trouble;
 mod writer;
 
 use crate::tail::Tail;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use trouble::Trouble;
 use writer::Writer;
 
 /// How a journal gathers.
@@ -65,6 +67,7 @@ pub struct GroupJournal {
     owned: Arc<Ownership>,
     figures: Figures,
     tail: Arc<Tail>,
+    trouble: Arc<Trouble>,
 }
 
 /// Runs the writers: tells which shards were lost, and ends the journal.
@@ -111,11 +114,12 @@ impl GroupJournal {
         let ownership = Arc::new(Ownership::new(store.shard_map()));
         let figures = Figures::new();
         let tail = Arc::new(Tail::new(store, options.tail_bytes_max));
+        let trouble = Arc::new(Trouble::default());
         let mut queues = Vec::new();
         let mut tasks = Vec::new();
         for number in 0..writers {
             let (queue_tx, queue_rx) = mpsc::channel(options.queue_rows_max.max(1));
-            let mut writer = Writer::new(store, node, &ownership, &figures, &tail, options);
+            let mut writer = Writer::new(store, node, &ownership, &figures, &tail, &trouble, options);
             for line in owned.iter().filter(|line| writer_of(line.shard, writers) == number) {
                 writer.adopt(line);
             }
@@ -127,6 +131,7 @@ impl GroupJournal {
             owned: ownership,
             figures,
             tail,
+            trouble,
         });
         JournalHandle {
             journal,
@@ -179,7 +184,7 @@ impl Journal for GroupJournal {
     async fn append(&self, append: Append) -> Result<(), AppendError> {
         let closed = || AppendError::Unavailable("the journal is closed".into());
         let Some(generation) = self.owned.generation(append.shard) else {
-            self.figures.fenced.increment(1);
+            self.figures.fenced_here.increment(1);
             return Err(AppendError::Fenced);
         };
         let queue_tx = self.queue(append.shard).ok_or_else(closed)?;
@@ -217,6 +222,10 @@ impl Journal for GroupJournal {
     async fn release(&self, shards: &[ShardId]) {
         self.tell(self.by_writer(shards.iter().copied(), |shard| *shard), Task::Release)
             .await;
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble.now()
     }
 }
 

@@ -1,6 +1,7 @@
 //! `uoop serve`.
 
 use super::{answer, warn};
+use crate::failpoints;
 use crate::serve::serve;
 use crate::settings::{SettingsArgs, start_log};
 use std::error::Error;
@@ -29,6 +30,7 @@ impl ServeArgs {
         }
         let loaded = settings.load()?;
         start_log(&loaded.settings.log)?;
+        failpoints::watch()?;
         for warning in &loaded.warnings {
             warn(warning);
         }

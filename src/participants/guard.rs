@@ -7,9 +7,9 @@
 //!
 //! A *closed door* (an open circuit, or as many waiting as may) answers at once, and what it answers depends on what is
 //! asked. A ticket that is *offered* (see [`Kitchens::offer`]: none of its attempts has ever left) is refused, so that the
-//! alternate is tried at once. Everything else fails and is tried again later: a refusal would say that it did not happen,
-//! and an earlier attempt, of this process or of one before it, may have got through. For the same reason only offers are
-//! turned away when too many wait; how many others there can be is bounded by the orders under way.
+//! alternate is tried at once. Everything else is answered as *unsent* and is tried again later: a refusal would say that it
+//! did not happen, and an earlier attempt, of this process or of one before it, may have got through. For the same reason
+//! only offers are turned away when too many wait; how many others there can be is bounded by the orders under way.
 
 use super::breaker::{Breaker, BreakerLimits, BreakerState, Passage};
 use async_trait::async_trait;
@@ -17,7 +17,7 @@ use dashmap::DashMap;
 use domain::ports::{Kitchens, Payments};
 use domain::saga::{Answer, PaymentRequest, Refused, TicketAction, TicketRequest};
 use domain::time::{Millis, Timestamp};
-use metrics::{Counter, Histogram, counter, histogram};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -78,6 +78,7 @@ pub struct GuardState {
 }
 
 struct Guard {
+    participant: String,
     /// Fair: whoever asks first gets the next one.
     permits: Semaphore,
     waiting: AtomicUsize,
@@ -93,6 +94,9 @@ struct Figures {
     failed: Counter,
     dropped: Counter,
     turned_away: Counter,
+    opened: Counter,
+    /// 1 while the circuit is not closed.
+    open: Gauge,
     seconds: Histogram,
 }
 
@@ -106,6 +110,8 @@ impl Figures {
             failed: answers("failed"),
             dropped: answers("none"),
             turned_away: answers("turned_away"),
+            opened: counter!("participant_circuit_opened_total", "participant" => participant.to_owned()),
+            open: gauge!("participant_circuit_open", "participant" => participant.to_owned()),
             seconds: histogram!("participant_call_seconds", "participant" => participant.to_owned()),
         }
     }
@@ -115,7 +121,7 @@ impl Figures {
             Answer::Done(_) => self.done.increment(1),
             Answer::Pending => self.pending.increment(1),
             Answer::Refused(_) => self.refused.increment(1),
-            Answer::Failed(_) => self.failed.increment(1),
+            Answer::Failed(_) | Answer::Unsent(_) => self.failed.increment(1),
         }
     }
 }
@@ -126,12 +132,46 @@ impl Guard {
             failures_max: config.failures_max.max(1),
             open_ms: Millis(config.open_ms),
         };
+        let figures = Figures::of(participant);
+        // So that there is something to compare with before the first failure.
+        figures.opened.increment(0);
+        figures.open.set(0.0);
         Self {
+            participant: participant.to_owned(),
             permits: Semaphore::new(config.concurrent_max.clamp(1, Semaphore::MAX_PERMITS)),
             waiting: AtomicUsize::new(0),
             breaker: Mutex::new(Breaker::new(limits)),
             turned_away: AtomicU64::new(0),
-            figures: Figures::of(participant),
+            figures,
+        }
+    }
+
+    /// Does something with the breaker, and says what became of it.
+    fn operate<T>(&self, operation: impl FnOnce(&mut Breaker) -> T) -> T {
+        let mut breaker = self.breaker();
+        let before = breaker.state();
+        let result = operation(&mut breaker);
+        let after = breaker.state();
+        drop(breaker);
+        if before != after {
+            self.tell(after);
+        }
+        result
+    }
+
+    fn tell(&self, state: BreakerState) {
+        let participant = &self.participant;
+        match state {
+            BreakerState::Open => {
+                tracing::warn!(participant, "a participant fails again and again: its circuit is open");
+                self.figures.opened.increment(1);
+                self.figures.open.set(1.0);
+            }
+            BreakerState::HalfOpen => tracing::info!(participant, "a call goes out to a participant that failed"),
+            BreakerState::Closed => {
+                tracing::info!(participant, "a participant answers again: its circuit is closed");
+                self.figures.open.set(0.0);
+            }
         }
     }
 
@@ -192,7 +232,7 @@ impl Asked {
     fn no(self, code: &str, detail: String) -> Answer {
         match self {
             Self::First => Answer::Refused(Refused::new(code, detail)),
-            Self::Again => Answer::Failed(detail),
+            Self::Again => Answer::Unsent(detail),
         }
     }
 }
@@ -210,7 +250,9 @@ struct Call<'a> {
 
 impl Call<'_> {
     fn settle(&self, succeeded: bool) {
-        self.guard.breaker().settle(&self.passage, succeeded, since(self.born));
+        let now = since(self.born);
+        self.guard
+            .operate(|breaker| breaker.settle(&self.passage, succeeded, now));
     }
 
     fn answer(mut self, answer: Answer) -> Answer {
@@ -228,7 +270,8 @@ impl Drop for Call<'_> {
             return;
         }
         if self.waited > self.since.elapsed() {
-            self.guard.breaker().abandon(&self.passage, since(self.born));
+            let now = since(self.born);
+            self.guard.operate(|breaker| breaker.abandon(&self.passage, now));
         } else {
             self.settle(false);
         }
@@ -330,7 +373,7 @@ impl<P: ?Sized> Guarded<P> {
     }
 
     fn enter<'a>(&self, guard: &'a Guard, waited: Duration) -> Option<Call<'a>> {
-        let passage = guard.breaker().enter(since(self.born))?;
+        let passage = guard.operate(|breaker| breaker.enter(since(self.born)))?;
         Some(Call {
             guard,
             passage,

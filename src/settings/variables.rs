@@ -40,12 +40,13 @@ const REDIS: [(&str, &str); 4] = [
 const URLS: [(&str, &str); 2] = [("DATABASE_URL", "store.database_url"), ("REDIS_URL", "redis.url")];
 
 /// `UOOP_` variables that are no keys: read before the configuration, or by tests and scripts.
-const OTHERS: [&str; 8] = [
+const OTHERS: [&str; 9] = [
     "UOOP_PROFILE",
     "UOOP_CONFIG",
     "UOOP_LOG",
     "UOOP_MDRP_DIR",
     "UOOP_URL",
+    "UOOP_FAILPOINTS",
     "UOOP_PG_PORT",
     "UOOP_REDIS_PORT",
     "UOOP_KAFKA_PORT",

@@ -12,6 +12,7 @@ mod introspect;
 mod keys;
 mod life;
 mod load;
+mod member;
 mod rig;
 mod store;
 mod store_away;

@@ -2,7 +2,9 @@
 
 use crate::fakes::Fakes;
 use crate::store::{FaultyJournal, FaultyStore};
-use actors::{ActorOptions, ActorView, CallError, CommandOptions, Platform, Ports, Readiness, Versioned};
+use actors::{
+    ActorOptions, ActorView, CallError, ClusterOptions, CommandOptions, Platform, Ports, Readiness, Versioned,
+};
 use domain::channel::{self, Channel, ChannelConfig, ChannelKind};
 use domain::geo::Location;
 use domain::ids::{ChannelId, OrderId, Seq, StreamId, ZoneId};
@@ -74,6 +76,8 @@ pub(crate) struct Setup {
     /// Whether kitchens cook and couriers drive by themselves.
     pub(crate) world: bool,
     pub(crate) observers: Vec<Arc<dyn OrderObserver>>,
+    /// How it is a member of a cluster, if it is: alone in it.
+    pub(crate) member: Option<ClusterOptions>,
 }
 
 impl Default for Setup {
@@ -84,6 +88,7 @@ impl Default for Setup {
             policy: Policy::default(),
             world: true,
             observers: Vec::new(),
+            member: None,
         }
     }
 }
@@ -113,12 +118,20 @@ pub(crate) struct Rig {
 impl Rig {
     /// A platform on an empty store.
     pub(crate) async fn start(setup: Setup) -> Self {
+        let rig = Self::begin(setup, |_| {}).await;
+        rig.until_ready().await;
+        rig
+    }
+
+    /// The same, on a store that was changed before, and before it serves.
+    pub(crate) async fn begin(setup: Setup, change: impl FnOnce(&FaultyStore)) -> Self {
         let clock = TestClock {
             start: Instant::now(),
             bomb: AtomicBool::new(false),
             reads: AtomicU64::new(0),
         };
         let store = Arc::new(FaultyStore::new(setup.shards));
+        change(&store);
         Self::on(store, Arc::new(clock), Arc::default(), Arc::default(), setup).await
     }
 
@@ -138,9 +151,18 @@ impl Rig {
         setup: Setup,
     ) -> Self {
         let dynamic: Arc<dyn Store> = Arc::clone(&store) as _;
-        let shards: Vec<_> = store.shard_map().all().collect();
-        let owned = store.acquire("test", &shards).await.expect("the store is there");
-        let handle = GroupJournal::start(&dynamic, &owned, "test", &JournalOptions::default());
+        let (name, owned) = match &setup.member {
+            // Its shards come one by one.
+            Some(member) => (member.transport.name.as_str(), Vec::new()),
+            None => {
+                let shards: Vec<_> = store.shard_map().all().collect();
+                (
+                    "test",
+                    store.acquire("test", &shards).await.expect("the store is there"),
+                )
+            }
+        };
+        let handle = GroupJournal::start(&dynamic, &owned, name, &JournalOptions::default());
         let journal = Arc::new(FaultyJournal::over(handle.journal()));
         let world = World::new(
             Roles {
@@ -161,9 +183,14 @@ impl Rig {
             observers,
             policy: setup.policy,
         };
-        let platform = Platform::start(ports, setup.options.clone()).await.expect("it starts");
+        let platform = match setup.member.clone() {
+            Some(member) => Platform::join(ports, setup.options.clone(), Arc::clone(&store) as _, member)
+                .await
+                .expect("it joins"),
+            None => Platform::start(ports, setup.options.clone()).await.expect("it starts"),
+        };
         world.join(platform.clone());
-        let rig = Self {
+        Self {
             platform,
             store,
             journal,
@@ -172,10 +199,12 @@ impl Rig {
             ids,
             setup,
             handle,
-        };
-        rig.until("it serves", |rig| rig.platform.readiness() == Readiness::Ready)
+        }
+    }
+
+    pub(crate) async fn until_ready(&self) {
+        self.until("it serves", |rig| rig.platform.readiness() == Readiness::Ready)
             .await;
-        rig
     }
 
     /// Stops the platform at once.
@@ -402,7 +431,9 @@ pub(crate) struct Stopped {
 
 impl Stopped {
     pub(crate) async fn start(self) -> Rig {
-        Rig::on(self.store, self.clock, self.ids, self.fakes, self.setup).await
+        let rig = Rig::on(self.store, self.clock, self.ids, self.fakes, self.setup).await;
+        rig.until_ready().await;
+        rig
     }
 }
 

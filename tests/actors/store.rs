@@ -1,9 +1,10 @@
 //! A store and a journal that can be made to fail.
 
 use async_trait::async_trait;
-use domain::ids::{Position, Seq, StreamId};
+use domain::ids::{Epoch, Position, Seq, StreamId};
 use domain::ports::{
-    Append, AppendError, ClaimRecord, CommitError, Journal, Recorded, Row, RowOutcome, Store, StoreError, StreamKind,
+    Append, AppendError, ClaimRecord, ClusterView, CommitError, Journal, Membership, Recorded, Row, RowOutcome, Store,
+    StoreError, StreamKind,
 };
 use domain::shard::{OwnedShard, ShardId, ShardMap};
 use persistence::MemoryStore;
@@ -16,6 +17,10 @@ use std::time::Duration;
 pub(crate) struct FaultyStore {
     inner: MemoryStore,
     pub(crate) away: AtomicBool,
+    /// Which orders are in flight cannot be read, for a reason that does not pass by itself.
+    pub(crate) unreadable: AtomicBool,
+    /// How often shards were made nobody's.
+    pub(crate) releases: AtomicU64,
     pub(crate) loads: AtomicU64,
     pub(crate) commits: AtomicU64,
     corrupt: Mutex<HashSet<StreamId>>,
@@ -26,6 +31,8 @@ impl FaultyStore {
         Self {
             inner: MemoryStore::new(ShardMap::new(shards).expect("a power of two")),
             away: AtomicBool::new(false),
+            unreadable: AtomicBool::new(false),
+            releases: AtomicU64::new(0),
             loads: AtomicU64::new(0),
             commits: AtomicU64::new(0),
             corrupt: Mutex::default(),
@@ -107,6 +114,9 @@ impl Store for FaultyStore {
 
     async fn recover(&self, shards: &[ShardId], kinds: &[StreamKind]) -> Result<Vec<Recorded>, StoreError> {
         self.check()?;
+        if self.unreadable.load(Ordering::SeqCst) && kinds.contains(&StreamKind::Order) {
+            return Err(StoreError::Corrupt("made unreadable".into()));
+        }
         let recorded = self.inner.recover(shards, kinds).await?;
         Ok(recorded.into_iter().map(|recorded| self.spoil(recorded)).collect())
     }
@@ -139,6 +149,45 @@ impl Store for FaultyStore {
 
     async fn clock_ms(&self) -> Result<Option<i64>, StoreError> {
         self.inner.clock_ms().await
+    }
+}
+
+#[async_trait]
+impl Membership for FaultyStore {
+    async fn join(&self, name: &str, address: &str, lease_ms: u64) -> Result<(), StoreError> {
+        self.check()?;
+        self.inner.join(name, address, lease_ms).await
+    }
+
+    async fn renew(&self, name: &str, lease_ms: u64, draining: bool) -> Result<bool, StoreError> {
+        self.check()?;
+        self.inner.renew(name, lease_ms, draining).await
+    }
+
+    async fn view(&self) -> Result<ClusterView, StoreError> {
+        self.check()?;
+        self.inner.view().await
+    }
+
+    async fn take(&self, name: &str, shards: &[(ShardId, Epoch)]) -> Result<Vec<OwnedShard>, StoreError> {
+        self.check()?;
+        self.inner.take(name, shards).await
+    }
+
+    async fn release(&self, name: &str, shards: &[ShardId]) -> Result<(), StoreError> {
+        self.check()?;
+        self.releases.fetch_add(1, Ordering::SeqCst);
+        self.inner.release(name, shards).await
+    }
+
+    async fn is_alive(&self, name: &str) -> Result<bool, StoreError> {
+        self.check()?;
+        self.inner.is_alive(name).await
+    }
+
+    async fn remove(&self, name: &str) -> Result<(), StoreError> {
+        self.check()?;
+        self.inner.remove(name).await
     }
 }
 
@@ -208,6 +257,10 @@ impl Journal for FaultyJournal {
 
     async fn release(&self, shards: &[ShardId]) {
         self.inner.release(shards).await;
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.inner.trouble()
     }
 
     async fn append(&self, append: Append) -> Result<(), AppendError> {

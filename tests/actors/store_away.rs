@@ -31,7 +31,10 @@ async fn what_was_answered_while_the_store_was_away_is_not_lost() {
     );
     // Much longer than any deadline: an answer that came in time is heard before the deadline that passed since.
     tokio::time::sleep(Duration::from_secs(30)).await;
+    let readiness = rig.platform.readiness();
+    assert!(matches!(readiness, Readiness::Unavailable { .. }), "{readiness:?}");
     rig.store.away.store(false, Ordering::SeqCst);
+    rig.until_ready().await;
     rig.assert_status(&ids, OrderStatus::Delivered).await;
     rig.check(&ids).await;
     for id in &ids {

@@ -133,6 +133,12 @@ async fn a_full_disk_is_told_and_orders_are_taken_again_when_there_is_space() {
         fill(&disk.path(pid, "more-ballast"));
         sleep(Duration::from_millis(100)).await;
     }
+    // Whoever sends clients here is told as well.
+    let end = Instant::now() + PATIENCE;
+    while rig.ready().await {
+        assert!(Instant::now() < end, "it is ready all the time");
+        sleep(Duration::from_millis(20)).await;
+    }
     sleep(settings.outage).await;
     let failed = rig.figure("uoop_journal_unavailable_total", &[]).await;
     assert!(failed > 0.0, "commits failed");
@@ -141,6 +147,7 @@ async fn a_full_disk_is_told_and_orders_are_taken_again_when_there_is_space() {
     let space = Instant::now();
     let recovered = load.recovered().await;
     sleep(settings.calm).await;
+    assert!(rig.ready().await, "it takes orders");
 
     let orders = load.end().await;
     let (submissions, polls) = (load.submissions(), load.polls());

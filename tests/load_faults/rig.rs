@@ -108,6 +108,13 @@ impl Rig {
         is_refused(self.port).await
     }
 
+    /// Whether it says that it takes orders.
+    pub(crate) async fn ready(&self) -> bool {
+        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let asked = http.get(format!("{}/readyz", self.server.url())).send().await;
+        asked.expect("an answer").status().is_success()
+    }
+
     /// The sum of a figure over the lines of `/metrics` that begin with its name and have these words; 0 without any.
     pub(crate) async fn figure(&self, name: &str, words: &[&str]) -> f64 {
         let text = self.client.figures().await.expect("the figures");

@@ -14,6 +14,7 @@ use domain::cluster::{Plan, plan};
 use domain::ids::Epoch;
 use domain::ports::{ClusterView, Member, ShardOwner, StoreError};
 use domain::shard::{OwnedShard, ShardId};
+use fail::fail_point;
 use ractor::ActorRef;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -246,6 +247,7 @@ impl Coordinator {
         if owned.is_empty() {
             return Ok(());
         }
+        fail_point!("shard::taken");
         self.node.ports.journal.adopt(&owned).await;
         let ids: Vec<ShardId> = owned.iter().map(|owned| owned.shard).collect();
         self.held.extend(owned.iter().map(|owned| (owned.shard, owned.epoch)));
@@ -254,18 +256,34 @@ impl Coordinator {
             shards: ids.clone(),
             done: done_tx,
         };
-        if self.region.cast(adopt).is_ok()
-            && let Ok(recovery) = done_rx.await
-        {
-            tracing::info!(?recovery, "shards taken");
-            self.recovery.orders_live += recovery.orders_live;
-            self.recovery.effects_resumed += recovery.effects_resumed;
-            self.recovery.timers_armed += recovery.timers_armed;
-        }
+        // A region that has ended, or is about to, tells nobody: nothing of the shards runs here.
+        let adopted = match self.region.cast(adopt) {
+            Ok(()) => done_rx.await.ok(),
+            Err(_) => None,
+        };
+        let recovery = match adopted {
+            Some(Ok(recovery)) => recovery,
+            Some(Err(error)) => return self.give_back(&ids, error).await,
+            None => return Ok(()),
+        };
+        tracing::info!(?recovery, "shards taken");
+        self.recovery.orders_live += recovery.orders_live;
+        self.recovery.effects_resumed += recovery.effects_resumed;
+        self.recovery.timers_armed += recovery.timers_armed;
         metrics::histogram!("uoop_shards_taken_seconds").record(begun.elapsed());
         metrics::counter!("uoop_shards_taken_total").increment(u64::try_from(ids.len()).unwrap_or(u64::MAX));
         self.tell(&owned);
         Ok(())
+    }
+
+    /// Makes shards nobody's again in which this node cannot bring to life what is in flight. Nobody was told that they
+    /// are here. They are tried again with the next look, here or where they belong by then.
+    async fn give_back(&mut self, shards: &[ShardId], why: StoreError) -> Result<(), StoreError> {
+        tracing::error!(error = %why, shards = shards.len(), "what is in flight cannot be read; the shards are given back");
+        metrics::counter!("uoop_shards_given_back_total").increment(u64::try_from(shards.len()).unwrap_or(u64::MAX));
+        self.stop(shards).await;
+        self.cluster.membership.release(&self.cluster.name, shards).await?;
+        Err(why)
     }
 
     async fn give_away(&mut self, shards: Vec<ShardId>) -> Result<(), StoreError> {
@@ -274,6 +292,7 @@ impl Coordinator {
             .map(|shard| (*shard, self.held.get(shard).copied()))
             .collect();
         self.stop(&shards).await;
+        fail_point!("shard::release");
         self.cluster.membership.release(&self.cluster.name, &shards).await?;
         metrics::counter!("uoop_shards_given_total").increment(u64::try_from(shards.len()).unwrap_or(u64::MAX));
         tracing::info!(shards = shards.len(), "shards given away");

@@ -12,7 +12,7 @@ mod report;
 mod sandbox;
 mod server;
 
-pub use cluster::{ClusterOptions, ClusterReport, Fault, Rolling, run_cluster};
+pub use cluster::{ClusterOptions, ClusterReport, Fault, Rolling, Zombie, run_cluster};
 pub use kills::Kill;
 pub use report::{RecoveryMs, RunReport};
 pub use server::{Recovery, Server, Signal, free_port};

@@ -10,11 +10,46 @@ use tokio::time::timeout;
 /// How long it may take to serve.
 const START_MAX: Duration = Duration::from_secs(30);
 
+/// What is wrong with all participants at once, for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mood {
+    /// They take almost as long as they may.
+    Slow,
+    /// Most requests are neither carried out nor answered.
+    Hung,
+    /// Most requests are carried out, and answered when nobody waits any more.
+    Lying,
+}
+
+impl Mood {
+    /// All of them.
+    pub(super) const ALL: [Self; 3] = [Self::Slow, Self::Hung, Self::Lying];
+
+    /// Its name.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Slow => "slow",
+            Self::Hung => "hung",
+            Self::Lying => "lying",
+        }
+    }
+
+    /// The flags that are other than they were.
+    const fn flags(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Slow => &[("--latency-ms", "800..2500")],
+            Self::Hung => &[("--hang-pct", "80"), ("--error-pct", "0"), ("--late-success-pct", "0")],
+            Self::Lying => &[("--hang-pct", "0"), ("--error-pct", "0"), ("--late-success-pct", "60")],
+        }
+    }
+}
+
 /// A running sandbox.
 pub(super) struct Sandbox {
     process: Process,
     /// How it was started, without its faults.
     flags: Vec<(&'static str, String)>,
+    faults: Vec<(&'static str, String)>,
     binary: PathBuf,
     log: PathBuf,
     url: String,
@@ -38,7 +73,7 @@ impl Sandbox {
             ("--ledger", ledger.display().to_string()),
         ];
         let faults = &options.faults;
-        let faults = [
+        let faults = vec![
             ("--decline-pct", faults.declines.to_string()),
             ("--refuse-pct", faults.refusals.to_string()),
             ("--hang-pct", faults.hangs.to_string()),
@@ -53,6 +88,7 @@ impl Sandbox {
         Ok(Self {
             process,
             flags,
+            faults,
             binary,
             log,
             url,
@@ -67,13 +103,25 @@ impl Sandbox {
         Ok(())
     }
 
+    /// Kills it and starts it again with its ledger and in another mood; with `None`, as it was.
+    pub(super) async fn be(&mut self, mood: Option<Mood>) -> Result<(), RunError> {
+        let of_mood = mood.map_or(&[][..], Mood::flags);
+        let is_other = |flag: &str| of_mood.iter().any(|(other, _)| *other == flag);
+        let usual = self.faults.iter().filter(|(flag, _)| !is_other(flag)).cloned();
+        let other = of_mood.iter().map(|(flag, value)| (*flag, (*value).to_owned()));
+        let flags: Vec<_> = self.flags.iter().cloned().chain(usual).chain(other).collect();
+        self.process.kill().await;
+        (self.process, self.url) = serve(&self.binary, &self.log, flags.iter()).await?;
+        Ok(())
+    }
+
     /// Its address.
     pub(super) fn url(&self) -> &str {
         &self.url
     }
 
     /// Stops it, and reads everything that it carried out.
-    pub(super) async fn stop(mut self) -> Result<Vec<LedgerLine>, RunError> {
+    pub(super) async fn stop(&mut self) -> Result<Vec<LedgerLine>, RunError> {
         // Whatever it answered for is on disk: that is what its ledger is for.
         self.process.kill().await;
         let text = std::fs::read_to_string(&self.ledger).map_err(|source| RunError::Read {

@@ -305,6 +305,8 @@ pub enum Answer {
     Refused(Refused),
     /// No answer, or none that says whether it happened: a time-out, a lost connection, a 5xx.
     Failed(String),
+    /// This attempt certainly never left: an open circuit let nothing through. Says nothing of earlier attempts.
+    Unsent(String),
 }
 
 /// Why a participant says no.

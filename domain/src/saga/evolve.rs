@@ -304,13 +304,14 @@ fn apply_undo(order: &mut Order, event: &Event) -> Result<()> {
             deadline,
         } => {
             let record = record_mut(order, *step, *round)?;
-            let expected = match record.backward {
-                Backward::Wanted | Backward::Stuck => 1,
-                Backward::Acting(before) => before.number + 1,
+            let (before, follows) = match record.backward {
+                Backward::Wanted | Backward::Stuck => (0, *attempt == 1),
+                // The same number again: that attempt never left.
+                Backward::Acting(Attempt { number, .. }) => (number, [number, number + 1].contains(attempt)),
                 _ => return Err(format!("the compensation of {} {round} is not wanted", step.as_str())),
             };
-            if *attempt != expected {
-                return Err(format!("attempt {attempt} follows {}", expected - 1));
+            if !follows {
+                return Err(format!("attempt {attempt} follows {before}"));
             }
             record.backward = Backward::Acting(Attempt {
                 number: *attempt,

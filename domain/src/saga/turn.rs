@@ -156,7 +156,7 @@ impl<'a> Turn<'a> {
             }
             Answer::Pending => self.step_pending(step, round),
             Answer::Refused(refused) => self.step_refused(step, round, refused),
-            Answer::Failed(detail) => self.step_failed(step, round, detail),
+            Answer::Failed(detail) | Answer::Unsent(detail) => self.step_failed(step, round, detail),
         }
     }
 

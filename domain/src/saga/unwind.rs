@@ -64,6 +64,7 @@ impl Turn<'_> {
             }
             Answer::Pending => self.undo_failed(step, round, "the participant put the compensation off".into()),
             Answer::Failed(detail) => self.undo_failed(step, round, detail),
+            Answer::Unsent(_) => self.undo_postponed(step, round),
         }
     }
 
@@ -82,6 +83,21 @@ impl Turn<'_> {
             return self.start_undo_of(step, round, attempt.number + 1, start_at);
         }
         self.emit(Event::UndoStuck { step, round, detail })
+    }
+
+    /// An attempt of a compensation never left: it is made later, as the same attempt. However long a circuit is open, it
+    /// costs a compensation none of its attempts.
+    fn undo_postponed(&mut self, step: Step, round: u32) -> Result<(), Rejection> {
+        let attempt = self
+            .order
+            .record(step, round)
+            .and_then(|record| record.attempt(Direction::Backward));
+        let (Some(attempt), Some(row)) = (attempt, StepDefinition::of(&self.order, step)) else {
+            return Ok(());
+        };
+        let call = self.context.policy.call(row.participant);
+        let start_at = self.context.now + call.backoff_ms_max;
+        self.start_undo_of(step, round, attempt.number, start_at)
     }
 
     /// Once everything is undone, the order is what it was turned back for.

@@ -4,12 +4,14 @@ use super::batch::{Backoff, Batch};
 use super::figures::Figures;
 use super::ownership::Ownership;
 use super::pace::{LINGER, Pace};
+use super::trouble::Trouble;
 use super::{JournalOptions, Pending, Reply, Task};
 use crate::record::shards_of;
 use crate::tail::Tail;
 use domain::ids::{Epoch, Position};
 use domain::ports::{Append, AppendError, CommitError, Refusal, Row, RowOutcome, Store};
 use domain::shard::{OwnedShard, ShardId};
+use fail::fail_point;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -34,6 +36,7 @@ pub(super) struct Writer {
     ownership: Arc<Ownership>,
     figures: Figures,
     tail: Arc<Tail>,
+    trouble: Arc<Trouble>,
     options: JournalOptions,
 }
 
@@ -57,6 +60,7 @@ impl Writer {
         ownership: &Arc<Ownership>,
         figures: &Figures,
         tail: &Arc<Tail>,
+        trouble: &Arc<Trouble>,
         options: &JournalOptions,
     ) -> Self {
         Self {
@@ -66,6 +70,7 @@ impl Writer {
             ownership: Arc::clone(ownership),
             figures: figures.clone(),
             tail: Arc::clone(tail),
+            trouble: Arc::clone(trouble),
             options: options.clone(),
         }
     }
@@ -174,6 +179,7 @@ impl Writer {
             if part.len() == 0 {
                 continue;
             }
+            fail_point!("journal::commit");
             let begun = Instant::now();
             let result = self.store.commit(&part.appends).await;
             self.figures
@@ -181,10 +187,15 @@ impl Writer {
                 .record(u32::try_from(part.len()).unwrap_or(u32::MAX));
             self.figures.commit_seconds.record(begun.elapsed());
             match result {
-                Ok(outcomes) => self.settle(part, &outcomes),
+                Ok(outcomes) => {
+                    fail_point!("journal::committed");
+                    self.trouble.ended();
+                    self.settle(part, &outcomes);
+                }
                 Err(CommitError::Refused(refusal)) => parts.extend(self.isolate(part, refusal).await),
                 Err(CommitError::Unavailable(problem)) => {
                     self.figures.unavailable.increment(1);
+                    self.trouble.began(&problem);
                     tracing::warn!(%problem, rows = part.len(), "the store cannot commit");
                     parts.push(part);
                     for part in parts {
@@ -212,7 +223,7 @@ impl Writer {
         for mut row in batch.into_rows() {
             let line = self.lines.get(&row.append.shard);
             let Some(line) = line.filter(|line| line.generation == row.generation) else {
-                self.figures.fenced.increment(1);
+                self.figures.fenced_here.increment(1);
                 let _ = row.reply_tx.send(Err(AppendError::Fenced));
                 continue;
             };
@@ -243,7 +254,7 @@ impl Writer {
                 }
                 RowOutcome::Fenced => {
                     self.lose(row.append.shard);
-                    self.figures.fenced.increment(1);
+                    self.figures.fenced_there.increment(1);
                     let _ = row.reply_tx.send(Err(AppendError::Fenced));
                 }
             }
@@ -301,7 +312,12 @@ impl Writer {
     }
 
     fn refuse(&self, batch: Batch, refusal: Refusal) {
-        self.figures.refused.increment(count(batch.len()));
+        let refused = match refusal {
+            Refusal::DuplicateKey => &self.figures.duplicate_keys,
+            Refusal::DuplicateSeq => &self.figures.duplicate_versions,
+            Refusal::Poison(_) => &self.figures.poison,
+        };
+        refused.increment(count(batch.len()));
         batch.answer(&Err(AppendError::Refused(refusal)));
     }
 

@@ -109,10 +109,11 @@ impl City {
         Ok(())
     }
 
-    /// The `n`-th order of the load.
-    pub(super) fn wish(&self, n: u64, cancels: f64, duplicates: f64) -> Wish {
+    /// The `n`-th order of the load; at one kitchen, if it is said which.
+    pub(super) fn wish(&self, n: u64, at: Option<u32>, cancels: f64, duplicates: f64) -> Wish {
         let mut random = StdRng::seed_from_u64(self.seed.wrapping_mul(1_000_003).wrapping_add(n));
-        let kitchen = random.random_range(0..self.kitchens());
+        let drawn = random.random_range(0..self.kitchens());
+        let kitchen = at.map_or(drawn, |kitchen| kitchen % self.kitchens());
         let (lat, lng) = Self::place(kitchen / KITCHENS_PER_ZONE, &mut random);
         let key = format!("load-{n}");
         let quantity = random.random_range(1..4);
@@ -173,7 +174,7 @@ mod tests {
     fn a_seed_gives_its_orders() {
         let wishes = |seed| {
             let city = City::new(seed, 50, 240);
-            let wishes = (0..200).map(|n| city.wish(n, 10.0, 20.0)).collect::<Vec<_>>();
+            let wishes = (0..200).map(|n| city.wish(n, None, 10.0, 20.0)).collect::<Vec<_>>();
             let count = |of: fn(&Wish) -> bool| wishes.iter().filter(|wish| of(wish)).count();
             let counts = (count(|wish| wish.cancel.is_some()), count(|wish| wish.repeat));
             (wishes.into_iter().map(|wish| wish.body).collect::<Vec<_>>(), counts)

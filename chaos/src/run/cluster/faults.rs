@@ -1,11 +1,15 @@
 //! Faults of nodes and of the database: which, when, and the proof that they happened (NV-1).
 
 use super::super::client::Reader;
+use super::super::sandbox::Sandbox;
 use super::super::{RunError, Signal};
-use super::figures::{self, FENCED, LOST, TAKEN};
+use super::failpoints::Points;
+use super::figures::{self, FENCED_BY_STORE, LOST, TAKEN};
 use super::front::Front;
+use super::load::Crowd;
 use super::network::Network;
 use super::nodes::Nodes;
+use super::proxy::Proxy;
 use super::service::Service;
 use super::watch::{View, Watch};
 use rand::Rng;
@@ -50,17 +54,36 @@ pub enum Fault {
     Skew,
     /// A node cannot reach the other nodes, the database or anybody, or is not heard by them, for longer than its lease.
     Partition,
+    /// A node is killed at a named point of the protocol, each in its turn, and started again at once.
+    Failpoints,
+    /// A node stands still for longer than its lease while a writer of it has a batch that the store has not, and then
+    /// sends it.
+    Zombie,
+    /// All links between nodes are slow for a while.
+    Slow,
+    /// Redis is gone, or does not answer, for a while.
+    Redis,
+    /// All participants are slow, hang or do not say what they did, for a while.
+    Partner,
+    /// Hundreds order from one kitchen at once.
+    Flood,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 12] = [
         Self::Kill,
         Self::Pause,
         Self::Rolling,
         Self::Postgres,
         Self::Skew,
         Self::Partition,
+        Self::Failpoints,
+        Self::Zombie,
+        Self::Slow,
+        Self::Redis,
+        Self::Partner,
+        Self::Flood,
     ];
 
     /// Its name.
@@ -72,6 +95,12 @@ impl Fault {
             Self::Postgres => "postgres",
             Self::Skew => "skew",
             Self::Partition => "partition",
+            Self::Failpoints => "failpoints",
+            Self::Zombie => "zombie",
+            Self::Slow => "slow",
+            Self::Redis => "redis",
+            Self::Partner => "partner",
+            Self::Flood => "flood",
         }
     }
 }
@@ -107,8 +136,10 @@ pub(super) struct Struck {
     pub(super) must_move: bool,
     /// How long it took until all of that was another's (or another incarnation's), brought to life.
     pub(super) moved: Option<Duration>,
-    /// Appends of it that were refused, and shards that it found lost, once it went on.
-    pub(super) fenced: u64,
+    /// How long it stood still with a batch in its hands.
+    pub(super) stood: Option<Duration>,
+    /// Rows that it sent once it went on and that the store refused, and shards that it found lost.
+    pub(super) fenced_by_store: u64,
     pub(super) lost: u64,
 }
 
@@ -128,9 +159,10 @@ impl Struck {
             at,
             until: at,
             shards: BTreeSet::new(),
-            must_move: matches!(fault, Fault::Kill | Fault::Pause),
+            must_move: matches!(fault, Fault::Kill | Fault::Pause | Fault::Failpoints | Fault::Zombie),
             moved: None,
-            fenced: 0,
+            stood: None,
+            fenced_by_store: 0,
             lost: 0,
         }
     }
@@ -143,7 +175,7 @@ impl Struck {
             let count = |counts: &figures::Counts| counts.get(name).copied().unwrap_or(0);
             count(after).saturating_sub(count(before))
         };
-        (self.fenced, self.lost) = (more(FENCED), more(LOST));
+        (self.fenced_by_store, self.lost) = (more(FENCED_BY_STORE), more(LOST));
     }
 }
 
@@ -157,6 +189,15 @@ pub(super) struct Driver {
     pub(super) service: Option<Service>,
     /// Where partitions are made.
     pub(super) network: Option<Network>,
+    /// Where fail points are armed.
+    pub(super) points: Option<Points>,
+    pub(super) sandbox: Sandbox,
+    /// The ways to the nodes, for the other nodes.
+    pub(super) links: Vec<Proxy>,
+    /// The way to Redis.
+    pub(super) redis: Option<Proxy>,
+    /// Who may come at once.
+    pub(super) crowd: Option<Crowd>,
     pub(super) http: reqwest::Client,
     /// What must not be.
     pub(super) wrong: Vec<String>,
@@ -173,7 +214,7 @@ impl Driver {
         let mut order: Vec<Fault> = faults.iter().copied().filter(|fault| *fault != Fault::Skew).collect();
         order.shuffle(&mut self.random);
         let (mut struck, mut next) = (Vec::new(), Instant::now() + every);
-        let mut partitions = 0;
+        let (mut partitions, mut moods) = (0, 0);
         let mut todo: BTreeSet<Fault> = order.iter().copied().collect();
         for fault in order.iter().copied().cycle() {
             if next >= end && todo.is_empty() {
@@ -185,14 +226,21 @@ impl Driver {
                 continue;
             }
             let began = Instant::now();
-            struck.push(match fault {
-                Fault::Kill | Fault::Skew => self.kill().await?,
-                Fault::Pause => self.pause().await?,
-                Fault::Rolling => self.rolling().await?,
-                Fault::Postgres => self.postgres().await?,
-                Fault::Partition => self.partition(partitions).await?,
+            struck.extend(match fault {
+                Fault::Kill | Fault::Skew => vec![self.kill().await?],
+                Fault::Pause => vec![self.pause().await?],
+                Fault::Rolling => vec![self.rolling().await?],
+                Fault::Postgres => vec![self.postgres().await?],
+                Fault::Partition => vec![self.partition(partitions).await?],
+                Fault::Failpoints => self.kill_at_point().await?,
+                Fault::Zombie => vec![self.zombie().await?],
+                Fault::Slow => vec![self.slow_links().await?],
+                Fault::Redis => vec![self.redis().await?],
+                Fault::Partner => vec![self.moody(moods).await?],
+                Fault::Flood => vec![self.crowd().await?],
             });
             partitions += usize::from(fault == Fault::Partition);
+            moods += usize::from(fault == Fault::Partner);
             todo.remove(&fault);
             next = (began + every).max(Instant::now() + BREATH);
         }
@@ -229,13 +277,22 @@ impl Driver {
         n
     }
 
-    async fn kill(&mut self) -> Result<Struck, RunError> {
+    pub(super) async fn kill(&mut self) -> Result<Struck, RunError> {
         let n = self.busy_node().await;
         let name = self.nodes.all[n].name.clone();
         let shards = self.watch.view().of(&name);
         let mut struck = Struck::new(Fault::Kill, &name);
         self.nodes.all[n].server.kill().await?;
+        struck.shards = shards;
+        struck.moved = self.start_again(n, &struck).await?;
+        struck.until = Instant::now();
+        Ok(struck)
+    }
+
+    /// Starts a node again that is gone. How long its shards took to come to life elsewhere.
+    pub(super) async fn start_again(&mut self, n: usize, struck: &Struck) -> Result<Option<Duration>, RunError> {
         self.nodes.prepare(n, &mut self.random);
+        let name = self.nodes.all[n].name.clone();
         let Self {
             nodes,
             watch,
@@ -243,12 +300,11 @@ impl Driver {
             http,
             ..
         } = self;
-        let moving = moved(watch, front, http, &shards, &name, struck.at);
+        let moving = moved(watch, front, http, &struck.shards, &name, struck.at);
         let (moved, started) = tokio::join!(moving, nodes.all[n].server.start());
         started?;
         self.nodes.learn(n).await?;
-        (struck.shards, struck.moved, struck.until) = (shards, moved, Instant::now());
-        Ok(struck)
+        Ok(moved)
     }
 
     async fn pause(&mut self) -> Result<Struck, RunError> {
@@ -364,25 +420,25 @@ pub(super) async fn moved(
     from: &str,
     since: Instant,
 ) -> Option<Duration> {
-    let view = watch.moved(shards, from, MOVED_MAX).await?;
-    let owners: BTreeSet<&str> = shards
-        .iter()
-        .filter_map(|shard| view.shards.get(usize::from(*shard)))
-        .map(|seen| seen.owner.as_str())
-        .collect();
-    for owner in owners {
-        let n = front.position(owner)?;
-        let taken = view.taken.get(owner).copied().unwrap_or(0);
+    let moving = async {
         loop {
-            let counts = figures::read(http, front.node(n)).await;
-            if counts.is_some_and(|counts| counts.get(TAKEN).is_some_and(|counted| *counted >= taken)) {
-                break;
-            }
-            if since.elapsed() >= MOVED_MAX {
-                return None;
+            // Who has just taken them may be struck as well: then they move once more.
+            let view = watch.moved(shards, from, MOVED_MAX).await?;
+            let owners: BTreeSet<&str> = shards
+                .iter()
+                .filter_map(|shard| view.shards.get(usize::from(*shard)))
+                .map(|seen| seen.owner.as_str())
+                .collect();
+            let alive = owners.into_iter().map(|owner| async {
+                let n = front.position(owner)?;
+                let counted = figures::read(http, front.node(n)).await?.get(TAKEN).copied()?;
+                (counted >= view.taken.get(owner).copied().unwrap_or(0)).then_some(())
+            });
+            if futures::future::join_all(alive).await.iter().all(Option::is_some) {
+                return Some(since.elapsed());
             }
             sleep(Duration::from_millis(5)).await;
         }
-    }
-    Some(since.elapsed())
+    };
+    timeout(MOVED_MAX, moving).await.ok().flatten()
 }

@@ -13,13 +13,20 @@ const READ_MAX: Duration = Duration::from_millis(500);
 
 /// What is kept of them.
 pub(super) const FENCED: &str = "uoop_journal_fenced_total";
+/// Those that were sent, and that the store refused.
+pub(super) const FENCED_BY_STORE: &str = "uoop_journal_fenced_total{by=\"store\"}";
 pub(super) const LOST: &str = "uoop_shards_lost_total";
 pub(super) const TAKEN: &str = "uoop_shards_taken_total";
-const KEPT: [&str; 15] = [
+/// Commands for which there was no room with a channel or a zone.
+pub(super) const CROWDED: &str = "uoop_commands_refused_total{bound=\"mailbox\"}";
+const KEPT: [&str; 18] = [
     FENCED,
+    FENCED_BY_STORE,
+    CROWDED,
     LOST,
     TAKEN,
     "uoop_shards_given_total",
+    "uoop_shards_given_back_total",
     "uoop_nodes_removed_total",
     "uoop_calls_forwarded_total",
     "uoop_peer_requests_total",
@@ -114,13 +121,14 @@ pub(super) async fn read(http: &reqwest::Client, url: &str) -> Option<Counts> {
         .ok()?;
     let mut counts = Counts::new();
     for line in text.lines() {
-        let name = KEPT.iter().find(|name| {
-            let rest = line.strip_prefix(**name);
-            rest.is_some_and(|rest| rest.starts_with([' ', '{']))
-        });
-        let value = line.rsplit_once(' ').and_then(|(_, value)| value.parse::<u64>().ok());
-        if let (Some(name), Some(value)) = (name, value) {
-            *counts.entry(name).or_default() += value;
+        let Some(value) = line.rsplit_once(' ').and_then(|(_, value)| value.parse::<u64>().ok()) else {
+            continue;
+        };
+        // One with a label counts for the sum as well.
+        for name in KEPT {
+            if line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])) {
+                *counts.entry(name).or_default() += value;
+            }
         }
     }
     Some(counts)

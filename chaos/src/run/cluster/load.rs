@@ -161,6 +161,28 @@ impl History {
     }
 }
 
+/// Where the numbers of those begin that come in crowds.
+const CROWDS: u64 = 1 << 40;
+
+/// Those who come all at once.
+pub(super) struct Crowd {
+    clients: Arc<Clients>,
+    next: u64,
+}
+
+impl Crowd {
+    /// So many order from one kitchen at once; returns when all are answered.
+    pub(super) async fn come(&mut self, kitchen: u32, count: u32) {
+        let mut under_way = JoinSet::new();
+        for n in (self.next..).take(usize::try_from(count).unwrap_or(usize::MAX)) {
+            let clients = Arc::clone(&self.clients);
+            under_way.spawn(async move { clients.live(n, Some(kitchen)).await });
+        }
+        self.next += u64::from(count);
+        under_way.join_all().await;
+    }
+}
+
 struct Clients {
     front: Arc<Front>,
     http: Client,
@@ -192,6 +214,14 @@ impl Load {
         Ok(Self { clients, ordering })
     }
 
+    /// Those who may come beside it.
+    pub(super) fn crowd(&self) -> Crowd {
+        Crowd {
+            clients: Arc::clone(&self.clients),
+            next: CROWDS,
+        }
+    }
+
     /// No new clients; waits until all are answered, and tells what they were told.
     pub(super) async fn end(self) -> History {
         self.clients.is_over.store(true, Ordering::Release);
@@ -214,7 +244,7 @@ async fn order(clients: Arc<Clients>, rate: u32) {
             break;
         }
         let clients = Arc::clone(&clients);
-        under_way.spawn(async move { clients.live(n).await });
+        under_way.spawn(async move { clients.live(n, None).await });
     }
     under_way.join_all().await;
 }
@@ -225,13 +255,13 @@ impl Clients {
     }
 
     /// A client's life.
-    async fn live(&self, n: u64) {
+    async fn live(&self, n: u64, kitchen: Option<u32>) {
         let Wish {
             key,
             body,
             cancel,
             repeat,
-        } = self.city.wish(n, self.shares.cancels, self.shares.duplicates);
+        } = self.city.wish(n, kitchen, self.shares.cancels, self.shares.duplicates);
         let submit = |url: &str| {
             let post = self.http.post(format!("{url}/v1/orders"));
             post.header("idempotency-key", &key).json(&body)

@@ -4,6 +4,7 @@
 
 mod city;
 mod database;
+mod failpoints;
 mod faults;
 mod figures;
 mod front;
@@ -11,7 +12,9 @@ mod load;
 mod measure;
 mod network;
 mod nodes;
+mod outside;
 mod partition;
+mod proxy;
 mod report;
 mod service;
 mod timeline;
@@ -19,7 +22,7 @@ mod topic;
 mod watch;
 
 pub use faults::Fault;
-pub use report::{ClusterReport, Rolling};
+pub use report::{ClusterReport, Rolling, Zombie};
 
 use super::client::Reader;
 use super::replay::{Played, Replay};
@@ -30,6 +33,7 @@ use crate::faults::TimeLine;
 use city::City;
 use database::Database;
 use domain::ids::OrderId;
+use failpoints::Points;
 use faults::{Driver, Struck};
 use figures::Figures;
 use front::Front;
@@ -38,6 +42,7 @@ use load::{History, Load};
 use measure::Line;
 use network::{Network, Place};
 use nodes::Nodes;
+use proxy::Proxy;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use serde_json::Value;
@@ -138,6 +143,8 @@ struct Left {
     repaired: u64,
     /// How often a node was started with a wrong clock.
     skewed: u64,
+    /// How often a node was killed at each fail point that was armed.
+    failpoints: BTreeMap<String, u64>,
     /// What was found to be wrong meanwhile.
     wrong: Vec<String>,
     /// What the replay says of the day.
@@ -190,7 +197,6 @@ pub async fn run_cluster(options: &ClusterOptions) -> Result<ClusterReport, RunE
 struct Stage {
     driver: Driver,
     front: Arc<Front>,
-    sandbox: Sandbox,
     figures: Figures,
     city: City,
 }
@@ -211,13 +217,16 @@ async fn set_up(
         Some(network) => network.bring_in(database.url(), tasks).await?,
         None => database.url().to_owned(),
     };
-    let mut nodes = Nodes::new(options, files.path(), &url, network.as_ref())?;
+    let points = points(options, files)?;
+    let armed_in = points.as_ref().map(Points::directory);
+    let mut nodes = Nodes::new(options, files.path(), &url, network.as_ref(), armed_in)?;
     let front = Front::start(&host, nodes.urls(), tasks).await?;
     let address = format!("{host}:{}", free_port()?);
     let sandbox = Sandbox::start(&options.of_participants(), files.path(), &address, front.url()).await?;
     for key in ["participants.payments_url", "participants.kitchens_url"] {
         nodes.set(key, sandbox.url());
     }
+    let (links, redis) = ways(options, &mut nodes, tasks).await?;
     let service = if options.faults.contains(&Fault::Postgres) {
         Some(Service::given(database.url()).await?)
     } else {
@@ -225,6 +234,14 @@ async fn set_up(
     };
     let watch = Watch::start(Arc::clone(database), tasks);
     nodes.start(&mut random).await?;
+    if let Some(points) = &points {
+        for node in &nodes.all {
+            let pid = node.server.pid().ok_or(RunError::NotRunning)?;
+            if !points.is_watched_by(pid).await {
+                return Err(failpoints::none(Fault::Failpoints));
+            }
+        }
+    }
     let figures = Figures::start(&front, tasks);
     let http = reqwest::Client::builder().timeout(ANSWER_MAX).no_proxy().build();
     let http = http.map_err(no_client)?;
@@ -238,13 +255,17 @@ async fn set_up(
         lease: options.lease,
         service,
         network,
+        points,
+        sandbox,
+        links,
+        redis,
+        crowd: None,
         http,
         wrong: Vec::new(),
     };
     Ok(Stage {
         driver,
         front,
-        sandbox,
         figures,
         city,
     })
@@ -259,7 +280,6 @@ async fn carry_out(
     let Stage {
         mut driver,
         front,
-        mut sandbox,
         figures,
         city,
     } = set_up(options, files, database, tasks).await?;
@@ -267,6 +287,7 @@ async fn carry_out(
     let replay = replay(options, files, &front)?;
     let began = Instant::now();
     let load = Load::start(&front, city, options.rate, options.shares).map_err(no_client)?;
+    driver.crowd = Some(load.crowd());
     let end = began + options.length;
     let struck = driver.run(&options.faults, options.every, end).await?;
     let mut left = Left::new(options, load.end().await, struck, began);
@@ -275,10 +296,10 @@ async fn carry_out(
         left.evidence.submitted.extend(submitted);
         left.replay = Some(summary);
     }
-    sandbox.calm().await?;
+    driver.sandbox.calm().await?;
     gather(&mut left, database, &front).await?;
     left.figures = figures.sums();
-    left.evidence.ledger = sandbox.stop().await?;
+    left.evidence.ledger = driver.sandbox.stop().await?;
     driver.be_level("the end").await;
     stop(&mut driver).await?;
     left.store = database.read().await?;
@@ -293,6 +314,12 @@ async fn carry_out(
     let owners = driver.watch.findings();
     left.wrong.extend(owners.iter().map(ToString::to_string));
     left.skewed = driver.nodes.skewed;
+    if let Some(points) = driver.points.take() {
+        left.failpoints = points.struck;
+        let missed = points.missed.into_iter();
+        left.wrong
+            .extend(missed.map(|point| format!("NV-1: nobody came to {point} in time")));
+    }
     left.logs = driver.nodes.logs();
     Ok(left)
 }
@@ -323,12 +350,62 @@ impl Left {
             began,
             repaired: 0,
             skewed: 0,
+            failpoints: BTreeMap::new(),
             wrong: Vec::new(),
             replay: None,
             messages: None,
             logs: Vec::new(),
         }
     }
+}
+
+/// The ways to the nodes for each other, and to Redis, if they are to be broken.
+async fn ways(
+    options: &ClusterOptions,
+    nodes: &mut Nodes,
+    tasks: &mut JoinSet<()>,
+) -> Result<(Vec<Proxy>, Option<Proxy>), RunError> {
+    let impossible = |fault: Fault, why: &str| RunError::Impossible {
+        fault: fault.as_str(),
+        why: why.to_owned(),
+    };
+    let broken: Vec<Fault> = [Fault::Slow, Fault::Redis]
+        .into_iter()
+        .filter(|fault| options.faults.contains(fault))
+        .collect();
+    if let (Some(fault), true) = (broken.first(), options.faults.contains(&Fault::Partition)) {
+        let why = "its proxies are not in the network that partitions take: run them apart";
+        return Err(impossible(*fault, why));
+    }
+    let (mut links, mut redis) = (Vec::new(), None);
+    if broken.contains(&Fault::Slow) {
+        for node in &mut nodes.all {
+            let behind = node.server.url().trim_start_matches("http://").to_owned();
+            let link = Proxy::start(&node.gateway, Some(behind), options.seed, tasks).await?;
+            node.server.set("cluster.address", link.address());
+            links.push(link);
+        }
+    }
+    if broken.contains(&Fault::Redis) {
+        let given = std::env::var("UOOP_TEST_REDIS_URL");
+        let given = given.map_err(|_| impossible(Fault::Redis, "UOOP_TEST_REDIS_URL is not set"))?;
+        let (before, rest) = given.split_once("://").unwrap_or(("redis", &given));
+        let (place, after) = rest.split_once('/').unwrap_or((rest, ""));
+        let (user, server) = place.rsplit_once('@').unwrap_or(("", place));
+        let proxy = Proxy::start(server, None, options.seed, tasks).await?;
+        let at = if user.is_empty() { "" } else { "@" };
+        let url = format!("{before}://{user}{at}{}/{after}", proxy.address());
+        nodes.set("redis.url", &url);
+        redis = Some(proxy);
+    }
+    Ok((links, redis))
+}
+
+/// Where fail points are armed, if any are.
+fn points(options: &ClusterOptions, files: &Files) -> Result<Option<Points>, RunError> {
+    let is_wanted = |fault: &Fault| matches!(fault, Fault::Failpoints | Fault::Zombie);
+    let wanted = options.faults.iter().any(is_wanted);
+    wanted.then(|| Points::new(files.path())).transpose()
 }
 
 /// The network that partitions take.

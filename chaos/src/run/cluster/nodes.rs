@@ -2,8 +2,10 @@
 
 use super::super::{RunError, Server, free_port};
 use super::ClusterOptions;
+use super::failpoints::VARIABLE;
 use super::faults::Fault;
 use super::network::{GATEWAY_PORT, HTTP_PORT, Network, Place};
+use super::outside::{CIRCUIT_OPEN_MS, MAILBOX_MAX};
 use rand::Rng;
 use rand::rngs::StdRng;
 use reqwest::Client;
@@ -20,6 +22,8 @@ const NAME_MAX: Duration = Duration::from_secs(20);
 /// A node.
 pub(super) struct Node {
     pub(super) server: Server,
+    /// Where its gateway listens.
+    pub(super) gateway: String,
     /// Its name with its incarnation, as the others know it.
     pub(super) name: String,
     /// How far its clock is set ahead.
@@ -47,6 +51,7 @@ impl Nodes {
         directory: &Path,
         database: &str,
         network: Option<&Network>,
+        points: Option<&Path>,
     ) -> Result<Self, RunError> {
         let http = Client::builder().timeout(Duration::from_secs(2)).no_proxy().build();
         let http = http.map_err(|source| RunError::Http {
@@ -55,8 +60,10 @@ impl Nodes {
         })?;
         let mut all = Vec::new();
         for n in 1..=options.nodes {
+            let (server, gateway) = node(options, directory, database, network, points, n)?;
             all.push(Node {
-                server: node(options, directory, database, network, n)?,
+                server,
+                gateway,
                 name: String::new(),
                 skew_ms: 0,
             });
@@ -162,13 +169,14 @@ fn node(
     directory: &Path,
     database: &str,
     network: Option<&Network>,
+    points: Option<&Path>,
     n: usize,
-) -> Result<Server, RunError> {
+) -> Result<(Server, String), RunError> {
     let (host, port, gateway) = match network {
         Some(network) => (network.address(Place::Node(n)), HTTP_PORT, GATEWAY_PORT),
         None => ("127.0.0.1".to_owned(), free_port()?, free_port()?),
     };
-    let name = format!("n{n}");
+    let (name, gateway) = (format!("n{n}"), format!("{host}:{gateway}"));
     let mut arguments = vec![
         "--cluster".to_owned(),
         "--time-scale".to_owned(),
@@ -176,10 +184,19 @@ fn node(
         "--data-dir".to_owned(),
         directory.join(&name).display().to_string(),
     ];
+    let crowds = options.faults.contains(&Fault::Flood);
+    let moods = options.faults.contains(&Fault::Partner);
+    for (key, value) in crowds
+        .then(|| ("actors.channel_mailbox_max", MAILBOX_MAX))
+        .into_iter()
+        .chain(moods.then_some(("participants.breaker_open_ms", CIRCUIT_OPEN_MS)))
+    {
+        arguments.extend(["--set".to_owned(), format!("{key}={value}")]);
+    }
     for (key, value) in [
         ("cluster.node", name.as_str()),
         ("http.host", &host),
-        ("cluster.listen", &format!("{host}:{gateway}")),
+        ("cluster.listen", &gateway),
         ("cluster.lease_ms", &options.lease.as_millis().to_string()),
         ("participants.payments", "http"),
         ("participants.kitchens", "http"),
@@ -193,13 +210,14 @@ fn node(
         arguments.extend(["--set".to_owned(), format!("{key}={value}")]);
     }
     // Variables rather than flags: passwords and secrets are nobody's business.
-    let variables = vec![
+    let mut variables = vec![
         ("DATABASE_URL", database.to_owned()),
         (
             "UOOP_CLUSTER__SECRET",
             format!("chaos-{}-{:016x}", std::process::id(), options.seed),
         ),
     ];
+    variables.extend(points.map(|points| (VARIABLE, points.display().to_string())));
     let log = directory.join(format!("{name}.log"));
     let certificates = network.map(|network| network.certificates(n));
     for (key, file) in certificates.into_iter().flatten() {
@@ -207,11 +225,12 @@ fn node(
     }
     let server = Server::new(options.binary.clone(), port, arguments, variables, log);
     let server = server.at(format!("http://{host}:{port}"));
-    Ok(match network {
+    let server = match network {
         Some(network) => {
             let inside = ["netns", "exec", &network.namespace(n)].map(str::to_owned);
             server.by(PathBuf::from("ip"), inside)
         }
         None => server,
-    })
+    };
+    Ok((server, gateway))
 }

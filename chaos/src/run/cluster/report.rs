@@ -2,7 +2,7 @@
 
 use super::super::RecoveryMs;
 use super::faults::{Fault, Struck};
-use super::figures::FENCED;
+use super::figures::{FENCED, FENCED_BY_STORE};
 use super::load::Attempt;
 use super::measure::{self, Met};
 use super::timeline::{self, millis};
@@ -36,11 +36,19 @@ pub struct ClusterReport {
     pub leftover_effects: u64,
     /// Rows that a journal had refused because its node did not own the shard any more.
     pub fenced_writes: u64,
+    /// Those of them that had been sent: the store refused them.
+    pub fenced_by_store: u64,
     /// How often each fault happened.
     pub faults: BTreeMap<String, u64>,
+    /// How often a node was killed at each fail point that was armed; 0: nobody came there in time.
+    pub failpoints: BTreeMap<String, u64>,
+    /// What became of each node that stood still with a batch in its hands.
+    pub zombies: Vec<Zombie>,
     /// From the kill of a node until every shard that it owned was brought to life elsewhere: every timer armed, and
     /// everything pending asked for.
     pub recovery_ms: RecoveryMs,
+    /// The same, from the kill of a node at a fail point; sometimes there is only one other left then.
+    pub recovery_failpoints_ms: RecoveryMs,
     /// The same, from the moment at which a node stood still and kept its connections, or lost its way to the database.
     pub recovery_silent_ms: RecoveryMs,
     /// From the kill of a node until the next row of each order in flight there that waited for an answer.
@@ -78,6 +86,23 @@ pub struct ClusterReport {
     /// The first of those lines.
     #[serde(skip)]
     pub log_lines: Vec<String>,
+}
+
+/// A node that stood still past its lease, between the hand-over of a batch to its writer and the commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Zombie {
+    /// Which.
+    pub node: String,
+    /// How many shards it owned.
+    pub shards: usize,
+    /// How long it stood still.
+    pub stood_ms: u64,
+    /// After how long all of its shards were alive elsewhere.
+    pub moved_ms: Option<u64>,
+    /// Rows that it sent once it went on, and that the store refused.
+    pub fenced_rows: u64,
+    /// Shards that it found lost.
+    pub lost_shards: u64,
 }
 
 /// What clients noticed of the rolling restarts. Every attempt counts that was begun between the first signal and the
@@ -135,9 +160,13 @@ impl ClusterReport {
             duplicated_effects: verdict.duplicated_effects,
             leftover_effects: verdict.leftover_effects,
             fenced_writes: left.figures.get(FENCED).copied().unwrap_or(0),
+            fenced_by_store: left.figures.get(FENCED_BY_STORE).copied().unwrap_or(0),
             faults: faults(options, left),
+            failpoints: left.failpoints.clone(),
+            zombies: zombies(left),
+            recovery_failpoints_ms: recovery(&[Fault::Failpoints]),
             recovery_ms: recovery(&[Fault::Kill]),
-            recovery_silent_ms: recovery(&[Fault::Pause, Fault::Partition]),
+            recovery_silent_ms: recovery(&[Fault::Pause, Fault::Partition, Fault::Zombie]),
             orders_moved_ms: RecoveryMs::of(kills().flat_map(|(_, met)| met.moved.iter().copied())),
             orders_confirmed_ms: RecoveryMs::of(kills().flat_map(|(_, met)| met.confirmed.iter().copied())),
             submit_ms: RecoveryMs::of(waits),
@@ -188,10 +217,31 @@ impl ClusterReport {
         row("lost", self.lost.to_string());
         row("duplicated effects", self.duplicated_effects.to_string());
         row("leftover effects", self.leftover_effects.to_string());
-        row("fenced writes", self.fenced_writes.to_string());
+        row(
+            "fenced writes, of which by the store",
+            format!("{}, {}", self.fenced_writes, self.fenced_by_store),
+        );
+        for Zombie {
+            node,
+            shards,
+            stood_ms,
+            fenced_rows,
+            lost_shards,
+            ..
+        } in &self.zombies
+        {
+            row(
+                &format!("zombie {node}: stood still, rows refused, shards lost"),
+                format!("{stood_ms} ms, {fenced_rows}, {lost_shards} of {shards}"),
+            );
+        }
         row("acknowledged each second", format!("{:.1}", self.throughput_per_s));
         row("wait for an acknowledgement, p50 / p99", pair(self.submit_ms));
         row("kill → its shards alive elsewhere, p50 / p99", pair(self.recovery_ms));
+        row(
+            "kill at a fail point → the same, p50 / p99",
+            pair(self.recovery_failpoints_ms),
+        );
         row(
             "pause or partition → the same, p50 / p99",
             pair(self.recovery_silent_ms),
@@ -225,6 +275,9 @@ impl ClusterReport {
             }
         };
         counts("faults", &self.faults);
+        if !self.failpoints.is_empty() {
+            counts("killed at", &self.failpoints);
+        }
         counts("errors that clients met", &self.errors);
         row("errors in the nodes' logs", self.log_errors.to_string());
         row("violations", self.violations.len().to_string());
@@ -268,7 +321,12 @@ fn unproved(options: &ClusterOptions, left: &Left, met: &[Met]) -> Vec<String> {
         if struck.must_move && struck.shards.is_empty() {
             not(format!("{whom} owned nothing at its {fault}"));
         }
-        if struck.must_move && *fault != Fault::Kill && struck.lost == 0 {
+        if *fault == Fault::Zombie && struck.fenced_by_store == 0 {
+            not(format!(
+                "{whom} stood still with a batch, and the store refused nothing of it"
+            ));
+        }
+        if struck.must_move && !is_killed(*fault) && struck.lost == 0 {
             not(format!("{whom}: {fault}, and it never found that its shards were lost"));
         }
     }
@@ -280,6 +338,23 @@ fn unproved(options: &ClusterOptions, left: &Left, met: &[Met]) -> Vec<String> {
         }
     }
     found
+}
+
+const fn is_killed(fault: Fault) -> bool {
+    matches!(fault, Fault::Kill | Fault::Failpoints)
+}
+
+fn zombies(left: &Left) -> Vec<Zombie> {
+    let struck = left.struck.iter().filter(|struck| struck.fault == Fault::Zombie);
+    let zombie = |struck: &Struck| Zombie {
+        node: struck.whom.clone(),
+        shards: struck.shards.len(),
+        stood_ms: struck.stood.map_or(0, millis),
+        moved_ms: struck.moved.map(millis),
+        fenced_rows: struck.fenced_by_store,
+        lost_shards: struck.lost,
+    };
+    struck.map(zombie).collect()
 }
 
 /// What clients noticed of the rolling restarts: nothing, or it is a violation.

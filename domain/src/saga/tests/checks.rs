@@ -7,7 +7,7 @@ use crate::policy::Policy;
 use crate::rejection::Rejection;
 use crate::saga::{Answer, Command, Direction, Forward, StepDefinition, decide, evolve, resume};
 use crate::time::Timestamp;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One turn, watched.
 pub(super) fn turn(
@@ -114,7 +114,7 @@ fn effects_are_pending(order: &Order, told: &Told<Order>, policy: &Policy) {
     }
 }
 
-/// A key begins once, and again only after it was stuck.
+/// A key begins once, and again only after it was stuck, or as an attempt of a compensation that never left.
 fn fresh_keys(order: &Journalled<Order>, new: &[Event]) {
     let begins = |event: &Event| match event {
         Event::StepStarted {
@@ -135,13 +135,22 @@ fn fresh_keys(order: &Journalled<Order>, new: &[Event]) {
         return;
     }
     let mut open = BTreeSet::new();
+    let mut undoing = BTreeMap::new();
     for event in order.read_back().iter().flat_map(|(_, events)| events) {
         match event {
             Event::StepStuck { step, round, .. } => drop(open.remove(&(*step, *round, Direction::Forward))),
             Event::UndoStuck { step, round, .. } => drop(open.remove(&(*step, *round, Direction::Backward))),
             event => {
                 if let Some(key) = begins(event) {
-                    assert!(open.insert(key), "{key:?} begins twice");
+                    let is_unsent = undoing.get(&(key.0, key.1)) == Some(&1) && key.2 == Direction::Backward;
+                    assert!(open.insert(key) || is_unsent, "{key:?} begins twice");
+                }
+                match event {
+                    Event::UndoStarted {
+                        step, round, attempt, ..
+                    } => drop(undoing.insert((*step, *round), *attempt)),
+                    Event::UndoDone { step, round } => drop(undoing.remove(&(*step, *round))),
+                    _ => {}
                 }
             }
         }

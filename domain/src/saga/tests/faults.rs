@@ -260,6 +260,45 @@ fn a_compensation_that_fails_is_stuck_passed_over_and_repaired() {
 }
 
 #[test]
+fn an_open_circuit_costs_a_compensation_no_attempt() {
+    let unsent = || Answer::Unsent("the circuit is open".into());
+    let mut script = Script::preparing(impatient(), 1).cancelled().fine();
+    script = script
+        .undone(Step::Dispatch, 0, done())
+        .expect(["dispatch 0 undone", "undo place_ticket 0"]);
+    let before = script.now;
+    for _ in 0..10 {
+        script = script
+            .undone(Step::PlaceTicket, 0, unsent())
+            .expect(["undo place_ticket 0"]);
+        let [again] = &script.effects[..] else {
+            panic!("{:?}", script.effects);
+        };
+        assert!(again.start_at > script.now, "later");
+        assert_eq!(again.attempt, 1);
+    }
+    assert!(
+        script.wake_at().is_some_and(|at| at > before),
+        "a lost answer has a deadline"
+    );
+    // What left counts, and what did not counts as little as before.
+    let script = script
+        .undone(Step::PlaceTicket, 0, silence())
+        .expect(["undo place_ticket 0 #2"]);
+    let script = script
+        .undone(Step::PlaceTicket, 0, unsent())
+        .expect(["undo place_ticket 0 #2"])
+        .restarted();
+    let script = script
+        .undone(Step::PlaceTicket, 0, silence())
+        .expect(["undo place_ticket 0 #3"]);
+    let script = script
+        .undone(Step::PlaceTicket, 0, silence())
+        .expect(["place_ticket 0 stuck in undoing", "undo authorize 0"]);
+    script.unwound();
+}
+
+#[test]
 fn a_refused_compensation_can_be_settled_by_hand() {
     let script = Script::held(Policy::default(), 1).cancelled().fine();
     let script = script.undone(Step::Authorize, 0, refusal());
