@@ -25,6 +25,14 @@ pub trait Landscape {
     fn undo(&mut self);
     /// Remembers the present solution as the best seen.
     fn publish(&mut self);
+    /// Whether a change to this cost is kept; the threshold is that of SISR. Asked once per change.
+    fn accepts(&mut self, cost: f64, threshold: f64) -> bool {
+        cost < threshold
+    }
+    /// Whether what was looked for is found, and the search ends before its budget does.
+    fn finished(&self) -> bool {
+        false
+    }
 }
 
 /// How hot it begins and how cold it ends, in units of cost.
@@ -117,7 +125,7 @@ impl<L: Landscape> Annealer<'_, L> {
         let cost = self.landscape.change(&mut self.random);
         self.done.moves += 1;
         let threshold = self.cost - temperature * self.random.random::<f64>().max(f64::MIN_POSITIVE).ln();
-        if cost >= threshold {
+        if !self.landscape.accepts(cost, threshold) {
             self.landscape.undo();
             return;
         }
@@ -140,13 +148,16 @@ impl<L: Landscape> Solver<(), Seen> for Annealer<'_, L> {
         let temperature = self.temperature(self.progress());
         let left = self.budget.moves_max.saturating_sub(self.done.moves);
         for _ in 0..left.min(BATCH) {
+            if self.landscape.finished() {
+                break;
+            }
             self.step(temperature);
         }
         Ok((state.cost(self.cost), None))
     }
 
     fn terminate(&mut self, _: &Seen) -> TerminationStatus {
-        if self.progress() >= 1.0 {
+        if self.landscape.finished() || self.progress() >= 1.0 {
             TerminationStatus::Terminated(TerminationReason::SolverConverged)
         } else {
             TerminationStatus::NotTerminated

@@ -6,6 +6,7 @@ mod anneal;
 mod choice;
 pub mod dispatch;
 mod menu;
+pub mod pdptw;
 
 #[cfg(test)]
 mod tests;
