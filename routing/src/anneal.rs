@@ -19,6 +19,11 @@ pub trait Landscape {
     /// Changes the solution a little and says what it costs now. Never called twice without [`keep`](Self::keep) or
     /// [`undo`](Self::undo) in between.
     fn change(&mut self, random: &mut SmallRng) -> f64;
+    /// The same, when a cost of the limit or more is as good as any: such a change may be left half done until it is undone.
+    fn change_below(&mut self, random: &mut SmallRng, limit: f64) -> f64 {
+        let _ = limit;
+        self.change(random)
+    }
     /// Makes the change part of the solution.
     fn keep(&mut self);
     /// Takes the change back: the solution is exactly what it was.
@@ -122,9 +127,9 @@ impl<L: Landscape> Annealer<'_, L> {
     }
 
     fn step(&mut self, temperature: f64) {
-        let cost = self.landscape.change(&mut self.random);
-        self.done.moves += 1;
         let threshold = self.cost - temperature * self.random.random::<f64>().max(f64::MIN_POSITIVE).ln();
+        let cost = self.landscape.change_below(&mut self.random, threshold);
+        self.done.moves += 1;
         if !self.landscape.accepts(cost, threshold) {
             self.landscape.undo();
             return;
@@ -157,7 +162,8 @@ impl<L: Landscape> Solver<(), Seen> for Annealer<'_, L> {
     }
 
     fn terminate(&mut self, _: &Seen) -> TerminationStatus {
-        if self.landscape.finished() || self.progress() >= 1.0 {
+        let spent = self.done.moves >= self.budget.moves_max || self.progress() >= 1.0;
+        if spent || self.landscape.finished() {
             TerminationStatus::Terminated(TerminationReason::SolverConverged)
         } else {
             TerminationStatus::NotTerminated

@@ -44,7 +44,7 @@ impl Landscape for Absences<'_, '_> {
     fn change(&mut self, random: &mut SmallRng) -> f64 {
         self.draft.begin();
         self.draft.ruin(random);
-        self.draft.recreate(false, random);
+        self.draft.recreate(None, random);
         self.draft.distance()
     }
 

@@ -1,6 +1,7 @@
 //! A plan while it is worked on: changed in place, and taken back exactly.
 
 use super::insertion::Insertion;
+use super::known::Known;
 use super::problem::{Problem, small};
 use super::route::Route;
 use std::mem;
@@ -27,43 +28,11 @@ pub(super) struct Draft<'p> {
 struct Before {
     /// The routes that were changed, …
     touched: Vec<u16>,
+    /// … which are these, …
+    is_touched: Vec<bool>,
     /// … as they were; those beyond are spare memory.
     routes: Vec<Route>,
     absent: Vec<u16>,
-}
-
-/// The cheapest places found, each good for one version of one route: most routes stay as they are from move to move.
-#[derive(Default)]
-pub(super) struct Known {
-    requests: usize,
-    places: Vec<Looked>,
-}
-
-/// What was found when somebody looked.
-#[derive(Clone, Copy)]
-struct Looked {
-    version: u64,
-    place: Option<Insertion>,
-}
-
-impl Known {
-    fn grow(&mut self, routes: usize) {
-        let never = Looked {
-            version: u64::MAX,
-            place: None,
-        };
-        self.places.resize(routes * self.requests, never);
-    }
-
-    /// The cheapest place of a request in a route.
-    pub(super) fn place(&mut self, problem: &Problem, slot: usize, route: &Route, request: u16) -> Option<Insertion> {
-        let looked = &mut self.places[slot * self.requests + usize::from(request)];
-        if looked.version != route.version {
-            looked.place = route.cheapest(problem, problem.requests[usize::from(request)]);
-            looked.version = route.version;
-        }
-        looked.place
-    }
 }
 
 impl<'p> Draft<'p> {
@@ -77,10 +46,7 @@ impl<'p> Draft<'p> {
             route_of: vec![NOWHERE; requests],
             version: 0,
             before: Before::default(),
-            known: Known {
-                requests,
-                places: Vec::new(),
-            },
+            known: Known::new(requests),
         }
     }
 
@@ -101,6 +67,7 @@ impl<'p> Draft<'p> {
     pub(super) fn add_route(&mut self) {
         self.routes.push(Route::new(self.problem));
         self.before.routes.push(Route::new(self.problem));
+        self.before.is_touched.push(false);
         self.version += 1;
         self.routes[self.before.routes.len() - 1].version = self.version;
         self.known.grow(self.routes.len());
@@ -109,7 +76,9 @@ impl<'p> Draft<'p> {
     /// One vehicle less; its requests are absent. Not within a change.
     pub(super) fn drop_route(&mut self, slot: usize) {
         let dropped = self.routes.swap_remove(slot);
+        self.begin();
         self.before.routes.pop();
+        self.before.is_touched.pop();
         for stop in dropped.served() {
             let request = self.problem.nodes[usize::from(stop.task)].request;
             if mem::replace(&mut self.route_of[usize::from(request)], NOWHERE) != NOWHERE {
@@ -134,7 +103,9 @@ impl<'p> Draft<'p> {
 
     /// From here on, what happens can be taken back.
     pub(super) fn begin(&mut self) {
-        self.before.touched.clear();
+        for slot in self.before.touched.drain(..) {
+            self.before.is_touched[usize::from(slot)] = false;
+        }
         self.before.absent.clone_from(&self.absent);
     }
 
@@ -145,13 +116,14 @@ impl<'p> Draft<'p> {
 
     /// Whether the change has changed this route.
     pub(super) fn is_touched(&self, slot: usize) -> bool {
-        self.before.touched.contains(&small(slot))
+        self.before.is_touched[slot]
     }
 
     fn touch(&mut self, slot: usize) {
         if !self.is_touched(slot) {
             self.before.routes[self.before.touched.len()].copy_from(&self.routes[slot]);
             self.before.touched.push(small(slot));
+            self.before.is_touched[slot] = true;
         }
         self.version += 1;
         self.routes[slot].version = self.version;

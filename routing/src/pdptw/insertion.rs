@@ -33,17 +33,27 @@ impl Overlook for Attentive {
 impl Route {
     /// The cheapest feasible place.
     pub(super) fn cheapest(&self, problem: &Problem, request: Request) -> Option<Insertion> {
-        self.cheapest_seen(problem, request, &mut Attentive)
+        self.cheapest_seen(problem, request, f64::INFINITY, &mut Attentive)
     }
 
-    /// The cheapest feasible place of those that are seen.
+    /// The cheapest feasible place of those that are seen and make the route longer by less than a bound.
     ///
     /// Each pair of positions costs constant time: the times after the pickup are carried along the route, and what comes after
     /// the delivery is judged by how late the next stop may be. All the breaks below rest on the triangle inequality: coming
     /// somewhere with a stop in between is never earlier than without.
-    pub(super) fn cheapest_seen<O: Overlook>(&self, problem: &Problem, request: Request, overlook: &mut O) -> Option<Insertion> {
-        let mut search = Search::new(self, problem, request);
-        for after in 0..self.stops.len() - 1 {
+    pub(super) fn cheapest_seen<O: Overlook>(
+        &self,
+        problem: &Problem,
+        request: Request,
+        bound: f64,
+        overlook: &mut O,
+    ) -> Option<Insertion> {
+        let mut search = Search::new(self, problem, request, bound);
+        // What comes after the pickup may not be too early for it; that is so from some stop on.
+        let pickup = &problem.nodes[usize::from(request.pickup)];
+        let ready = pickup.earliest + pickup.service - ROUNDING;
+        let first = self.stops.iter().skip(1).position(|next| next.latest >= ready);
+        for after in first.unwrap_or(self.stops.len())..self.stops.len() - 1 {
             if !search.pickup_after(after, overlook) {
                 break;
             }
@@ -75,7 +85,7 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(route: &'a Route, problem: &'a Problem, request: Request) -> Self {
+    fn new(route: &'a Route, problem: &'a Problem, request: Request, bound: f64) -> Self {
         let demand = problem.nodes[usize::from(request.pickup)].demand;
         Self {
             stops: &route.stops,
@@ -86,7 +96,7 @@ impl<'a> Search<'a> {
             between: problem.way(request.pickup, request.delivery),
             room: problem.capacity - demand,
             best: None,
-            bound: f64::INFINITY,
+            bound,
         }
     }
 

@@ -9,6 +9,7 @@ mod absences;
 mod check;
 mod draft;
 mod insertion;
+mod known;
 mod parse;
 mod problem;
 mod recreate;

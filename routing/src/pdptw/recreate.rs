@@ -3,6 +3,7 @@
 use super::draft::Draft;
 use super::insertion::{Attentive, Insertion, Overlook};
 use super::problem::{Problem, Request, small};
+use super::route::Route;
 use rand::Rng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
@@ -55,17 +56,55 @@ fn rank(problem: &Problem, key: &dyn Fn(&Request) -> f64) -> Vec<u16> {
     ranks
 }
 
+/// The cheapest place so far.
+struct Cheapest<'p> {
+    problem: &'p Problem,
+    request: u16,
+    bound: f64,
+    best: Option<(usize, Insertion)>,
+}
+
+impl Cheapest<'_> {
+    fn ends(&self) -> Request {
+        self.problem.requests[usize::from(self.request)]
+    }
+
+    /// Takes a route's cheapest place, or when that one is overlooked, the cheapest that is seen.
+    #[inline]
+    fn consider(&mut self, slot: usize, route: &Route, place: Option<Insertion>, random: &mut SmallRng) {
+        let Some(mut place) = place else {
+            return;
+        };
+        if random.random_bool(BLINK) {
+            let mut blinking = Blinking { random, not: place };
+            let Some(other) = route.cheapest_seen(self.problem, self.ends(), self.bound, &mut blinking) else {
+                return;
+            };
+            place = other;
+        }
+        self.bound = place.longer;
+        self.best = Some((slot, place));
+    }
+}
+
 impl Draft<'_> {
-    /// Puts back what is absent and fits; what does not stays absent. With `all`, stops at the first that does not fit, and
-    /// says so.
-    pub(super) fn recreate(&mut self, all: bool, random: &mut SmallRng) -> bool {
+    /// Puts back what is absent and fits; what does not stays absent. When all must fit, and not make the plan longer by
+    /// `room` or more, stops as soon as that cannot be, and says so.
+    pub(super) fn recreate(&mut self, room: Option<f64>, random: &mut SmallRng) -> bool {
+        let mut room = room;
         self.sort_absent(random);
         let mut left = 0;
         for at in 0..self.absent.len() {
             let request = self.absent[at];
             if let Some((slot, place)) = self.cheapest(request, random) {
+                if let Some(room) = &mut room {
+                    *room -= place.longer;
+                    if *room <= 0.0 {
+                        return false;
+                    }
+                }
                 self.insert(slot, request, place);
-            } else if all {
+            } else if room.is_some() {
                 return false;
             } else {
                 self.absent[left] = request;
@@ -94,29 +133,35 @@ impl Draft<'_> {
     /// an earlier move, so the chance is drawn for that one, and only when it is overlooked the route is searched for the next:
     /// which has the same distribution.
     fn cheapest(&mut self, request: u16, random: &mut SmallRng) -> Option<(usize, Insertion)> {
-        let problem = self.problem;
-        let mut best: Option<(usize, Insertion)> = None;
-        let mut bound = f64::INFINITY;
+        let mut search = Cheapest {
+            problem: self.problem,
+            request,
+            bound: f64::INFINITY,
+            best: None,
+        };
         let mut idle = None;
+        self.known.unknown.clear();
         for (slot, route) in self.routes.iter().enumerate() {
             if route.is_empty() {
                 idle = Some(slot);
                 continue;
             }
-            let mut seen = self.known.place(problem, slot, route, request).filter(|place| place.longer < bound);
-            if let Some(not) = seen.filter(|_| random.random_bool(BLINK)) {
-                let ends = problem.requests[usize::from(request)];
-                seen = route.cheapest_seen(problem, ends, &mut Blinking { random, not });
-            }
-            if let Some(place) = seen.filter(|place| place.longer < bound) {
-                bound = place.longer;
-                best = Some((slot, place));
+            match self.known.place(slot, request, route.version, search.bound) {
+                Ok(place) => search.consider(slot, route, place, random),
+                Err(()) => self.known.unknown.push(small(slot)),
             }
         }
-        best.or_else(|| {
+        for at in 0..self.known.unknown.len() {
+            let slot = usize::from(self.known.unknown[at]);
+            let route = &self.routes[slot];
+            let place = route.cheapest_seen(self.problem, search.ends(), search.bound, &mut Attentive);
+            let tried = self.is_touched(slot);
+            self.known.learn(slot, request, route.version, tried, search.bound, place);
+            search.consider(slot, &self.routes[slot], place, random);
+        }
+        search.best.or_else(|| {
             let slot = idle?;
-            let ends = problem.requests[usize::from(request)];
-            let place = self.routes[slot].cheapest_seen(problem, ends, &mut Attentive)?;
+            let place = self.routes[slot].cheapest(self.problem, search.ends())?;
             Some((slot, place))
         })
     }

@@ -29,9 +29,15 @@ impl Landscape for Shorten<'_, '_> {
     }
 
     fn change(&mut self, random: &mut SmallRng) -> f64 {
+        self.change_below(random, f64::INFINITY)
+    }
+
+    /// Every insertion makes the plan longer: the rest need not be tried when it is too long already.
+    fn change_below(&mut self, random: &mut SmallRng, limit: f64) -> f64 {
         self.draft.begin();
         self.draft.ruin(random);
-        if self.draft.recreate(true, random) {
+        let room = limit - self.cost();
+        if self.draft.recreate(Some(room), random) {
             self.cost()
         } else {
             f64::INFINITY

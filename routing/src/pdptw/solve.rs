@@ -17,8 +17,8 @@ const FLEET_COOLING: Cooling = Cooling {
     last: 0.01,
 };
 const COOLING: Cooling = Cooling {
-    first: 0.2,
-    last: 0.005,
+    first: 1.0,
+    last: 0.03,
 };
 
 /// Who goes where.
