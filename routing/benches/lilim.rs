@@ -26,11 +26,17 @@ struct Options {
 
 fn main() -> Result<(), Failure> {
     let Some(options) = options(env::args().skip(1))? else {
-        println!("usage: cargo bench -p routing --bench lilim -- DIR [--seconds S] [--clock wall|cpu] [--moves N] [--seed N] [--only PREFIX]");
+        println!(
+            "usage: cargo bench -p routing --bench lilim -- DIR [--seconds S] [--clock wall|cpu] [--moves N] [--seed N] [--only PREFIX]"
+        );
         return Ok(());
     };
-    let mut paths = fs::read_dir(&options.dir)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, Failure>>()?;
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "txt") && name(path).starts_with(&options.only));
+    let mut paths = fs::read_dir(&options.dir)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<Vec<_>, Failure>>()?;
+    paths.retain(|path| {
+        path.extension().is_some_and(|extension| extension == "txt") && name(path).starts_with(&options.only)
+    });
     paths.sort();
     for path in paths {
         run(&path, &options).map_err(|error| format!("{}: {error}", path.display()))?;

@@ -18,7 +18,9 @@ impl<'a, 'p> Absences<'a, 'p> {
         let problem = draft.problem;
         let cost = |slot: &usize| -> u64 {
             let stops = draft.routes[*slot].served().iter();
-            stops.map(|stop| counts[usize::from(problem.nodes[usize::from(stop.task)].request)]).sum()
+            stops
+                .map(|stop| counts[usize::from(problem.nodes[usize::from(stop.task)].request)])
+                .sum()
         };
         if let Some(slot) = (0..draft.routes.len()).min_by_key(cost) {
             draft.drop_route(slot);

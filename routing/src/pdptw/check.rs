@@ -67,7 +67,10 @@ pub fn check(text: &str, routes: &[Vec<u16>]) -> Result<Verdict, Violation> {
 
 fn read(text: &str) -> Option<Vec<Vec<f64>>> {
     let numbers = |line: &str| line.split_whitespace().map(|field| field.parse().ok()).collect();
-    text.lines().filter(|line| !line.trim().is_empty()).map(numbers).collect()
+    text.lines()
+        .filter(|line| !line.trim().is_empty())
+        .map(numbers)
+        .collect()
 }
 
 fn drive(tasks: &[Vec<f64>], capacity: f64, route: &[u16], seen: &mut [u32]) -> Result<f64, Violation> {

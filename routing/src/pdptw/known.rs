@@ -61,7 +61,15 @@ impl Known {
     }
 
     /// Remembers what was found below the bound.
-    pub(super) fn learn(&mut self, slot: usize, request: u16, version: u64, tried: bool, bound: f64, place: Option<Insertion>) {
+    pub(super) fn learn(
+        &mut self,
+        slot: usize,
+        request: u16,
+        version: u64,
+        tried: bool,
+        bound: f64,
+        place: Option<Insertion>,
+    ) {
         self.places[slot * self.requests + usize::from(request)][usize::from(tried)] = Looked {
             version,
             longer: place.map_or(bound, |place| place.longer),

@@ -22,7 +22,10 @@ impl FromStr for Problem {
 
     /// Reads an instance; empty lines are passed over.
     fn from_str(text: &str) -> Result<Self, PdptwError> {
-        let mut lines = text.lines().enumerate().filter_map(|(index, line)| Line::new(index + 1, line));
+        let mut lines = text
+            .lines()
+            .enumerate()
+            .filter_map(|(index, line)| Line::new(index + 1, line));
         let end = PdptwError::Text {
             line: text.lines().count() + 1,
             column: 1,
@@ -31,7 +34,11 @@ impl FromStr for Problem {
         let head = lines.next().ok_or_else(|| end.clone())?.with(HEAD)?;
         let (vehicles, capacity) = (head.whole(0, 0)?, head.whole(1, 0)?);
         let lines = lines.map(|line| line.with(FIELDS)).collect::<Result<Vec<_>, _>>()?;
-        let tasks = lines.iter().enumerate().map(|(index, line)| line.task(index)).collect::<Result<Vec<_>, _>>()?;
+        let tasks = lines
+            .iter()
+            .enumerate()
+            .map(|(index, line)| line.task(index))
+            .collect::<Result<Vec<_>, _>>()?;
         if tasks.is_empty() {
             return Err(end);
         }
@@ -74,7 +81,11 @@ impl<'a> Line<'a> {
     }
 
     fn number(&self, field: usize) -> Result<f64, PdptwError> {
-        let number = self.fields[field].1.parse::<f64>().ok().filter(|number| number.is_finite());
+        let number = self.fields[field]
+            .1
+            .parse::<f64>()
+            .ok()
+            .filter(|number| number.is_finite());
         number.ok_or_else(|| self.wrong(field, Fault::NotANumber))
     }
 

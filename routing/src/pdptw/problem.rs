@@ -184,7 +184,10 @@ impl Problem {
                 });
             }
         }
-        let distances: Vec<f64> = tasks.iter().flat_map(|a| tasks.iter().map(|b| distance(a, b))).collect();
+        let distances: Vec<f64> = tasks
+            .iter()
+            .flat_map(|a| tasks.iter().map(|b| distance(a, b)))
+            .collect();
         #[expect(clippy::cast_precision_loss, reason = "a mean of some thousand numbers")]
         let leg_mean = distances.iter().sum::<f64>() / distances.len() as f64;
         let mut problem = Self {

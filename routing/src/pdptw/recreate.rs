@@ -156,7 +156,8 @@ impl Draft<'_> {
             let route = &self.routes[slot];
             let place = route.cheapest_seen(self.problem, search.ends(), search.bound, &mut Attentive);
             let tried = self.is_touched(slot);
-            self.known.learn(slot, request, route.version, tried, search.bound, place);
+            self.known
+                .learn(slot, request, route.version, tried, search.bound, place);
             search.consider(slot, &self.routes[slot], place, random);
         }
         search.best.or_else(|| {

@@ -66,7 +66,11 @@ impl Draft<'_> {
 
 /// A whole number from 1 to the largest one not above `most`, the fraction being the chance of one more.
 fn from_one_to(most: f64, random: &mut SmallRng) -> usize {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 1 to some dozens")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "from 1 to some dozens"
+    )]
     let drawn = random.random_range(1.0..most.max(1.0) + 1.0) as usize;
     drawn.max(1)
 }

@@ -12,14 +12,8 @@ use rand::rngs::SmallRng;
 /// The share of the budget for getting by with fewer vehicles, at most.
 const FLEET_SHARE: f64 = 0.35;
 /// Temperatures, in mean distances between two tasks.
-const FLEET_COOLING: Cooling = Cooling {
-    first: 0.1,
-    last: 0.01,
-};
-const COOLING: Cooling = Cooling {
-    first: 1.0,
-    last: 0.03,
-};
+const FLEET_COOLING: Cooling = Cooling { first: 0.1, last: 0.01 };
+const COOLING: Cooling = Cooling { first: 1.0, last: 0.03 };
 
 /// Who goes where.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,13 +63,22 @@ pub fn solve(problem: &Problem, budget: Budget<'_>, seed: u64) -> Result<Solutio
 }
 
 /// Drops one route after the other for as long as the budget lasts; the best plan is the last complete one.
-fn fewer_vehicles(problem: &Problem, mut draft: Draft<'_>, best: &mut Vec<Route>, budget: Budget<'_>, seed: u64) -> u64 {
+fn fewer_vehicles(
+    problem: &Problem,
+    mut draft: Draft<'_>,
+    best: &mut Vec<Route>,
+    budget: Budget<'_>,
+    seed: u64,
+) -> u64 {
     let mut counts = vec![0; problem.requests()];
     let mut moves = 0;
     while draft.routes.len() > 1 {
         let mut absences = Absences::drop_route(&mut draft, &mut counts);
         let cooling = scaled(FLEET_COOLING, problem);
-        moves += within(budget, FLEET_SHARE, moves, |left| anneal(&mut absences, cooling, left, seed ^ moves)).moves;
+        moves += within(budget, FLEET_SHARE, moves, |left| {
+            anneal(&mut absences, cooling, left, seed ^ moves)
+        })
+        .moves;
         if !absences.is_complete() {
             break;
         }
@@ -87,12 +90,18 @@ fn fewer_vehicles(problem: &Problem, mut draft: Draft<'_>, best: &mut Vec<Route>
 fn shorten(problem: &Problem, best: &mut Vec<Route>, budget: Budget<'_>, moves_before: u64, seed: u64) -> Annealed {
     let mut draft = Draft::from_routes(problem, best);
     let mut landscape = Shorten::new(&mut draft, best);
-    within(budget, 1.0, moves_before, |left| anneal(&mut landscape, scaled(COOLING, problem), left, seed))
+    within(budget, 1.0, moves_before, |left| {
+        anneal(&mut landscape, scaled(COOLING, problem), left, seed)
+    })
 }
 
 fn finish(problem: &Problem, best: &[Route], effort: Effort) -> Result<Solution, PdptwError> {
     let plan = Plan {
-        routes: best.iter().filter(|route| !route.is_empty()).map(Route::tasks).collect(),
+        routes: best
+            .iter()
+            .filter(|route| !route.is_empty())
+            .map(Route::tasks)
+            .collect(),
         distance: best.iter().map(|route| route.distance).sum(),
     };
     if plan.routes.len() > problem.vehicles_max() {
@@ -129,5 +138,9 @@ fn within<T>(budget: Budget<'_>, share: f64, moves: u64, stage: impl FnOnce(Budg
     reason = "a share need not be exact"
 )]
 fn of(moves: u64, share: f64) -> u64 {
-    if share < 1.0 { (moves as f64 * share) as u64 } else { moves }
+    if share < 1.0 {
+        (moves as f64 * share) as u64
+    } else {
+        moves
+    }
 }
