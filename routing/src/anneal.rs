@@ -19,12 +19,25 @@ pub trait Landscape {
     /// Changes the solution a little and says what it costs now. Never called twice without [`keep`](Self::keep) or
     /// [`undo`](Self::undo) in between.
     fn change(&mut self, random: &mut SmallRng) -> f64;
+    /// The same, when a cost of the limit or more is as good as any: such a change may be left half done until it is undone.
+    fn change_below(&mut self, random: &mut SmallRng, limit: f64) -> f64 {
+        let _ = limit;
+        self.change(random)
+    }
     /// Makes the change part of the solution.
     fn keep(&mut self);
     /// Takes the change back: the solution is exactly what it was.
     fn undo(&mut self);
     /// Remembers the present solution as the best seen.
     fn publish(&mut self);
+    /// Whether a change to this cost is kept; the threshold is that of SISR. Asked once per change.
+    fn accepts(&mut self, cost: f64, threshold: f64) -> bool {
+        cost < threshold
+    }
+    /// Whether what was looked for is found, and the search ends before its budget does.
+    fn finished(&self) -> bool {
+        false
+    }
 }
 
 /// How hot it begins and how cold it ends, in units of cost.
@@ -114,10 +127,10 @@ impl<L: Landscape> Annealer<'_, L> {
     }
 
     fn step(&mut self, temperature: f64) {
-        let cost = self.landscape.change(&mut self.random);
-        self.done.moves += 1;
         let threshold = self.cost - temperature * self.random.random::<f64>().max(f64::MIN_POSITIVE).ln();
-        if cost >= threshold {
+        let cost = self.landscape.change_below(&mut self.random, threshold);
+        self.done.moves += 1;
+        if !self.landscape.accepts(cost, threshold) {
             self.landscape.undo();
             return;
         }
@@ -140,13 +153,17 @@ impl<L: Landscape> Solver<(), Seen> for Annealer<'_, L> {
         let temperature = self.temperature(self.progress());
         let left = self.budget.moves_max.saturating_sub(self.done.moves);
         for _ in 0..left.min(BATCH) {
+            if self.landscape.finished() {
+                break;
+            }
             self.step(temperature);
         }
         Ok((state.cost(self.cost), None))
     }
 
     fn terminate(&mut self, _: &Seen) -> TerminationStatus {
-        if self.progress() >= 1.0 {
+        let spent = self.done.moves >= self.budget.moves_max || self.progress() >= 1.0;
+        if spent || self.landscape.finished() {
             TerminationStatus::Terminated(TerminationReason::SolverConverged)
         } else {
             TerminationStatus::NotTerminated

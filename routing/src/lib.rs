@@ -7,6 +7,7 @@ mod choice;
 pub mod dispatch;
 pub mod mdrp;
 mod menu;
+pub mod pdptw;
 
 #[cfg(test)]
 mod tests;
