@@ -169,7 +169,7 @@ fn defaults_are_those_of_the_code() {
     );
     let simulated = crate::participants::simulated::SimulatedConfig::default();
     assert_eq!(settings.participants.simulated.config(), simulated);
-    let (ours, theirs) = (settings.actors.options(), actors::ActorOptions::default());
+    let (ours, theirs) = (settings.actors.options(), ActorOptions::default());
     assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
     assert_eq!((settings.http.host.as_str(), settings.http.port), ("127.0.0.1", 8080));
     assert_eq!(settings.store.place(), StorePlace::Sqlite("./data/uoop.db".into()));
