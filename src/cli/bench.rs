@@ -2,6 +2,7 @@
 
 use super::{answer, warn};
 use crate::bench::{Against, Load, Measurement, Options, Running, Spacing, Store, bench, ramp, streams};
+use crate::settings::key_and_value;
 use clap::Args;
 use serde::Serialize;
 use std::error::Error;
@@ -248,11 +249,6 @@ fn count(text: &str) -> Result<usize, String> {
 fn nodes(text: &str) -> Result<usize, String> {
     let count = text.parse::<usize>().ok().filter(|count| (1..=16).contains(count));
     count.ok_or_else(|| "must be a whole number from 1 to 16".to_owned())
-}
-
-fn key_and_value(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
-    Ok((key.trim().to_owned(), value.to_owned()))
 }
 
 #[cfg(test)]

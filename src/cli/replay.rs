@@ -3,6 +3,7 @@
 use super::{answer, warn};
 use crate::mdrp;
 use crate::replay::{Against, ORIGIN, Options, Outcome, Replay, Wishes, replay};
+use crate::settings::key_and_value;
 use clap::Args;
 use domain::geo::Location;
 use std::error::Error;
@@ -18,6 +19,7 @@ Examples:
   uoop replay data/7o100t100s1p100 --store postgres://user@localhost/uoop
   uoop replay data/0o100t100s1p100 --cancel-pct 5 --duplicate-pct 5 --seed 7
   uoop serve --time-scale 600 & uoop replay data/0o100t100s1p100 --url http://127.0.0.1:8080 --speed 600
+  uoop replay data/0o100t100s1p100 --set dispatch.policy=nearest
   uoop replay data/0o100t100s1p100 --poll              tells the status cache's hit ratio
   uoop replay data/0o100t100s1p100 --limit-orders 50 --json | tail -n 1 | jq .click_to_door_min
 
@@ -39,6 +41,9 @@ pub struct ReplayArgs {
     /// The Postgres store of the replay's own server; without it, a temporary embedded one
     #[arg(long, value_name = "URL", conflicts_with = "url")]
     store: Option<String>,
+    /// A setting of the replay's own server, such as dispatch.policy=nearest; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value, conflicts_with = "url")]
+    set: Vec<(String, String)>,
     /// How many times as fast as the wall clock business time runs; the server's time scale must be the same
     #[arg(long, value_name = "N", default_value_t = 240, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     speed: u64,
@@ -126,6 +131,7 @@ impl ReplayArgs {
             Some(url) => Against::Running { url: url.clone() },
             None => Against::Own {
                 store: self.store.clone(),
+                set: self.set.clone(),
             },
         };
         Options {
@@ -220,20 +226,29 @@ mod tests {
         line.map(|line| line.args).map_err(|error| error.to_string())
     }
 
+    fn own(store: Option<&str>, set: &[(&str, &str)]) -> Against {
+        Against::Own {
+            store: store.map(str::to_owned),
+            set: set
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+        }
+    }
+
     #[test]
     fn a_day_is_played_by_a_server_of_its_own_unless_one_is_named() {
         let options = parse(&["day"]).expect("fine").options();
         assert_eq!(
             (options.against, options.speed, options.origin),
-            (Against::Own { store: None }, 240, ORIGIN)
+            (own(None, &[]), 240, ORIGIN)
         );
         let options = parse(&["day", "--store", "postgres://x"]).expect("fine").options();
-        assert_eq!(
-            options.against,
-            Against::Own {
-                store: Some("postgres://x".into())
-            }
-        );
+        assert_eq!(options.against, own(Some("postgres://x"), &[]));
+        let options = parse(&["day", "--set", "dispatch.policy=nearest"])
+            .expect("fine")
+            .options();
+        assert_eq!(options.against, own(None, &[("dispatch.policy", "nearest")]));
         let options = parse(&["day", "--url", "http://x", "--speed", "60", "--origin", "-1.5,2"])
             .expect("fine")
             .options();
@@ -246,6 +261,8 @@ mod tests {
         for wrong in [
             &[][..],
             &["day", "--url", "http://x", "--store", "postgres://x"],
+            &["day", "--url", "http://x", "--set", "dispatch.policy=nearest"],
+            &["day", "--set", "dispatch.policy"],
             &["day", "--speed", "0"],
             &["day", "--cancel-pct", "101"],
             &["day", "--cancel-pct", "NaN"],

@@ -46,6 +46,8 @@ pub enum Against {
     Own {
         /// The database's URL.
         store: Option<String>,
+        /// Settings that it is to have, by key.
+        set: Vec<(String, String)>,
     },
     /// One that runs already.
     Running {
@@ -127,7 +129,7 @@ impl ReplayError {
 pub async fn replay(instance: &Instance, options: &Options) -> Result<Replay, ReplayError> {
     let began = Instant::now();
     let server = match &options.against {
-        Against::Own { store } => Some(OwnServer::start(options.speed, store.as_deref()).await?),
+        Against::Own { store, set } => Some(OwnServer::start(options.speed, store.as_deref(), set).await?),
         Against::Running { .. } => None,
     };
     let url = match (&server, &options.against) {

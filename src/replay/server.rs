@@ -27,7 +27,7 @@ pub(super) struct OwnServer {
 
 impl OwnServer {
     /// Starts a server and waits until it listens.
-    pub(super) async fn start(speed: u64, store: Option<&str>) -> Result<Self, ReplayError> {
+    pub(super) async fn start(speed: u64, store: Option<&str>, set: &[(String, String)]) -> Result<Self, ReplayError> {
         let failed = |what: &str| {
             let what = what.to_owned();
             move |error: io::Error| ReplayError::Start {
@@ -52,6 +52,7 @@ impl OwnServer {
             .arg(directory.path().join("data"))
             // Empty: the embedded store, whatever the environment says.
             .args(["--database-url", store.unwrap_or_default()])
+            .args(set.iter().map(|(key, value)| format!("--set={key}={value}")))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)

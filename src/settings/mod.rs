@@ -26,6 +26,7 @@ mod variables;
 mod tests;
 
 pub use args::SettingsArgs;
+pub(crate) use args::key_and_value;
 pub use cluster::ClusterSettings;
 pub use dispatch::{DispatchPolicy, DispatchSettings};
 pub use error::{Problem, SettingsError};

@@ -84,7 +84,8 @@ pub fn play(day: &Day, settings: &Settings, clock_ns: &dyn Fn() -> u64) -> Playe
                 insertion_ns: &mut played.insertion_ns,
             };
             #[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]
-            let time_used = || clock_ns().saturating_sub(begun) as f64 / settings.budget_ns.unwrap_or(u64::MAX).max(1) as f64;
+            let time_used =
+                || clock_ns().saturating_sub(begun) as f64 / settings.budget_ns.unwrap_or(u64::MAX).max(1) as f64;
             let budget = Budget {
                 time_used: settings.budget_ns.is_some().then_some(&time_used),
                 ..Budget::moves(settings.moves_max)

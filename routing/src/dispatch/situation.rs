@@ -76,7 +76,8 @@ impl Situation {
     pub(super) fn observe(&mut self, now: Seconds, couriers: &[Courier], orders: &[Order]) {
         self.now = now;
         self.riders.clear();
-        self.riders.extend(couriers.iter().map(|courier| self.rules.rider(courier)));
+        self.riders
+            .extend(couriers.iter().map(|courier| self.rules.rider(courier)));
         self.tasks.clear();
         let metres_per_min = couriers.iter().map(|courier| courier.metres_per_min).max().unwrap_or(1);
         let task = |order: &Order| task(order, self.rules.limit_of_s(order, metres_per_min));
@@ -234,7 +235,11 @@ impl Situation {
                 let spared_s = self.travel_s(rider, progress.place, first.pickup);
                 let later = route.cost - old_end_cost - progress.cost - i64::from(spared_s) * self.objective.per_work_s;
                 if alone.cost + later < best.cost {
-                    best.offer(self.cost_from(rider, alone, route, start, best.cost), start, Entry::Alone);
+                    best.offer(
+                        self.cost_from(rider, alone, route, start, best.cost),
+                        start,
+                        Entry::Alone,
+                    );
                 }
             }
             if first.restaurant == restaurant {
