@@ -20,7 +20,7 @@ fn keys(orders: &[Order]) -> Vec<OrderKey> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn every_policy_keeps_every_rule(day in day(), policy in policy(), knowledge in knowledge(), seed in 0..100_u64) {

@@ -38,7 +38,7 @@ fn recomputed(situation: &Situation, plan: &Plan) -> i64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn what_is_undone_is_as_it_was_and_costs_are_true(day in day(), seed in 0..1_000_u64) {
