@@ -8,8 +8,19 @@ use super::situation::{NOBODY, Situation};
 #[derive(Clone, Copy, Debug, Default)]
 struct Quote {
     version: u32,
-    /// More than any order is worth when there is no slot.
     added: i32,
+    /// Whether it adds that; at least that, otherwise.
+    exact: bool,
+}
+
+/// What a courier could do for an order, whatever else it does.
+#[derive(Clone, Copy, Debug, Default)]
+struct Offer {
+    /// What the order adds at least.
+    least: i32,
+    /// What it adds when the courier does nothing else.
+    solo: i32,
+    rider: u16,
 }
 
 /// No slot.
@@ -27,6 +38,9 @@ pub(super) struct Plan {
     routes_cost: i64,
     versions: u32,
     quotes: Vec<Quote>,
+    offers: Vec<Offer>,
+    /// How many offers each order has, once they were listed.
+    ranked: Vec<Option<u16>>,
 }
 
 impl Plan {
@@ -38,6 +52,8 @@ impl Plan {
             routes_cost: 0,
             versions: 0,
             quotes: Vec::new(),
+            offers: Vec::new(),
+            ranked: Vec::new(),
         }
     }
 
@@ -51,6 +67,9 @@ impl Plan {
         self.unassigned.clear();
         self.quotes.clear();
         self.quotes.resize(riders * orders, Quote::default());
+        self.offers.resize(riders * orders, Offer::default());
+        self.ranked.clear();
+        self.ranked.resize(orders, None);
         self.routes_cost = 0;
         self.versions = 1;
         for route in &mut self.routes {
@@ -95,17 +114,52 @@ impl Plan {
         self.replace(situation, rider, route);
     }
 
-    /// What an order would add to a courier's route.
-    fn quote(&mut self, situation: &Situation, rider: usize, order: u16) -> i32 {
-        let version = self.routes[rider].version;
+    /// Lists the couriers who could carry an order, those first for whom it may cost least.
+    fn rank(&mut self, situation: &Situation, order: u16) -> usize {
+        let riders = self.routes.len();
+        let from = usize::from(order) * riders;
+        if let Some(count) = self.ranked[usize::from(order)] {
+            return usize::from(count);
+        }
+        let worth = situation.objective.per_unassigned_order;
+        let mut count = 0;
+        for rider in (0u16..).take(riders) {
+            let (least, solo) = situation.bounds(usize::from(rider), order);
+            if least < worth {
+                let price = |cost: i64| i32::try_from(cost.min(worth)).unwrap_or(NO_SLOT);
+                self.offers[from + count] = Offer {
+                    least: price(least),
+                    solo: if solo < worth { price(solo) } else { NO_SLOT },
+                    rider,
+                };
+                count += 1;
+            }
+        }
+        self.offers[from..from + count].sort_unstable_by_key(|offer| (offer.least, offer.rider));
+        self.ranked[usize::from(order)] = u16::try_from(count).ok();
+        count
+    }
+
+    /// What an order would add to a courier's route, as far as it is less than `bound`.
+    fn quote(&mut self, situation: &Situation, offer: Offer, order: u16, bound: i32) -> i32 {
+        let rider = usize::from(offer.rider);
+        let route = &self.routes[rider];
+        if route.is_empty() {
+            return offer.solo;
+        }
         let at = usize::from(order) * self.routes.len() + rider;
         let quote = self.quotes[at];
-        if quote.version == version {
+        if quote.version == route.version && (quote.exact || quote.added >= bound) {
             return quote.added;
         }
-        let slot = situation.cheapest_slot(rider, &self.routes[rider], order);
-        let added = slot.map_or(NO_SLOT, |(added, _)| i32::try_from(added).unwrap_or(NO_SLOT));
-        self.quotes[at] = Quote { version, added };
+        let worth = situation.objective.per_unassigned_order;
+        let slot = situation.cheapest_slot(rider, route, order, worth.min(i64::from(bound)));
+        let added = slot.map_or(bound, |(added, _)| i32::try_from(added).unwrap_or(NO_SLOT));
+        self.quotes[at] = Quote {
+            version: route.version,
+            added,
+            exact: slot.is_some(),
+        };
         added
     }
 
@@ -117,11 +171,19 @@ impl Plan {
         order: u16,
         mut overlook: impl FnMut() -> bool,
     ) -> Option<(usize, i32)> {
+        let count = self.rank(situation, order);
+        let from = usize::from(order) * self.routes.len();
         let mut best: Option<(usize, i32)> = None;
-        for rider in 0..self.routes.len() {
-            let added = self.quote(situation, rider, order);
-            if added < best.map_or(NO_SLOT, |(_, added)| added) && !overlook() {
-                best = Some((rider, added));
+        let mut least_added = NO_SLOT;
+        for at in from..from + count {
+            let offer = self.offers[at];
+            if offer.least >= least_added {
+                break;
+            }
+            let added = self.quote(situation, offer, order, least_added);
+            if added < least_added && !overlook() {
+                best = Some((usize::from(offer.rider), added));
+                least_added = added;
             }
         }
         best
@@ -135,7 +197,7 @@ impl Plan {
         overlook: impl FnMut() -> bool,
     ) -> Option<usize> {
         let (rider, _) = self.cheapest_rider(situation, order, overlook)?;
-        let (_, slot) = situation.cheapest_slot(rider, &self.routes[rider], order)?;
+        let (_, slot) = situation.cheapest_slot(rider, &self.routes[rider], order, i64::MAX)?;
         self.insert(situation, rider, order, slot);
         Some(rider)
     }

@@ -194,7 +194,7 @@ impl Improvement<'_> {
             return;
         };
         self.remember(rider);
-        let slot = self.situation.cheapest_slot(rider, &self.plan.routes[rider], order);
+        let slot = self.situation.cheapest_slot(rider, &self.plan.routes[rider], order, i64::MAX);
         if let Some((_, slot)) = slot {
             self.plan.insert(self.situation, rider, order, slot);
         }

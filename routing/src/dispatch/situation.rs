@@ -190,29 +190,54 @@ impl Situation {
         progress.cost
     }
 
-    /// The cheapest place for an order in a courier's route, and what it adds; absent when it is cheaper not to carry it.
-    pub(super) fn cheapest_slot(&self, rider: usize, route: &Route, order: u16) -> Option<(i64, Slot)> {
+    /// What an order adds at least to any route of a courier, and what it adds to an empty one. The first never exceeds
+    /// what an insertion adds, because ways keep the triangle inequality, even rounded up; it is without the way to the
+    /// restaurant, on which the courier may be anyhow.
+    pub(super) fn bounds(&self, rider: usize, order: u16) -> (i64, i64) {
+        let task = &self.tasks[usize::from(order)];
+        let mut begin = self.begin(rider);
+        if self.riders[rider].promised > 0 {
+            begin.place = task.pickup;
+            begin.free_at = self.now - self.rules.pickup_service_s / 2;
+        }
+        let alone = self.carry(rider, begin, &[order], false);
+        let there_s = self.travel_s(rider, begin.place, task.pickup);
+        let spared_s = there_s + self.travel_s(rider, task.pickup, task.dropoff) + self.rules.pickup_service_s;
+        let least = alone.cost - i64::from(spared_s) * self.objective.per_work_s;
+        let filling = self.end_cost(rider, 1) < 0;
+        let filled = i64::from(filling) * self.objective.off_per_guaranteed_order;
+        (least - filled, alone.cost + self.end_cost(rider, 1))
+    }
+
+    /// The cheapest place for an order in a courier's route, and what it adds; absent when nothing adds less than `bound`.
+    pub(super) fn cheapest_slot(&self, rider: usize, route: &Route, order: u16, bound: i64) -> Option<(i64, Slot)> {
         if route.is_full() {
             return None;
         }
-        let bound = self.objective.per_unassigned_order.min(BROKEN / 2);
+        let old_end_cost = self.end_cost(rider, route.len());
         let end_cost = self.end_cost(rider, route.len() + 1);
         let mut best = Best {
-            cost: bound + route.cost - end_cost,
+            cost: bound.min(BROKEN / 2) + route.cost - end_cost,
             slot: None,
         };
+        let orders = route.orders();
         let restaurant = self.tasks[usize::from(order)].restaurant;
         let promised = self.riders[rider].promised > 0;
         let mut progress = self.begin(rider);
         let mut start = 0;
         while start < route.len() && progress.cost < best.cost {
             let end = route.bundle_end(start);
+            let first = &self.tasks[usize::from(orders[start])];
             if start > 0 || !promised {
                 let alone = self.carry(rider, progress, &[order], false);
-                best.offer(self.cost_from(rider, alone, route, start, best.cost), start, Entry::Alone);
+                // What follows costs no less than it did, but for the way to it.
+                let spared_s = self.travel_s(rider, progress.place, first.pickup);
+                let later = route.cost - old_end_cost - progress.cost - i64::from(spared_s) * self.objective.per_work_s;
+                if alone.cost + later < best.cost {
+                    best.offer(self.cost_from(rider, alone, route, start, best.cost), start, Entry::Alone);
+                }
             }
-            let bundle = &route.orders()[start..end];
-            if self.tasks[usize::from(bundle[0])].restaurant == restaurant {
+            if first.restaurant == restaurant {
                 for at in start..=end {
                     let entry = if at == start { Entry::First } else { Entry::Further };
                     let mut joined = *route;
@@ -220,7 +245,7 @@ impl Situation {
                     best.offer(self.cost_from(rider, progress, &joined, start, best.cost), at, entry);
                 }
             }
-            progress = self.carry(rider, progress, bundle, start == 0 && promised);
+            progress = self.carry(rider, progress, &orders[start..end], start == 0 && promised);
             start = end;
         }
         if start == route.len() && progress.cost < best.cost {
