@@ -11,11 +11,16 @@ pub mod data_dir;
 #[path = "../tests/load_faults/database.rs"]
 mod database;
 pub mod demo;
+pub mod dispatch;
 pub mod http;
 mod inbound;
+pub mod mdrp;
 pub mod participants;
 mod projection;
 pub mod replay;
+#[cfg(test)]
+#[path = "../tests/support/replay_day.rs"]
+mod replay_day;
 mod reports;
 pub mod sandbox;
 pub mod serve;

@@ -4,7 +4,9 @@
 //! in whole metres and seconds; a way takes whole minutes, rounded up, as it does there.
 
 mod day;
+mod describe;
 mod dispatcher;
+mod metrics;
 mod nearest;
 mod objective;
 mod outline;
@@ -25,7 +27,9 @@ mod verify;
 mod tests;
 
 pub use day::{Day, PlacedOrder, Shift, Spot};
+pub use describe::Description;
 pub use dispatcher::Dispatcher;
+pub use metrics::Metrics;
 pub use objective::Objective;
 pub use outline::{Alternate, Explanation, Outline, Outlined, OutlinedBundle};
 pub use play::{Knowledge, Played, Settings, play};

@@ -33,6 +33,8 @@ pub struct Settings {
     pub seed: u64,
     /// Most moves of a re-plan.
     pub moves_max: u64,
+    /// Longest improvement of a plan, in nanoseconds of the caller's clock. With it, the day depends on how fast that runs.
+    pub budget_ns: Option<u64>,
     /// How the dispatcher is set.
     pub tuning: Tuning,
 }
@@ -44,6 +46,7 @@ impl Default for Settings {
             knowledge: Knowledge::default(),
             seed: 1,
             moves_max: 500,
+            budget_ns: None,
             tuning: Tuning::default(),
         }
     }
@@ -80,7 +83,12 @@ pub fn play(day: &Day, settings: &Settings, clock_ns: &dyn Fn() -> u64) -> Playe
                 clock_ns,
                 insertion_ns: &mut played.insertion_ns,
             };
-            let budget = Budget::moves(settings.moves_max);
+            #[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]
+            let time_used = || clock_ns().saturating_sub(begun) as f64 / settings.budget_ns.unwrap_or(u64::MAX).max(1) as f64;
+            let budget = Budget {
+                time_used: settings.budget_ns.is_some().then_some(&time_used),
+                ..Budget::moves(settings.moves_max)
+            };
             let commitments = dispatcher.decide_timed(now, &couriers, &orders, budget, Some(stopwatch));
             played.replan_ns.push(clock_ns().saturating_sub(begun));
             played.open_orders_max = played.open_orders_max.max(orders.len());
