@@ -19,6 +19,9 @@ pub mod mdrp;
 pub mod participants;
 mod projection;
 pub mod replay;
+#[cfg(test)]
+#[path = "../tests/support/replay_day.rs"]
+mod replay_day;
 mod reports;
 pub mod sandbox;
 pub mod serve;

@@ -41,6 +41,10 @@ fn last_line(output: &Output) -> Value {
     serde_json::from_str(text.lines().last().expect("an answer")).expect("JSON")
 }
 
+fn list(value: &Value) -> &[Value] {
+    value.as_array().expect("a list")
+}
+
 fn text(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -67,10 +71,9 @@ fn without_times(mut report: Value) -> Value {
 #[test]
 fn policies_are_compared_over_several_days() {
     let directory = days();
-    let words = ["@days", "--json", "--moves", "30", "--out", "@out"];
-    let report = last_line(&dispatch(&directory, &words));
+    let report = last_line(&dispatch(&directory, &["@days", "--json", "--moves", "30"]));
     assert_eq!((&report["instances"], &report["policy"]), (&2.into(), &"anneal".into()));
-    let figures = [
+    let mean = [
         "click_to_door",
         "undelivered_pct",
         "overdue",
@@ -78,82 +81,62 @@ fn policies_are_compared_over_several_days() {
         "cost_per_order",
         "orders_per_bundle",
     ];
-    for figure in figures {
-        assert!(report["mean"][figure].is_number(), "{figure}: {report}");
+    let replan = ["p99", "max"].map(|figure| ("replan_ms", figure));
+    for (object, figure) in mean.map(|figure| ("mean", figure)).into_iter().chain(replan) {
+        assert!(report[object][figure].is_number(), "{object}.{figure}: {report}");
     }
-    for figure in ["p99", "max"] {
-        assert!(report["replan_ms"][figure].is_number(), "{figure}: {report}");
-    }
-    let policies: Vec<&str> = report["policies"]
-        .as_array()
-        .expect("a list")
+    let policies = list(&report["policies"]);
+    let names: Vec<&Value> = policies.iter().map(|of| &of["policy"]).collect();
+    assert_eq!(names, ["nearest", "rolling", "anneal"]);
+    assert!(policies.iter().all(|of| of["feasible"] == 2 && of["orders"] == 100));
+    let runs: Vec<[&Value; 2]> = list(&report["runs"])
         .iter()
-        .filter_map(|of| of["policy"].as_str())
+        .map(|run| [&run["instance"], &run["policy"]])
         .collect();
-    assert_eq!(policies, ["nearest", "rolling", "anneal"]);
-    assert!(
-        report["policies"]
-            .as_array()
-            .expect("a list")
-            .iter()
-            .all(|of| of["feasible"] == 2 && of["orders"] == 100)
+    let wanted: Vec<[Value; 2]> = ["a", "b"]
+        .iter()
+        .flat_map(|day| names.iter().map(move |policy| [(*day).into(), (*policy).clone()]))
+        .collect();
+    assert_eq!(
+        runs,
+        wanted.iter().map(|[day, policy]| [day, policy]).collect::<Vec<_>>()
     );
-    let runs: Vec<(&str, &str)> = report["runs"]
-        .as_array()
-        .expect("a list")
-        .iter()
-        .map(|run| {
-            (
-                run["instance"].as_str().expect("a name"),
-                run["policy"].as_str().expect("a name"),
-            )
-        })
-        .collect();
-    let wanted = [
-        ("a", "nearest"),
-        ("a", "rolling"),
-        ("a", "anneal"),
-        ("b", "nearest"),
-        ("b", "rolling"),
-        ("b", "anneal"),
-    ];
-    assert_eq!(runs, wanted);
+}
 
-    // Solutions are as the evaluator reads them, and the figures beside them are those of the report.
-    for (run, (instance, policy)) in report["runs"].as_array().expect("a list").iter().zip(runs) {
-        let solution = directory.path().join("out").join(policy).join(instance);
-        let lines = |file: &str| {
-            text(&solution.join(file))
-                .lines()
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-        };
+#[test]
+fn solutions_are_written_as_the_evaluator_reads_them() {
+    let directory = days();
+    let words = ["@days", "--json", "--moves", "30", "--out", "@out"];
+    let report = last_line(&dispatch(&directory, &words));
+    for run in list(&report["runs"]) {
+        let below = |name: &str| run[name].as_str().expect("a name");
+        let solution = directory
+            .path()
+            .join("out")
+            .join(below("policy"))
+            .join(below("instance"));
+        let lines = |file: &str| -> Vec<String> { text(&solution.join(file)).lines().map(str::to_owned).collect() };
+        let count = |value: &Value| 1 + value.as_u64().expect("a count");
+        let metrics = &run["metrics"];
+
         let orders = lines("solution_info_orders.txt");
         assert_eq!(
             orders[0],
             "order placement_time ready_time pickup_time dropoff_time courier"
         );
-        assert_eq!(
-            orders.len() as u64,
-            1 + run["metrics"]["delivered"].as_u64().expect("a count")
-        );
+        assert_eq!(orders.len() as u64, count(&metrics["delivered"]));
         let bundles = lines("solution_info_assignments.txt");
-        assert_eq!(
-            bundles.len() as u64,
-            1 + run["metrics"]["orders_per_bundle"]["count"].as_u64().expect("a count")
-        );
+        assert_eq!(bundles.len() as u64, count(&metrics["orders_per_bundle"]["count"]));
         let ways = lines("solution_info_couriers.txt");
         assert_eq!(ways[0], "courier departure_time origin destination");
-        assert!(
-            ways[1..].iter().any(|way| way.split(' ').nth(2) == Some("0")),
-            "somebody leaves its start"
-        );
+        let from_start = |way: &String| way.split(' ').nth(2) == Some("0");
+        assert!(ways.iter().any(from_start), "somebody leaves its start");
+
+        // The figures beside it are those of the report.
         let figures = text(&solution.join("solution_performance.txt"));
-        let payment = run["metrics"]["total_payment"].as_f64().expect("a number");
-        assert!(
-            figures.contains(&format!("\ntotal payment: {payment:.2}\n")),
-            "{figures}"
-        );
+        let payment = metrics["total_payment"].as_f64().expect("a number");
+        let payment = format!("\ntotal payment: {payment:.2}\n");
+        assert!(figures.contains(&payment), "{figures}");
     }
 }
 

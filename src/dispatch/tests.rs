@@ -3,14 +3,10 @@
 use super::published::{in_table_4, is_of_library};
 use super::report::{Figures, Report};
 use super::{Named, Options, Run};
+use crate::replay_day::small_day;
 use routing::dispatch::{Day, Knowledge, Metrics, Policy, Solution};
 use routing::mdrp::Instance;
 use std::time::Duration;
-
-#[path = "../../tests/support/replay_day.rs"]
-mod replay_day;
-
-use replay_day::small_day;
 
 #[test]
 fn instances_of_the_library_are_known_by_their_names() {

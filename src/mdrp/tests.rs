@@ -1,11 +1,7 @@
 //! Reading and finding instances on disk.
 
 use super::*;
-
-#[path = "../../tests/support/replay_day.rs"]
-mod replay_day;
-
-use replay_day::small_day;
+use crate::replay_day::small_day;
 
 #[test]
 fn a_directory_is_an_instance_or_holds_some() {

@@ -3,10 +3,7 @@
 mod parts;
 mod whole;
 
-#[path = "../../tests/support/replay_day.rs"]
-mod replay_day;
-
-use replay_day::{DayFiles, small_day};
+use crate::replay_day::{DayFiles, small_day};
 use routing::mdrp::Instance;
 use std::path::PathBuf;
 

@@ -8,9 +8,16 @@ use super::problem::{Commitment, Courier, CourierKey, Order, OrderKey, Rules, Se
 use super::route::Route;
 use super::ruin::{Improvement, Scratch};
 use super::situation::{NOBODY, Situation};
+use super::split::split;
 use super::tuning::Tuning;
 use crate::anneal::{Budget, anneal};
 use std::collections::{BTreeMap, HashMap};
+
+/// Most couriers that are looked at: they are numbered in 16 bits.
+const RIDERS_MAX: usize = 60_000;
+
+/// What was planned for each courier, in bundles.
+type Intentions = BTreeMap<CourierKey, Vec<Vec<OrderKey>>>;
 
 /// Decides which courier fetches what. What it planned lives on from one decision to the next, but nothing depends on it:
 /// promises come with the couriers, and a new dispatcher plans the rest anew.
@@ -21,9 +28,9 @@ pub struct Dispatcher {
     seed: u64,
     tuning: Tuning,
     /// What was planned for each courier, in bundles.
-    intended: BTreeMap<CourierKey, Vec<Vec<OrderKey>>>,
-    situation: Situation,
-    plan: Plan,
+    intended: Intentions,
+    pub(super) situation: Situation,
+    pub(super) plan: Plan,
     scratch: Scratch,
     movable: Vec<u16>,
 }
@@ -73,13 +80,71 @@ impl Dispatcher {
         if self.policy == Policy::Nearest {
             return nearest::decide(&self.rules, now, couriers, orders);
         }
+        let relevant = |courier: &&Courier| self.is_relevant(now, courier);
+        let couriers: Vec<Courier> = couriers.iter().filter(relevant).take(RIDERS_MAX).cloned().collect();
+        let mut commitments = Vec::new();
+        let mut intended = BTreeMap::new();
+        if orders.len() <= self.tuning.part_orders_max {
+            self.decide_part(now, &couriers, orders, budget, stopwatch);
+            self.conclude(&mut intended, &mut commitments);
+        } else {
+            self.decide_parts(now, &couriers, orders, budget, |part| {
+                part.conclude(&mut intended, &mut commitments)
+            });
+        }
+        self.intended = intended;
+        commitments
+    }
+
+    /// Whether a courier can make a difference: it was promised something, or can still pick something up before all that
+    /// is open is too late.
+    fn is_relevant(&self, now: Seconds, courier: &Courier) -> bool {
+        let free_at = courier.free_at.max(courier.on_at).max(now);
+        courier.promise.is_some() || free_at <= courier.off_at && free_at <= now + self.rules.limit_s
+    }
+
+    /// Decides a problem in parts, each with its share of the budget.
+    fn decide_parts(
+        &mut self,
+        now: Seconds,
+        couriers: &[Courier],
+        orders: &[Order],
+        budget: Budget<'_>,
+        mut conclude: impl FnMut(&Self),
+    ) {
+        let parts = split(couriers, orders, self.tuning.part_orders_max);
+        let (mut begun, all) = (0, orders.len());
+        for part in parts {
+            let ended = begun + part.orders.len();
+            #[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]
+            let (from, to) = (begun as f64 / all as f64, ended as f64 / all as f64);
+            let used = |used: &dyn Fn() -> f64| (used() - from) / (to - from).max(f64::EPSILON);
+            let share = budget.time_used.map(|time_used| move || used(time_used));
+            let share = Budget {
+                moves_max: budget.moves_max * part.orders.len() as u64 / all as u64,
+                time_used: share.as_ref().map(|share| share as &dyn Fn() -> f64),
+            };
+            let couriers: Vec<Courier> = part.couriers.iter().map(|&at| couriers[at].clone()).collect();
+            let orders: Vec<Order> = part.orders.iter().map(|&at| orders[at]).collect();
+            self.decide_part(now, &couriers, &orders, share, None);
+            conclude(self);
+            begun = ended;
+        }
+    }
+
+    fn decide_part(
+        &mut self,
+        now: Seconds,
+        couriers: &[Courier],
+        orders: &[Order],
+        budget: Budget<'_>,
+        stopwatch: Option<Stopwatch<'_>>,
+    ) {
         self.observe(now, couriers, orders);
         self.insert_new(stopwatch);
         if self.policy == Policy::Anneal {
             self.improve(budget);
         }
-        self.intend();
-        self.due()
     }
 
     /// Takes in what is true, and lays the old plan over it as far as it still holds.
@@ -208,21 +273,14 @@ impl Dispatcher {
         improvement.finish();
     }
 
-    /// Keeps the plan for the next time, by names that last.
-    fn intend(&mut self) {
-        self.intended.clear();
+    /// Writes down what is planned, by names that last, and what must be said now.
+    fn conclude(&self, intended: &mut Intentions, commitments: &mut Vec<Commitment>) {
         for (rider, courier) in self.situation.riders.iter().enumerate() {
             if !self.plan.routes[rider].is_empty() {
-                self.intended
-                    .insert(courier.key, self.plan.keys(&self.situation, rider));
+                intended.insert(courier.key, self.plan.keys(&self.situation, rider));
             }
         }
-    }
-
-    /// What must be said now.
-    fn due(&self) -> Vec<Commitment> {
-        let riders = 0..self.situation.riders.len();
-        riders.filter_map(|rider| self.commitment(rider)).collect()
+        commitments.extend((0..self.situation.riders.len()).filter_map(|rider| self.commitment(rider)));
     }
 
     fn commitment(&self, at: usize) -> Option<Commitment> {

@@ -3,7 +3,7 @@
 use super::day::{Day, Spot};
 use super::dispatcher::{Dispatcher, Stopwatch};
 use super::policy::Policy;
-use super::problem::{Commitment, Courier, CourierKey, Order, OrderKey, Place, Promise, RestaurantKey, Seconds};
+use super::problem::{Commitment, Courier, CourierKey, Order, OrderKey, Place, Promise, Seconds};
 use super::solution::{Carried, Move, Solution};
 use super::travel::travel_s;
 use super::tuning::Tuning;
@@ -117,12 +117,11 @@ struct Errand {
     told_at: Seconds,
     assigned_at: Seconds,
     arrives_at: Seconds,
-    restaurant: RestaurantKey,
     orders: Vec<OrderKey>,
 }
 
 /// The state of a day.
-struct Game<'a> {
+pub(super) struct Game<'a> {
     day: &'a Day,
     knowledge: Knowledge,
     metres_per_min: f64,
@@ -137,11 +136,11 @@ struct Game<'a> {
     /// Orders that are known and not picked up.
     open: Vec<OrderKey>,
     players: Vec<Player>,
-    solution: Solution,
+    pub(super) solution: Solution,
 }
 
 impl<'a> Game<'a> {
-    fn new(day: &'a Day, knowledge: Knowledge) -> Self {
+    pub(super) fn new(day: &'a Day, knowledge: Knowledge) -> Self {
         let mut by_placement: Vec<OrderKey> = (0u32..).zip(&day.orders).map(|(key, _)| OrderKey(key)).collect();
         by_placement.sort_by_key(|key| day.orders[key.0 as usize].placed_minute);
         let first = by_placement
@@ -170,7 +169,7 @@ impl<'a> Game<'a> {
     }
 
     /// Goes on by a minute, unless the day is over.
-    fn tick(&mut self) -> Option<Seconds> {
+    pub(super) fn tick(&mut self) -> Option<Seconds> {
         let done = self.open.is_empty() && self.placed == self.by_placement.len();
         if done || self.now > self.ends_at {
             return None;
@@ -215,7 +214,7 @@ impl<'a> Game<'a> {
         ((order.placed_minute + prep) * MINUTE_S).max(self.now + MINUTE_S)
     }
 
-    fn orders(&self) -> Vec<Order> {
+    pub(super) fn orders(&self) -> Vec<Order> {
         let order = |&key: &OrderKey| Order {
             ready_at: self.ready_at(key),
             ..self.day.order(key)
@@ -223,7 +222,7 @@ impl<'a> Game<'a> {
         self.open.iter().map(order).collect()
     }
 
-    fn couriers(&self) -> Vec<Courier> {
+    pub(super) fn couriers(&self) -> Vec<Courier> {
         let everybody = (0u32..).zip(self.players.iter().zip(&self.day.couriers));
         let working = everybody.filter(|(_, (_, shift))| shift.off_minute * MINUTE_S >= self.now);
         let courier = |(key, (player, shift)): (u32, (&Player, &super::day::Shift))| Courier {
@@ -243,7 +242,7 @@ impl<'a> Game<'a> {
     }
 
     /// Tells a courier what was decided.
-    fn commit(&mut self, commitment: &Commitment) {
+    pub(super) fn commit(&mut self, commitment: &Commitment) {
         let now = self.now;
         let player = &mut self.players[commitment.courier.0 as usize];
         if let Some(errand) = &mut player.errand {
@@ -270,13 +269,12 @@ impl<'a> Game<'a> {
             told_at: now,
             assigned_at: now,
             arrives_at,
-            restaurant,
             orders: commitment.orders.clone(),
         });
     }
 
     /// Lets couriers pick up what is ready, and carry it.
-    fn pick_up(&mut self) {
+    pub(super) fn pick_up(&mut self) {
         for at in 0..self.players.len() {
             let Some(errand) = &self.players[at].errand else {
                 continue;

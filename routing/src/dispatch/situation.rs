@@ -18,6 +18,8 @@ pub(super) struct Task {
     pub(super) dropoff: Place,
     pub(super) placed_at: Seconds,
     pub(super) ready_at: Seconds,
+    /// How long it takes from the click to the door at least.
+    pub(super) ideal_s: Seconds,
     /// How long it may take from the click to the door.
     pub(super) limit_s: Seconds,
     /// The courier that it is promised to.
@@ -80,7 +82,7 @@ impl Situation {
             .extend(couriers.iter().map(|courier| self.rules.rider(courier)));
         self.tasks.clear();
         let metres_per_min = couriers.iter().map(|courier| courier.metres_per_min).max().unwrap_or(1);
-        let task = |order: &Order| task(order, self.rules.limit_of_s(order, metres_per_min));
+        let task = |order: &Order| self.rules.task(order, metres_per_min);
         self.tasks.extend(orders.iter().map(task));
     }
 
@@ -290,17 +292,18 @@ impl Rules {
             guaranteed_minor: i64::from(courier.off_at - courier.on_at) * self.pay_per_hour_minor / 3600,
         }
     }
-}
 
-fn task(order: &Order, limit_s: Option<Seconds>) -> Task {
-    Task {
-        key: order.key,
-        restaurant: order.restaurant.0,
-        pickup: order.pickup,
-        dropoff: order.dropoff,
-        placed_at: order.placed_at,
-        ready_at: order.ready_at,
-        limit_s: limit_s.unwrap_or(Seconds::MAX),
-        promised_to: NOBODY,
+    fn task(&self, order: &Order, metres_per_min: u32) -> Task {
+        Task {
+            key: order.key,
+            restaurant: order.restaurant.0,
+            pickup: order.pickup,
+            dropoff: order.dropoff,
+            placed_at: order.placed_at,
+            ready_at: order.ready_at,
+            ideal_s: self.ideal_s(order, metres_per_min),
+            limit_s: self.limit_of_s(order, metres_per_min).unwrap_or(Seconds::MAX),
+            promised_to: NOBODY,
+        }
     }
 }

@@ -20,6 +20,8 @@ pub struct Tuning {
     pub cold_s: f64,
     /// Most moves of a search for each order that may move: few orders are soon in their best places.
     pub moves_per_order: u64,
+    /// Most orders that are planned as one problem; more are split by place.
+    pub part_orders_max: usize,
     /// How long before it is due a decision is committed: as long as the caller takes until it decides again.
     pub commit_ahead_s: Seconds,
 }
@@ -32,6 +34,7 @@ impl Default for Tuning {
             warm_s: 120.0,
             cold_s: 3.0,
             moves_per_order: 20,
+            part_orders_max: 400,
             commit_ahead_s: 0,
         }
     }

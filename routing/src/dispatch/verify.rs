@@ -60,6 +60,7 @@ pub fn verify(day: &Day, solution: &Solution) -> Vec<Violation> {
             violations.push(unknown);
         }
     }
+    let taken = taken(day, solution);
     for (key, shift) in (0u32..).zip(&day.couriers) {
         let courier = CourierKey(key);
         let ways: Vec<Move> = solution
@@ -75,17 +76,27 @@ pub fn verify(day: &Day, solution: &Solution) -> Vec<Violation> {
             ways: &ways,
             spot: Spot::Start(courier),
             free_at: shift.on_minute * 60,
+            taken: &taken,
         };
-        if let Err(violation) = bundles
+        let walked = bundles
             .map(|carried| walk.carry(carried))
-            .collect::<Result<Vec<()>, _>>()
-        {
-            violations.push(violation);
-        } else if let Some(way) = walk.ways.first() {
-            violations.push(walk.elsewhere(way.depart_minute * 60));
-        }
+            .collect::<Result<Vec<()>, _>>();
+        violations.extend(walked.and_then(|_| walk.idle()).err());
     }
     violations
+}
+
+/// By whom and when each order was picked up, if it was.
+fn taken(day: &Day, solution: &Solution) -> Vec<Option<(CourierKey, i32)>> {
+    let mut taken = vec![None; day.orders.len()];
+    for carried in &solution.carried {
+        for (key, _) in &carried.orders {
+            if let Some(taken) = taken.get_mut(key.0 as usize) {
+                *taken = Some((carried.courier, carried.pickup_minute));
+            }
+        }
+    }
+    taken
 }
 
 /// Checks what concerns the orders of a bundle.
@@ -149,6 +160,8 @@ struct Walk<'a> {
     ways: &'a [Move],
     spot: Spot,
     free_at: Seconds,
+    /// By whom and when each order was picked up.
+    taken: &'a [Option<(CourierKey, i32)>],
 }
 
 impl Walk<'_> {
@@ -161,25 +174,58 @@ impl Walk<'_> {
 
     /// Goes to a spot, not before `earliest`, and is there by `latest`.
     fn go(&mut self, to: Spot, earliest: Seconds, latest: Seconds) -> Result<(), Violation> {
-        let mut arrived_at = self.free_at;
-        let mut earliest = earliest.max(self.free_at);
         while self.spot != to {
-            let (way, rest) = self.ways.split_first().ok_or(self.elsewhere(latest))?;
-            let departs_at = way.depart_minute * 60;
-            let (from, target) = (self.day.place(way.from), self.day.place(way.to));
-            let (Some(from), Some(target)) = (from, target) else {
-                return Err(Violation::Unknown(self.courier));
-            };
-            if way.from != self.spot || departs_at < earliest {
-                return Err(self.elsewhere(departs_at));
+            let way = self.ways.first().ok_or(self.elsewhere(latest))?;
+            let in_vain = way.to != to || way.depart_minute * 60 < earliest;
+            if in_vain && !self.was_called_off(way) {
+                return Err(self.elsewhere(way.depart_minute * 60));
             }
-            arrived_at = departs_at + travel_s(from, target, f64::from(self.day.metres_per_min.max(1)));
-            earliest = arrived_at;
-            self.spot = way.to;
-            self.ways = rest;
+            self.step()?;
         }
-        if arrived_at > latest {
+        if self.free_at > latest {
             return Err(self.elsewhere(latest));
+        }
+        Ok(())
+    }
+
+    /// Goes one way.
+    fn step(&mut self) -> Result<(), Violation> {
+        let Some((way, rest)) = self.ways.split_first() else {
+            return Ok(());
+        };
+        let departs_at = way.depart_minute * 60;
+        let (Some(from), Some(to)) = (self.day.place(way.from), self.day.place(way.to)) else {
+            return Err(Violation::Unknown(self.courier));
+        };
+        if way.from != self.spot || departs_at < self.free_at {
+            return Err(self.elsewhere(departs_at));
+        }
+        self.free_at = departs_at + travel_s(from, to, f64::from(self.day.metres_per_min.max(1)));
+        self.spot = way.to;
+        self.ways = rest;
+        Ok(())
+    }
+
+    /// Whether a way can be one to food that the courier did not get in the end: some order of the restaurant was placed and
+    /// not picked up when it left, and it was not this courier who picked it up.
+    fn was_called_off(&self, way: &Move) -> bool {
+        let Spot::Restaurant(restaurant) = way.to else {
+            return false;
+        };
+        let mut orders = self.day.orders.iter().zip(self.taken);
+        orders.any(|(order, taken)| {
+            let open = order.restaurant == restaurant && order.placed_minute <= way.depart_minute;
+            open && taken.is_none_or(|(courier, minute)| courier != self.courier && minute >= way.depart_minute)
+        })
+    }
+
+    /// Goes what ways are left when nothing is carried any more.
+    fn idle(&mut self) -> Result<(), Violation> {
+        while let Some(way) = self.ways.first() {
+            if !self.was_called_off(way) {
+                return Err(self.elsewhere(way.depart_minute * 60));
+            }
+            self.step()?;
         }
         Ok(())
     }
