@@ -97,7 +97,9 @@ fn drive(tasks: &[Vec<f64>], capacity: f64, route: &[u16], seen: &mut [u32]) -> 
         if load > capacity {
             return Err(Violation::Load(task));
         }
-        let fetched = route[..order].iter().any(|before| f64::from(*before) == next[7]);
+        let fetched = route[..order]
+            .iter()
+            .any(|before| (f64::from(*before) - next[7]).abs() < 0.5);
         if next[7] > 0.0 && !fetched {
             return Err(Violation::Precedence(task));
         }

@@ -89,7 +89,7 @@ impl<'a> Line<'a> {
         number.ok_or_else(|| self.wrong(field, Fault::NotANumber))
     }
 
-    fn whole<T: FromStr + PartialOrd>(&self, field: usize, least: T) -> Result<T, PdptwError> {
+    fn whole<T: Copy + FromStr + PartialOrd>(&self, field: usize, least: T) -> Result<T, PdptwError> {
         let number = self.fields[field].1.parse().ok().filter(|number| *number >= least);
         number.ok_or_else(|| self.wrong(field, Fault::OutOfRange))
     }

@@ -1,6 +1,6 @@
 //! A route that knows, at every stop, when it leaves, how late it might come, and what it carries.
 
-use super::problem::{Problem, ROUNDING, small};
+use super::problem::{Problem, small};
 
 /// A stop of a route: half a cache line.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -119,7 +119,8 @@ impl Route {
     pub(super) fn is_feasible(&self, problem: &Problem) -> bool {
         let in_time = |stop: &Stop| {
             let node = &problem.nodes[usize::from(stop.task)];
-            stop.leave - node.service <= node.latest + ROUNDING && (0..=problem.capacity).contains(&stop.load)
+            stop.leave - node.service <= node.latest + super::problem::ROUNDING
+                && (0..=problem.capacity).contains(&stop.load)
         };
         self.stops.iter().all(in_time)
     }

@@ -24,8 +24,8 @@ impl Draft<'_> {
         #[expect(clippy::cast_precision_loss, reason = "small numbers")]
         let stops_mean = (tasks - 1) as f64 / used as f64;
         let string_max = stops_mean.min(STRING_MAX);
-        let strings_max = 4.0 * REMOVED_MEAN / (1.0 + string_max) - 1.0;
-        let mut strings = from_one_to(strings_max, random);
+        let most = 4.0 * REMOVED_MEAN / (1.0 + string_max) - 1.0;
+        let mut strings = from_one_to(most, random);
         let problem = self.problem;
         let seed = super::problem::small(random.random_range(1..tasks));
         for task in std::iter::once(&seed).chain(problem.near(seed)) {
