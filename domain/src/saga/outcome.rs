@@ -20,9 +20,11 @@ pub(super) fn cooked(order: &Order) -> Option<Cooked> {
         return None;
     }
     let planned_at = candidate.ready_at - candidate.prep_ms;
-    let began_at = times
-        .preparing_at
-        .map_or(planned_at, |preparing_at| preparing_at.min(planned_at));
+    let cooking_at = times.preparing_at.filter(|cooking_at| *cooking_at < ready_at);
+    let began_at = cooking_at.map_or(planned_at, |cooking_at| cooking_at.min(planned_at));
+    if began_at >= ready_at {
+        return None;
+    }
     Some(Cooked {
         began_at,
         took_ms: Millis(ready_at.ms_since(began_at)),
