@@ -118,12 +118,12 @@ impl Chooser {
     fn promised(&self, channels: &[Arc<Channel>], orders: &[OrderId], now: Timestamp) -> Promised {
         let mut promised = Promised::default();
         for channel in channels {
-            let Some(mut promises) = self.promises.get_mut(&channel.id) else {
+            let Some(mut open) = self.promises.get_mut(&channel.id) else {
                 continue;
             };
             // An order that asks again has no use for what it was promised before.
-            promises.forget(channel, now, orders);
-            for (&slot, &units) in &promises.by_slot {
+            open.forget(channel, now, orders);
+            for (&slot, &units) in &open.by_slot {
                 promised.add(&channel.id, slot, units);
             }
         }

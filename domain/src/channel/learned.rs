@@ -36,7 +36,7 @@ const DAY_MIN: i64 = 24 * HOUR_MIN;
 /// How long a ticket took, as its order tells when the food has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cooked {
-    /// When cooking began, or should have begun.
+    /// From when on it counts: when cooking was to begin, or began before that.
     pub began_at: Timestamp,
     /// How long it was until the food was ready, in business time.
     pub took_ms: Millis,

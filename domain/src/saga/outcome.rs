@@ -8,21 +8,23 @@ use crate::time::Millis;
 
 /// How long the ticket took, once the food has left; `None` when the kitchen never said that it was ready.
 ///
-/// Counted from the moment when the kitchen should have begun (what it lets wait is a part of it), or when it did, if that
-/// was earlier.
+/// Counted from the moment from which the quote counted (what it took until the kitchen had the ticket, and what the kitchen
+/// let it wait, are parts of it), or from when cooking began, if that was earlier. So a kitchen that has the food ready just
+/// as it was quoted leaves the next quote as it is.
 pub(super) fn cooked(order: &Order) -> Option<Cooked> {
     let (candidate, times) = (order.candidate()?, &order.milestones);
-    let (confirmed_at, ready_at) = (times.confirmed_at?, times.ready_at?);
-    // A pick-up implies that the food was ready, not when; and what was promised for another kitchen says nothing of this.
+    let ready_at = times.ready_at?;
+    // A pick-up implies that the food was ready, not when; and a quote that another kitchen's refusal made old says nothing.
     let known = times.picked_up_at.is_some_and(|picked_up_at| picked_up_at > ready_at);
-    if !known || order.reroutes > 0 {
+    if !known || order.round > 0 {
         return None;
     }
-    let planned_at = confirmed_at.max(candidate.ready_at - candidate.prep_ms);
-    let began_at = times
-        .preparing_at
-        .filter(|preparing_at| *preparing_at < ready_at)
-        .map_or(planned_at, |preparing_at| preparing_at.min(planned_at));
+    let planned_at = candidate.ready_at - candidate.prep_ms;
+    let cooking_at = times.preparing_at.filter(|cooking_at| *cooking_at < ready_at);
+    let began_at = cooking_at.map_or(planned_at, |cooking_at| cooking_at.min(planned_at));
+    if began_at >= ready_at {
+        return None;
+    }
     Some(Cooked {
         began_at,
         took_ms: Millis(ready_at.ms_since(began_at)),

@@ -126,3 +126,18 @@ fn the_next_kitchen_is_not_blamed_for_the_first() {
     order.milestones.picked_up_at = Some(T0 + Millis::from_mins(51));
     assert_eq!(super::super::outcome::cooked(&order), None);
 }
+
+/// Else each quote would be shorter than the one before by what it took until the ticket was accepted.
+#[test]
+fn a_kitchen_that_is_ready_as_quoted_teaches_nothing_new() {
+    let script = Script::accepted(Policy::default(), 2);
+    let script = later(script, 1).answered(Step::ConfirmCapacity, 0, done()).fine();
+    let script = script.answered(Step::Dispatch, 0, assigned(1)).fine();
+    let script = later(script.kitchen(0, KitchenReport::Preparing).fine(), 4);
+    let script = later(script.kitchen(0, KitchenReport::Ready).fine(), 1);
+    let script = script.courier(1, CourierReport::PickedUp).fine();
+    let [Some(cooked)] = closes(&script.effects)[..] else {
+        panic!("it is told")
+    };
+    assert_eq!((cooked.took_ms, cooked.late_ms), (cooked.expected_ms, Millis(0)));
+}
