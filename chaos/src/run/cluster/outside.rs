@@ -18,7 +18,7 @@ const LASTS: std::ops::Range<u64> = 3_000..6_000;
 /// How long a piece takes on a slow link, in milliseconds.
 const SLOW_MS: std::ops::Range<u64> = 20..150;
 /// How many come at once when there is a crowd.
-const CROWD: u32 = 300;
+const CROWD: u32 = 150;
 /// How many commands may wait for a channel in a run with a crowd.
 pub(super) const MAILBOX_MAX: u32 = 8;
 /// For how long nobody asks a participant that failed again and again, in a run with moody ones, in milliseconds.
