@@ -25,7 +25,8 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// The variable that names the directory.
 pub const VARIABLE: &str = "UOOP_FAILPOINTS";

@@ -4,8 +4,10 @@
 //! of them look into the same one, and the first that gets there is struck, so that a point is reached as soon as any node
 //! gets there.
 
+use super::ClusterOptions;
 use super::faults::{Driver, Fault, PAUSE_BEYOND, Struck, moved};
 use super::figures;
+use super::nodes::Nodes;
 use crate::run::{RunError, Signal};
 use domain::saga::Step;
 use rand::Rng as _;
@@ -96,8 +98,15 @@ pub(super) struct Points {
 }
 
 impl Points {
+    /// Those of a run, if any are to be armed.
+    pub(super) fn wanted(options: &ClusterOptions, directory: &Path) -> Result<Option<Self>, RunError> {
+        let is_wanted = |fault: &Fault| matches!(fault, Fault::Failpoints | Fault::Zombie);
+        let wanted = options.faults.iter().any(is_wanted);
+        wanted.then(|| Self::new(directory)).transpose()
+    }
+
     /// In a directory that is made for it.
-    pub(super) fn new(directory: &Path) -> Result<Self, RunError> {
+    fn new(directory: &Path) -> Result<Self, RunError> {
         let directory = std::path::absolute(directory.join("failpoints")).map_err(RunError::Directory)?;
         std::fs::create_dir_all(&directory).map_err(RunError::Directory)?;
         Ok(Self {
@@ -166,8 +175,19 @@ impl Points {
         self.who()
     }
 
+    /// Waits until all nodes say that they look.
+    pub(super) async fn are_watched_by(&self, nodes: &Nodes) -> Result<(), RunError> {
+        for node in &nodes.all {
+            let pid = node.server.pid().ok_or(RunError::NotRunning)?;
+            if !self.is_watched_by(pid).await {
+                return Err(none(Fault::Failpoints));
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until a process says that it looks.
-    pub(super) async fn is_watched_by(&self, pid: u32) -> bool {
+    async fn is_watched_by(&self, pid: u32) -> bool {
         let begun = Instant::now();
         let line = format!("watching {pid}");
         while begun.elapsed() < WATCHING_MAX {
@@ -180,8 +200,8 @@ impl Points {
     }
 }
 
-/// The nodes have fail points, and look.
-pub(super) fn none(fault: Fault) -> RunError {
+/// The nodes do not look.
+fn none(fault: Fault) -> RunError {
     RunError::Impossible {
         fault: fault.as_str(),
         why: "the binary was built without fail points: build it with --features failpoints".to_owned(),

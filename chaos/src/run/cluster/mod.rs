@@ -20,9 +20,11 @@ mod service;
 mod timeline;
 mod topic;
 mod watch;
+mod zombie;
 
 pub use faults::Fault;
-pub use report::{ClusterReport, Rolling, Zombie};
+pub use report::{ClusterReport, Rolling};
+pub use zombie::Zombie;
 
 use super::client::Reader;
 use super::replay::{Played, Replay};
@@ -42,7 +44,6 @@ use load::{History, Load};
 use measure::Line;
 use network::{Network, Place};
 use nodes::Nodes;
-use proxy::Proxy;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use serde_json::Value;
@@ -217,7 +218,7 @@ async fn set_up(
         Some(network) => network.bring_in(database.url(), tasks).await?,
         None => database.url().to_owned(),
     };
-    let points = points(options, files)?;
+    let points = Points::wanted(options, files.path())?;
     let armed_in = points.as_ref().map(Points::directory);
     let mut nodes = Nodes::new(options, files.path(), &url, network.as_ref(), armed_in)?;
     let front = Front::start(&host, nodes.urls(), tasks).await?;
@@ -226,7 +227,7 @@ async fn set_up(
     for key in ["participants.payments_url", "participants.kitchens_url"] {
         nodes.set(key, sandbox.url());
     }
-    let (links, redis) = ways(options, &mut nodes, tasks).await?;
+    let (links, redis) = outside::ways(options, &mut nodes, tasks).await?;
     let service = if options.faults.contains(&Fault::Postgres) {
         Some(Service::given(database.url()).await?)
     } else {
@@ -235,12 +236,7 @@ async fn set_up(
     let watch = Watch::start(Arc::clone(database), tasks);
     nodes.start(&mut random).await?;
     if let Some(points) = &points {
-        for node in &nodes.all {
-            let pid = node.server.pid().ok_or(RunError::NotRunning)?;
-            if !points.is_watched_by(pid).await {
-                return Err(failpoints::none(Fault::Failpoints));
-            }
-        }
+        points.are_watched_by(&nodes).await?;
     }
     let figures = Figures::start(&front, tasks);
     let http = reqwest::Client::builder().timeout(ANSWER_MAX).no_proxy().build();
@@ -357,55 +353,6 @@ impl Left {
             logs: Vec::new(),
         }
     }
-}
-
-/// The ways to the nodes for each other, and to Redis, if they are to be broken.
-async fn ways(
-    options: &ClusterOptions,
-    nodes: &mut Nodes,
-    tasks: &mut JoinSet<()>,
-) -> Result<(Vec<Proxy>, Option<Proxy>), RunError> {
-    let impossible = |fault: Fault, why: &str| RunError::Impossible {
-        fault: fault.as_str(),
-        why: why.to_owned(),
-    };
-    let broken: Vec<Fault> = [Fault::Slow, Fault::Redis]
-        .into_iter()
-        .filter(|fault| options.faults.contains(fault))
-        .collect();
-    if let (Some(fault), true) = (broken.first(), options.faults.contains(&Fault::Partition)) {
-        let why = "its proxies are not in the network that partitions take: run them apart";
-        return Err(impossible(*fault, why));
-    }
-    let (mut links, mut redis) = (Vec::new(), None);
-    if broken.contains(&Fault::Slow) {
-        for node in &mut nodes.all {
-            let behind = node.server.url().trim_start_matches("http://").to_owned();
-            let link = Proxy::start(&node.gateway, Some(behind), options.seed, tasks).await?;
-            node.server.set("cluster.address", link.address());
-            links.push(link);
-        }
-    }
-    if broken.contains(&Fault::Redis) {
-        let given = std::env::var("UOOP_TEST_REDIS_URL");
-        let given = given.map_err(|_| impossible(Fault::Redis, "UOOP_TEST_REDIS_URL is not set"))?;
-        let (before, rest) = given.split_once("://").unwrap_or(("redis", &given));
-        let (place, after) = rest.split_once('/').unwrap_or((rest, ""));
-        let (user, server) = place.rsplit_once('@').unwrap_or(("", place));
-        let proxy = Proxy::start(server, None, options.seed, tasks).await?;
-        let at = if user.is_empty() { "" } else { "@" };
-        let url = format!("{before}://{user}{at}{}/{after}", proxy.address());
-        nodes.set("redis.url", &url);
-        redis = Some(proxy);
-    }
-    Ok((links, redis))
-}
-
-/// Where fail points are armed, if any are.
-fn points(options: &ClusterOptions, files: &Files) -> Result<Option<Points>, RunError> {
-    let is_wanted = |fault: &Fault| matches!(fault, Fault::Failpoints | Fault::Zombie);
-    let wanted = options.faults.iter().any(is_wanted);
-    wanted.then(|| Points::new(files.path())).transpose()
 }
 
 /// The network that partitions take.

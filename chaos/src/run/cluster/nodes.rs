@@ -184,14 +184,13 @@ fn node(
         "--data-dir".to_owned(),
         directory.join(&name).display().to_string(),
     ];
-    let crowds = options.faults.contains(&Fault::Flood);
-    let moods = options.faults.contains(&Fault::Partner);
-    for (key, value) in crowds
-        .then(|| ("actors.channel_mailbox_max", MAILBOX_MAX))
-        .into_iter()
-        .chain(moods.then_some(("participants.breaker_open_ms", CIRCUIT_OPEN_MS)))
-    {
-        arguments.extend(["--set".to_owned(), format!("{key}={value}")]);
+    for (fault, key, value) in [
+        (Fault::Flood, "actors.channel_mailbox_max", MAILBOX_MAX),
+        (Fault::Partner, "participants.breaker_open_ms", CIRCUIT_OPEN_MS),
+    ] {
+        if options.faults.contains(&fault) {
+            arguments.extend(["--set".to_owned(), format!("{key}={value}")]);
+        }
     }
     for (key, value) in [
         ("cluster.node", name.as_str()),

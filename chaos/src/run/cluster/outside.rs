@@ -1,13 +1,16 @@
 //! Faults around the nodes: links between them that are slow, a Redis that is away, participants that are slow, hang or lie,
 //! and a crowd before one kitchen.
 
+use super::ClusterOptions;
 use super::faults::{Driver, Fault, Struck};
 use super::figures::{self, CROWDED};
+use super::nodes::Nodes;
 use super::proxy::{Proxy, Way};
 use crate::run::RunError;
 use crate::run::sandbox::Mood;
 use rand::Rng as _;
 use std::time::Duration;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 /// How long these faults last.
@@ -15,11 +18,53 @@ const LASTS: std::ops::Range<u64> = 3_000..6_000;
 /// How long a piece takes on a slow link, in milliseconds.
 const SLOW_MS: std::ops::Range<u64> = 20..150;
 /// How many come at once when there is a crowd.
-const CROWD: u32 = 300;
+const CROWD: u32 = 150;
 /// How many commands may wait for a channel in a run with a crowd.
 pub(super) const MAILBOX_MAX: u32 = 8;
 /// For how long nobody asks a participant that failed again and again, in a run with moody ones, in milliseconds.
 pub(super) const CIRCUIT_OPEN_MS: u32 = 2_000;
+
+/// The ways to the nodes for each other, and to Redis, if they are to be broken.
+pub(super) async fn ways(
+    options: &ClusterOptions,
+    nodes: &mut Nodes,
+    tasks: &mut JoinSet<()>,
+) -> Result<(Vec<Proxy>, Option<Proxy>), RunError> {
+    let impossible = |fault: Fault, why: &str| RunError::Impossible {
+        fault: fault.as_str(),
+        why: why.to_owned(),
+    };
+    let broken: Vec<Fault> = [Fault::Slow, Fault::Redis]
+        .into_iter()
+        .filter(|fault| options.faults.contains(fault))
+        .collect();
+    if let (Some(fault), true) = (broken.first(), options.faults.contains(&Fault::Partition)) {
+        let why = "its proxies are not in the network that partitions take: run them apart";
+        return Err(impossible(*fault, why));
+    }
+    let (mut links, mut redis) = (Vec::new(), None);
+    if broken.contains(&Fault::Slow) {
+        for node in &mut nodes.all {
+            let behind = node.server.url().trim_start_matches("http://").to_owned();
+            let link = Proxy::start(&node.gateway, Some(behind), options.seed, tasks).await?;
+            node.server.set("cluster.address", link.address());
+            links.push(link);
+        }
+    }
+    if broken.contains(&Fault::Redis) {
+        let given = std::env::var("UOOP_TEST_REDIS_URL");
+        let given = given.map_err(|_| impossible(Fault::Redis, "UOOP_TEST_REDIS_URL is not set"))?;
+        let (before, rest) = given.split_once("://").unwrap_or(("redis", &given));
+        let (place, after) = rest.split_once('/').unwrap_or((rest, ""));
+        let (user, server) = place.rsplit_once('@').unwrap_or(("", place));
+        let proxy = Proxy::start(server, None, options.seed, tasks).await?;
+        let at = if user.is_empty() { "" } else { "@" };
+        let url = format!("{before}://{user}{at}{}/{after}", proxy.address());
+        nodes.set("redis.url", &url);
+        redis = Some(proxy);
+    }
+    Ok((links, redis))
+}
 
 impl Driver {
     async fn last(&mut self) {

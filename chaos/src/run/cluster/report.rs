@@ -6,6 +6,7 @@ use super::figures::{FENCED, FENCED_BY_STORE};
 use super::load::Attempt;
 use super::measure::{self, Met};
 use super::timeline::{self, millis};
+use super::zombie::Zombie;
 use super::{ClusterOptions, Left};
 use crate::checker::{Verdict, lines};
 use crate::faults::Faults;
@@ -88,23 +89,6 @@ pub struct ClusterReport {
     pub log_lines: Vec<String>,
 }
 
-/// A node that stood still past its lease, between the hand-over of a batch to its writer and the commit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Zombie {
-    /// Which.
-    pub node: String,
-    /// How many shards it owned.
-    pub shards: usize,
-    /// How long it stood still.
-    pub stood_ms: u64,
-    /// After how long all of its shards were alive elsewhere.
-    pub moved_ms: Option<u64>,
-    /// Rows that it sent once it went on, and that the store refused.
-    pub fenced_rows: u64,
-    /// Shards that it found lost.
-    pub lost_shards: u64,
-}
-
 /// What clients noticed of the rolling restarts. Every attempt counts that was begun between the first signal and the
 /// moment at which the last node was back and the cluster level, first attempts and further ones alike.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -163,7 +147,7 @@ impl ClusterReport {
             fenced_by_store: left.figures.get(FENCED_BY_STORE).copied().unwrap_or(0),
             faults: faults(options, left),
             failpoints: left.failpoints.clone(),
-            zombies: zombies(left),
+            zombies: Zombie::all(&left.struck),
             recovery_failpoints_ms: recovery(&[Fault::Failpoints]),
             recovery_ms: recovery(&[Fault::Kill]),
             recovery_silent_ms: recovery(&[Fault::Pause, Fault::Partition, Fault::Zombie]),
@@ -221,19 +205,8 @@ impl ClusterReport {
             "fenced writes, of which by the store",
             format!("{}, {}", self.fenced_writes, self.fenced_by_store),
         );
-        for Zombie {
-            node,
-            shards,
-            stood_ms,
-            fenced_rows,
-            lost_shards,
-            ..
-        } in &self.zombies
-        {
-            row(
-                &format!("zombie {node}: stood still, rows refused, shards lost"),
-                format!("{stood_ms} ms, {fenced_rows}, {lost_shards} of {shards}"),
-            );
+        for zombie in &self.zombies {
+            row("zombie: stood still, rows refused, shards lost", zombie.to_string());
         }
         row("acknowledged each second", format!("{:.1}", self.throughput_per_s));
         row("wait for an acknowledgement, p50 / p99", pair(self.submit_ms));
@@ -269,15 +242,15 @@ impl ClusterReport {
             row("messages in the topic", messages.to_string());
         }
         let mut counts = |title: &str, counts: &BTreeMap<String, u64>| {
-            row(title, String::new());
+            if !counts.is_empty() {
+                row(title, String::new());
+            }
             for (name, count) in counts {
                 row(&format!("  {}", name.replace('_', " ")), count.to_string());
             }
         };
         counts("faults", &self.faults);
-        if !self.failpoints.is_empty() {
-            counts("killed at", &self.failpoints);
-        }
+        counts("killed at", &self.failpoints);
         counts("errors that clients met", &self.errors);
         row("errors in the nodes' logs", self.log_errors.to_string());
         row("violations", self.violations.len().to_string());
@@ -342,19 +315,6 @@ fn unproved(options: &ClusterOptions, left: &Left, met: &[Met]) -> Vec<String> {
 
 const fn is_killed(fault: Fault) -> bool {
     matches!(fault, Fault::Kill | Fault::Failpoints)
-}
-
-fn zombies(left: &Left) -> Vec<Zombie> {
-    let struck = left.struck.iter().filter(|struck| struck.fault == Fault::Zombie);
-    let zombie = |struck: &Struck| Zombie {
-        node: struck.whom.clone(),
-        shards: struck.shards.len(),
-        stood_ms: struck.stood.map_or(0, millis),
-        moved_ms: struck.moved.map(millis),
-        fenced_rows: struck.fenced_by_store,
-        lost_shards: struck.lost,
-    };
-    struck.map(zombie).collect()
 }
 
 /// What clients noticed of the rolling restarts: nothing, or it is a violation.
