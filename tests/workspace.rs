@@ -26,8 +26,8 @@ const FOR_TESTS: &[(&str, &str)] = &[("uoop", "chaos")];
 /// The crates that decide and do nothing else.
 const PURE: &[&str] = &["domain", "routing"];
 
-/// Crates that do I/O, tell the time or roll dice. Each stands for its family: `tokio` for `tokio-util` too. The
-/// generators called `rand_*` are none of them: they start from a seed.
+/// Crates that do I/O, tell the time or roll dice. Each stands for its family: `tokio` for `tokio-util` too. `rand` is none
+/// of them: its generators start from a seed, and what in it asks the system is among the calls below.
 const IMPURE_DEPENDENCIES: &[&str] = &[
     "axum",
     "chrono",
@@ -38,7 +38,6 @@ const IMPURE_DEPENDENCIES: &[&str] = &[
     "metrics",
     "mio",
     "ractor",
-    "rand",
     "rdkafka",
     "reqwest",
     "rusqlite",
@@ -50,7 +49,7 @@ const IMPURE_DEPENDENCIES: &[&str] = &[
     "tracing",
 ];
 
-/// What the standard library offers of the same.
+/// What the standard library, and `rand`, offer of the same.
 const IMPURE_CALLS: &[&str] = &[
     "std::env",
     "std::fs",
@@ -61,6 +60,10 @@ const IMPURE_CALLS: &[&str] = &[
     "SystemTime",
     "Instant",
     "RandomState",
+    "rand::random",
+    "rand::rng",
+    "from_os_rng",
+    "OsRng",
 ];
 
 /// Directories with Rust code.
@@ -370,7 +373,7 @@ fn dependencies(package: &Value) -> impl Iterator<Item = &str> {
 
 fn is_impure(dependency: &str) -> bool {
     let family = dependency.split(['-', '_']).next().unwrap_or(dependency);
-    IMPURE_DEPENDENCIES.contains(&family) && !dependency.starts_with("rand_")
+    IMPURE_DEPENDENCIES.contains(&family)
 }
 
 fn array(value: &Value) -> &[Value] {
