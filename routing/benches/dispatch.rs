@@ -80,10 +80,17 @@ fn bench(criterion: &mut Criterion) {
             black_box(dispatcher.decide(NOW, &couriers, &orders, Budget::moves(moves)));
             dispatcher
         };
-        group.bench_function(name, |bencher| bencher.iter_batched(|| from.clone(), decide, BatchSize::LargeInput));
+        group.bench_function(name, |bencher| {
+            bencher.iter_batched(|| from.clone(), decide, BatchSize::LargeInput)
+        });
         group.finish();
     };
-    run("insertion, of each order", &dispatcher(Policy::Rolling), 0, u64::from(SIZE));
+    run(
+        "insertion, of each order",
+        &dispatcher(Policy::Rolling),
+        0,
+        u64::from(SIZE),
+    );
     run("move, in a plan that is good already", &planned, 4_000, 4_000);
     run("re-plan with 500 moves", &planned, 500, 1);
 }

@@ -50,7 +50,7 @@ impl Dispatcher {
             seed,
             tuning,
             intended: BTreeMap::new(),
-            situation: Situation::new(rules, tuning.objective),
+            situation: Situation::new(rules, tuning.objective, tuning.doubt.slip_s),
             plan: Plan::new(),
             scratch: Scratch::new(),
             movable: Vec::new(),
@@ -59,7 +59,13 @@ impl Dispatcher {
 
     /// Decides what must be decided now. The orders are all that are known and not picked up, the couriers all whose shift
     /// has not ended. Deterministic for a seed as long as the budget has no time in it.
-    pub fn decide(&mut self, now: Seconds, couriers: &[Courier], orders: &[Order], budget: Budget<'_>) -> Vec<Commitment> {
+    pub fn decide(
+        &mut self,
+        now: Seconds,
+        couriers: &[Courier],
+        orders: &[Order],
+        budget: Budget<'_>,
+    ) -> Vec<Commitment> {
         self.decide_timed(now, couriers, orders, budget, None)
     }
 
@@ -82,7 +88,9 @@ impl Dispatcher {
             self.decide_part(now, &couriers, orders, budget, stopwatch);
             self.conclude(&mut intended, &mut commitments);
         } else {
-            self.decide_parts(now, &couriers, orders, budget, |part| part.conclude(&mut intended, &mut commitments));
+            self.decide_parts(now, &couriers, orders, budget, |part| {
+                part.conclude(&mut intended, &mut commitments)
+            });
         }
         self.intended = intended;
         commitments
@@ -179,12 +187,18 @@ impl Dispatcher {
             _ => &[],
         };
         let promised = known(promise);
-        let promised = promised.iter().copied().filter(|&order| tasks[usize::from(order)].promised_to == own);
+        let promised = promised
+            .iter()
+            .copied()
+            .filter(|&order| tasks[usize::from(order)].promised_to == own);
         if self.situation.riders[rider].promised > 0 {
             match intended.split_first() {
                 Some((first, rest)) if promise.iter().all(|order| first.contains(order)) => {
                     intended = rest;
-                    let same = promised.clone().next().map(|order| tasks[usize::from(order)].restaurant);
+                    let same = promised
+                        .clone()
+                        .next()
+                        .map(|order| tasks[usize::from(order)].restaurant);
                     let kept = known(first).into_iter().filter(|&order| {
                         let task = &tasks[usize::from(order)];
                         task.promised_to == own || free(order) && Some(task.restaurant) == same
@@ -211,7 +225,9 @@ impl Dispatcher {
         }
         let excused = broken(&promised);
         while broken(&route) > excused {
-            let Some(at) = route.orders().iter().rposition(free) else { break };
+            let Some(at) = route.orders().iter().rposition(free) else {
+                break;
+            };
             route.remove(at);
         }
         route
@@ -248,7 +264,12 @@ impl Dispatcher {
             ruin: self.tuning.ruin,
         };
         let seed = self.seed ^ u64::from(self.situation.now.unsigned_abs()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        anneal(&mut improvement, self.tuning.cooling(), Budget { moves_max, ..budget }, seed);
+        anneal(
+            &mut improvement,
+            self.tuning.cooling(),
+            Budget { moves_max, ..budget },
+            seed,
+        );
         improvement.finish();
     }
 
@@ -270,6 +291,9 @@ impl Dispatcher {
         let due_by = situation.now + self.tuning.commit_ahead_s;
         let begin = situation.begin(at);
         let carried = situation.carry(at, begin, bundle, promised);
+        if let Some(ready) = self.ready_part(at, bundle) {
+            return Some(self.told(at, &ready, situation.now, situation.now));
+        }
         let departs_at = if promised {
             let own = |&&order: &&u16| situation.tasks[usize::from(order)].promised_to != NOBODY;
             let old: Vec<u16> = bundle.iter().filter(own).copied().collect();
@@ -281,18 +305,44 @@ impl Dispatcher {
         } else {
             let restaurant = situation.tasks[usize::from(bundle[0])].pickup;
             let way_s = situation.travel_s(at, begin.place, restaurant);
-            let lazy = carried.pickup_at - situation.rules.pickup_service_s / 2 - way_s;
+            let there_at = carried.pickup_at - situation.rules.pickup_service_s / 2;
+            let lazy = there_at - way_s - self.tuning.doubt.head_start_s;
             let departs_at = lazy.max(begin.free_at);
             if departs_at > due_by {
                 return None;
             }
             departs_at
         };
-        Some(Commitment {
-            courier: rider.key,
-            orders: bundle.iter().map(|&order| situation.tasks[usize::from(order)].key).collect(),
+        Some(self.told(at, bundle, departs_at, carried.pickup_at))
+    }
+
+    /// What is ready of a promise whose courier has waited long enough for the rest.
+    fn ready_part(&self, at: usize, bundle: &[u16]) -> Option<Vec<u16>> {
+        let (situation, rider) = (&self.situation, &self.situation.riders[at]);
+        let there_at = rider.arrives_at? + situation.rules.pickup_service_s / 2;
+        let ready_at = |order: u16| situation.tasks[usize::from(order)].ready_at;
+        let ready: Vec<u16> = bundle
+            .iter()
+            .copied()
+            .filter(|&order| ready_at(order) <= situation.now)
+            .collect();
+        let begun_at = ready.iter().map(|&order| ready_at(order)).min()?.max(there_at);
+        let promised_late = bundle
+            .iter()
+            .any(|&order| ready_at(order) > situation.now && situation.tasks[usize::from(order)].promised_to != NOBODY);
+        let waited = situation.now - begun_at >= self.tuning.doubt.patience_s?;
+        (rider.promised > 0 && promised_late && waited).then_some(ready)
+    }
+
+    fn told(&self, at: usize, bundle: &[u16], departs_at: Seconds, pickup_at: Seconds) -> Commitment {
+        Commitment {
+            courier: self.situation.riders[at].key,
+            orders: bundle
+                .iter()
+                .map(|&order| self.situation.tasks[usize::from(order)].key)
+                .collect(),
             departs_at,
-            pickup_at: carried.pickup_at,
-        })
+            pickup_at,
+        }
     }
 }

@@ -19,7 +19,13 @@ pub(super) fn decide(rules: &Rules, now: Seconds, couriers: &[Courier], orders: 
     for order in waiting {
         let offers = free.iter().enumerate().filter_map(|(at, courier)| {
             let offer = offer(rules, now, courier, order)?;
-            Some((travel_to(courier, order), Reverse(courier.off_at), courier.key, at, offer))
+            Some((
+                travel_to(courier, order),
+                Reverse(courier.off_at),
+                courier.key,
+                at,
+                offer,
+            ))
         });
         let Some((.., at, commitment)) = offers.min_by_key(|offer| (offer.0, offer.1, offer.2)) else {
             continue;

@@ -80,7 +80,12 @@ impl Dispatcher {
         Outline {
             decided_at: situation.now,
             routes: busy.map(|rider| self.outlined(rider)).collect(),
-            unassigned: self.plan.unassigned.iter().map(|&order| key(situation, order)).collect(),
+            unassigned: self
+                .plan
+                .unassigned
+                .iter()
+                .map(|&order| key(situation, order))
+                .collect(),
             cost_s: in_seconds(self.plan.cost(situation)),
         }
     }

@@ -6,7 +6,7 @@ use super::policy::Policy;
 use super::problem::{Commitment, Courier, CourierKey, Order, OrderKey, Place, Promise, Seconds};
 use super::solution::{Carried, Move, Solution};
 use super::travel::travel_s;
-use super::tuning::Tuning;
+use super::tuning::{Doubt, Tuning};
 use crate::anneal::Budget;
 
 /// Seconds in a minute.
@@ -70,6 +70,10 @@ pub struct Played {
 pub fn play(day: &Day, settings: &Settings, clock_ns: &dyn Fn() -> u64) -> Played {
     let tuning = Tuning {
         commit_ahead_s: 0,
+        doubt: match settings.knowledge {
+            Knowledge::Exact => Doubt::NONE,
+            Knowledge::Estimated => settings.tuning.doubt,
+        },
         ..settings.tuning
     };
     let mut dispatcher = Dispatcher::new(day.rules, settings.policy, settings.seed, tuning);
@@ -84,7 +88,8 @@ pub fn play(day: &Day, settings: &Settings, clock_ns: &dyn Fn() -> u64) -> Playe
                 insertion_ns: &mut played.insertion_ns,
             };
             #[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]
-            let time_used = || clock_ns().saturating_sub(begun) as f64 / settings.budget_ns.unwrap_or(u64::MAX).max(1) as f64;
+            let time_used =
+                || clock_ns().saturating_sub(begun) as f64 / settings.budget_ns.unwrap_or(u64::MAX).max(1) as f64;
             let budget = Budget {
                 time_used: settings.budget_ns.is_some().then_some(&time_used),
                 ..Budget::moves(settings.moves_max)
@@ -142,7 +147,9 @@ impl<'a> Game<'a> {
     pub(super) fn new(day: &'a Day, knowledge: Knowledge) -> Self {
         let mut by_placement: Vec<OrderKey> = (0u32..).zip(&day.orders).map(|(key, _)| OrderKey(key)).collect();
         by_placement.sort_by_key(|key| day.orders[key.0 as usize].placed_minute);
-        let first = by_placement.first().map_or(0, |key| day.orders[key.0 as usize].placed_minute);
+        let first = by_placement
+            .first()
+            .map_or(0, |key| day.orders[key.0 as usize].placed_minute);
         let player = |(key, shift): (u32, &super::day::Shift)| Player {
             spot: Spot::Start(CourierKey(key)),
             place: shift.start,
@@ -185,7 +192,10 @@ impl<'a> Game<'a> {
                 player.drop_errand();
             }
         }
-        let promised: Vec<OrderKey> = self.errands().flat_map(|errand| errand.orders.iter().copied()).collect();
+        let promised: Vec<OrderKey> = self
+            .errands()
+            .flat_map(|errand| errand.orders.iter().copied())
+            .collect();
         self.open.retain(|key| {
             let waits_s = now - day.orders[key.0 as usize].placed_minute * MINUTE_S;
             day.limit_of_s(*key).is_none_or(|limit_s| waits_s <= limit_s) || promised.contains(key)
@@ -241,6 +251,12 @@ impl<'a> Game<'a> {
         let player = &mut self.players[commitment.courier.0 as usize];
         if let Some(errand) = &mut player.errand {
             errand.orders.clone_from(&commitment.orders);
+            // It was sent for an order that is left behind, perhaps.
+            let placed = errand
+                .orders
+                .iter()
+                .map(|key| self.day.orders[key.0 as usize].placed_minute * MINUTE_S);
+            errand.told_at = errand.told_at.max(placed.min().unwrap_or(now));
             errand.assigned_at = now;
             return;
         }
@@ -270,10 +286,15 @@ impl<'a> Game<'a> {
     /// Lets couriers pick up what is ready, and carry it.
     pub(super) fn pick_up(&mut self) {
         for at in 0..self.players.len() {
-            let Some(errand) = &self.players[at].errand else { continue };
+            let Some(errand) = &self.players[at].errand else {
+                continue;
+            };
             let there = errand.arrives_at + self.day.rules.pickup_service_s / 2 <= self.now;
             let ready = |key: &OrderKey| self.day.orders[key.0 as usize].ready_minute * MINUTE_S <= self.now;
-            if there && errand.orders.iter().all(ready) && let Some(errand) = self.players[at].errand.take() {
+            if there
+                && errand.orders.iter().all(ready)
+                && let Some(errand) = self.players[at].errand.take()
+            {
                 self.carry(at, &errand);
             }
         }

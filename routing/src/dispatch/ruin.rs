@@ -27,8 +27,8 @@ pub struct Ruin {
 impl Default for Ruin {
     fn default() -> Self {
         Self {
-            orders_mean: 6.0,
-            string_max: 4,
+            orders_mean: 10.0,
+            string_max: 2,
             blink: 0.01,
         }
     }
@@ -97,7 +97,10 @@ impl Improvement<'_> {
 
     /// How far an order is from another, in seconds.
     fn distance(&self, a: u16, b: u16) -> i64 {
-        let (a, b) = (&self.situation.tasks[usize::from(a)], &self.situation.tasks[usize::from(b)]);
+        let (a, b) = (
+            &self.situation.tasks[usize::from(a)],
+            &self.situation.tasks[usize::from(b)],
+        );
         let pickups = super::travel::apart(a.pickup, b.pickup);
         let dropoffs = super::travel::apart(a.dropoff, b.dropoff);
         pickups + dropoffs / 2 + i64::from((a.ready_at - b.ready_at).abs()) * 2
@@ -110,7 +113,11 @@ impl Improvement<'_> {
         let string_max = self.ruin.string_max.max(1) as f64;
         let strings_max = 4.0 * self.ruin.orders_mean / (1.0 + string_max) - 1.0;
         let strings = random.random_range(1.0..strings_max.max(1.0) + 1.0);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small and positive")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "small and positive"
+        )]
         let strings = strings as usize;
         self.rank_near(seed, 3 * strings);
         let mut taken = 0;
@@ -188,13 +195,17 @@ impl Improvement<'_> {
 
     fn put_back(&mut self, order: u16, random: &mut SmallRng) {
         let blink = self.ruin.blink;
-        let best = self.plan.cheapest_rider(self.situation, order, || random.random_bool(blink));
+        let best = self
+            .plan
+            .cheapest_rider(self.situation, order, || random.random_bool(blink));
         let Some((rider, _)) = best else {
             self.plan.unassigned.push(order);
             return;
         };
         self.remember(rider);
-        let slot = self.situation.cheapest_slot(rider, &self.plan.routes[rider], order, i64::MAX);
+        let slot = self
+            .situation
+            .cheapest_slot(rider, &self.plan.routes[rider], order, i64::MAX);
         if let Some((_, slot)) = slot {
             self.plan.insert(self.situation, rider, order, slot);
         }

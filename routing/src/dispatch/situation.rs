@@ -6,6 +6,9 @@ use super::route::{Entry, Route, Slot};
 use super::travel::travel_s;
 use std::collections::HashMap;
 
+/// One in so many orders is ready so late that a courier whose shift ends is gone.
+const SLIPS_IN: i64 = 5;
+
 /// Nobody.
 pub(super) const NOBODY: u16 = u16::MAX;
 
@@ -59,16 +62,19 @@ pub(super) struct Situation {
     pub(super) now: Seconds,
     pub(super) rules: Rules,
     pub(super) objective: Objective,
+    /// How much later than thought food may well be ready.
+    slip_s: Seconds,
     pub(super) tasks: Vec<Task>,
     pub(super) riders: Vec<Rider>,
 }
 
 impl Situation {
-    pub(super) const fn new(rules: Rules, objective: Objective) -> Self {
+    pub(super) const fn new(rules: Rules, objective: Objective, slip_s: Seconds) -> Self {
         Self {
             now: 0,
             rules,
             objective,
+            slip_s,
             tasks: Vec::new(),
             riders: Vec::new(),
         }
@@ -78,7 +84,8 @@ impl Situation {
     pub(super) fn observe(&mut self, now: Seconds, couriers: &[Courier], orders: &[Order]) {
         self.now = now;
         self.riders.clear();
-        self.riders.extend(couriers.iter().map(|courier| self.rules.rider(courier)));
+        self.riders
+            .extend(couriers.iter().map(|courier| self.rules.rider(courier)));
         self.tasks.clear();
         let metres_per_min = couriers.iter().map(|courier| courier.metres_per_min).max().unwrap_or(1);
         let task = |order: &Order| self.rules.task(order, metres_per_min);
@@ -133,6 +140,9 @@ impl Situation {
         let mut cost = from.cost;
         if pickup_at > rider.off_at {
             cost += BROKEN;
+        } else if pickup_at > rider.off_at - self.slip_s && pickup_at > self.now {
+            let orders = i64::try_from(bundle.len()).unwrap_or(i64::MAX);
+            cost += self.objective.per_unassigned_order / SLIPS_IN * orders;
         }
         let mut work_s = way_s + rules.pickup_service_s;
         let mut leaves_at = pickup_at + rules.pickup_service_s / 2;
@@ -236,7 +246,11 @@ impl Situation {
                 let spared_s = self.travel_s(rider, progress.place, first.pickup);
                 let later = route.cost - old_end_cost - progress.cost - i64::from(spared_s) * self.objective.per_work_s;
                 if alone.cost + later < best.cost {
-                    best.offer(self.cost_from(rider, alone, route, start, best.cost), start, Entry::Alone);
+                    best.offer(
+                        self.cost_from(rider, alone, route, start, best.cost),
+                        start,
+                        Entry::Alone,
+                    );
                 }
             }
             if first.restaurant == restaurant {

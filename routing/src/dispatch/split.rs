@@ -55,7 +55,13 @@ impl Cutter<'_> {
             return None;
         }
         let by_east = self.is_wide(part);
-        let along = |place: Place| if by_east { (place.x, place.y) } else { (place.y, place.x) };
+        let along = |place: Place| {
+            if by_east {
+                (place.x, place.y)
+            } else {
+                (place.y, place.x)
+            }
+        };
         let mut orders = part.orders.clone();
         orders.sort_by_key(|&at| (along(self.orders[at].pickup), self.orders[at].restaurant, at));
         let cut = self.cut(&orders)?;

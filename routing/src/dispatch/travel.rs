@@ -7,7 +7,10 @@ pub fn travel_s(from: Place, to: Place, metres_per_min: f64) -> Seconds {
     let east = f64::from(to.x) - f64::from(from.x);
     let north = f64::from(to.y) - f64::from(from.y);
     let minutes = (east * east + north * north).sqrt() / metres_per_min;
-    #[expect(clippy::cast_possible_truncation, reason = "saturates, and no plan contains such a way")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "saturates, and no plan contains such a way"
+    )]
     let whole = minutes as Seconds;
     (whole + Seconds::from(f64::from(whole) < minutes)) * 60
 }

@@ -63,7 +63,12 @@ pub fn verify(day: &Day, solution: &Solution) -> Vec<Violation> {
     let taken = taken(day, solution);
     for (key, shift) in (0u32..).zip(&day.couriers) {
         let courier = CourierKey(key);
-        let ways: Vec<Move> = solution.moves.iter().filter(|way| way.courier == courier).copied().collect();
+        let ways: Vec<Move> = solution
+            .moves
+            .iter()
+            .filter(|way| way.courier == courier)
+            .copied()
+            .collect();
         let bundles = solution.carried.iter().filter(|carried| carried.courier == courier);
         let mut walk = Walk {
             day,
@@ -73,7 +78,9 @@ pub fn verify(day: &Day, solution: &Solution) -> Vec<Violation> {
             free_at: shift.on_minute * 60,
             taken: &taken,
         };
-        let walked = bundles.map(|carried| walk.carry(carried)).collect::<Result<Vec<()>, _>>();
+        let walked = bundles
+            .map(|carried| walk.carry(carried))
+            .collect::<Result<Vec<()>, _>>();
         violations.extend(walked.and_then(|_| walk.idle()).err());
     }
     violations
@@ -117,13 +124,26 @@ fn check_orders(
         let mixed = *restaurant.get_or_insert(order.restaurant) != order.restaurant;
         let broken = [
             (!seen.insert(key), Violation::Twice(key)),
-            (carried.assigned_minute < order.placed_minute, Violation::Clairvoyant(key)),
-            (carried.assigned_minute > carried.pickup_minute, Violation::Afterthought(key)),
+            (
+                carried.assigned_minute < order.placed_minute,
+                Violation::Clairvoyant(key),
+            ),
+            (
+                carried.assigned_minute > carried.pickup_minute,
+                Violation::Afterthought(key),
+            ),
             (carried.pickup_minute < order.ready_minute, Violation::Raw(key)),
             (mixed, Violation::Mixed(key)),
-            (day.limit_of_s(key).is_some_and(|limit_s| took_s > limit_s), Violation::Late(key)),
+            (
+                day.limit_of_s(key).is_some_and(|limit_s| took_s > limit_s),
+                Violation::Late(key),
+            ),
         ];
-        violations.extend(broken.into_iter().filter_map(|(broken, violation)| broken.then_some(violation)));
+        violations.extend(
+            broken
+                .into_iter()
+                .filter_map(|(broken, violation)| broken.then_some(violation)),
+        );
     }
     let (placed_minute, key) = first_placed.ok_or(Violation::Empty(carried.courier))?;
     if carried.told_minute < placed_minute {
@@ -157,7 +177,7 @@ impl Walk<'_> {
         while self.spot != to {
             let way = self.ways.first().ok_or(self.elsewhere(latest))?;
             let in_vain = way.to != to || way.depart_minute * 60 < earliest;
-            if in_vain && !self.was_called_off(way) {
+            if in_vain && !self.was_called_off(way, (latest + self.day.rules.pickup_service_s / 2) / 60) {
                 return Err(self.elsewhere(way.depart_minute * 60));
             }
             self.step()?;
@@ -170,7 +190,9 @@ impl Walk<'_> {
 
     /// Goes one way.
     fn step(&mut self) -> Result<(), Violation> {
-        let Some((way, rest)) = self.ways.split_first() else { return Ok(()) };
+        let Some((way, rest)) = self.ways.split_first() else {
+            return Ok(());
+        };
         let departs_at = way.depart_minute * 60;
         let (Some(from), Some(to)) = (self.day.place(way.from), self.day.place(way.to)) else {
             return Err(Violation::Unknown(self.courier));
@@ -184,21 +206,25 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Whether a way can be one to food that the courier did not get in the end: some order of the restaurant was placed and
-    /// not picked up when it left, and it was not this courier who picked it up.
-    fn was_called_off(&self, way: &Move) -> bool {
-        let Spot::Restaurant(restaurant) = way.to else { return false };
+    /// Whether a way can be one to food that the courier did not get then: some order of the restaurant was placed and not
+    /// picked up when it left, and it was not this courier who picked it up, or only after `then_minute`.
+    fn was_called_off(&self, way: &Move, then_minute: i32) -> bool {
+        let Spot::Restaurant(restaurant) = way.to else {
+            return false;
+        };
         let mut orders = self.day.orders.iter().zip(self.taken);
         orders.any(|(order, taken)| {
             let open = order.restaurant == restaurant && order.placed_minute <= way.depart_minute;
-            open && taken.is_none_or(|(courier, minute)| courier != self.courier && minute >= way.depart_minute)
+            open && taken.is_none_or(|(courier, minute)| {
+                minute >= way.depart_minute && (courier != self.courier || minute > then_minute)
+            })
         })
     }
 
     /// Goes what ways are left when nothing is carried any more.
     fn idle(&mut self) -> Result<(), Violation> {
         while let Some(way) = self.ways.first() {
-            if !self.was_called_off(way) {
+            if !self.was_called_off(way, i32::MAX) {
                 return Err(self.elsewhere(way.depart_minute * 60));
             }
             self.step()?;
@@ -208,8 +234,14 @@ impl Walk<'_> {
 
     fn carry(&mut self, carried: &Carried) -> Result<(), Violation> {
         let rules = &self.day.rules;
-        let Some((first, _)) = carried.orders.first() else { return Ok(()) };
-        let order = self.day.orders.get(first.0 as usize).ok_or(Violation::Unknown(self.courier))?;
+        let Some((first, _)) = carried.orders.first() else {
+            return Ok(());
+        };
+        let order = self
+            .day
+            .orders
+            .get(first.0 as usize)
+            .ok_or(Violation::Unknown(self.courier))?;
         let pickup_at = carried.pickup_minute * 60;
         let latest = pickup_at - rules.pickup_service_s / 2;
         self.go(Spot::Restaurant(order.restaurant), carried.told_minute * 60, latest)?;

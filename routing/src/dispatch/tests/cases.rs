@@ -52,9 +52,14 @@ fn ways_take_whole_minutes_rounded_up() {
 fn a_courier_leaves_as_late_as_it_can() {
     let day = corner(vec![order(0, at(0, 300), 10, 30)], &[(at(500, 0), 0, 100)]);
     let solution = played(&day, Policy::Anneal);
-    let [carried] = &solution.carried[..] else { panic!("{solution:?}") };
+    let [carried] = &solution.carried[..] else {
+        panic!("{solution:?}")
+    };
     // Five minutes of way and two of service before the food is ready.
-    assert_eq!((carried.told_minute, carried.assigned_minute, carried.pickup_minute), (23, 23, 30));
+    assert_eq!(
+        (carried.told_minute, carried.assigned_minute, carried.pickup_minute),
+        (23, 23, 30)
+    );
     // Two minutes of service, three of way, two of service.
     assert_eq!(carried.orders, [(OrderKey(0), 37)]);
     let left: Vec<i32> = solution.moves.iter().map(|way| way.depart_minute).collect();
@@ -66,7 +71,11 @@ fn the_baseline_sends_the_nearest_at_once_with_one_order() {
     let orders = vec![order(0, at(0, 300), 10, 30), order(0, at(0, 400), 11, 30)];
     let day = corner(orders, &[(at(900, 0), 0, 100), (at(500, 0), 0, 100)]);
     let solution = played(&day, Policy::Nearest);
-    let told: Vec<_> = solution.carried.iter().map(|carried| (carried.courier.0, carried.told_minute)).collect();
+    let told: Vec<_> = solution
+        .carried
+        .iter()
+        .map(|carried| (carried.courier.0, carried.told_minute))
+        .collect();
     assert_eq!(told, [(0, 11), (1, 10)]);
     assert!(solution.carried.iter().all(|carried| carried.orders.len() == 1));
 }
@@ -76,7 +85,9 @@ fn orders_for_one_street_go_together() {
     let orders = vec![order(0, at(0, 3_000), 10, 30), order(0, at(0, 3_100), 12, 31)];
     let day = corner(orders, &[(at(0, 0), 0, 200)]);
     let solution = played(&day, Policy::Anneal);
-    let [carried] = &solution.carried[..] else { panic!("{solution:?}") };
+    let [carried] = &solution.carried[..] else {
+        panic!("{solution:?}")
+    };
     assert_eq!(carried.pickup_minute, 31);
     assert_eq!(carried.orders, [(OrderKey(0), 65), (OrderKey(1), 70)]);
 }
@@ -87,8 +98,13 @@ fn an_order_joins_a_courier_on_its_way_until_the_pick_up() {
     let orders = vec![order(0, at(0, 3_000), 10, 10), order(0, at(0, 3_100), 20, 20)];
     let day = corner(orders, &[(at(1_000, 0), 0, 200)]);
     let solution = played(&day, Policy::Anneal);
-    let [carried] = &solution.carried[..] else { panic!("{solution:?}") };
-    assert_eq!((carried.told_minute, carried.assigned_minute, carried.pickup_minute), (10, 22, 22));
+    let [carried] = &solution.carried[..] else {
+        panic!("{solution:?}")
+    };
+    assert_eq!(
+        (carried.told_minute, carried.assigned_minute, carried.pickup_minute),
+        (10, 22, 22)
+    );
 }
 
 #[test]
@@ -102,14 +118,19 @@ fn a_kitchen_that_is_too_slow_is_excused_and_a_lack_of_couriers_is_not() {
 
 #[test]
 fn an_explanation_names_the_cost_and_who_else_could() {
-    let day = corner(vec![order(0, at(0, 300), 10, 30)], &[(at(500, 0), 0, 100), (at(900, 0), 0, 100)]);
+    let day = corner(
+        vec![order(0, at(0, 300), 10, 30)],
+        &[(at(500, 0), 0, 100), (at(900, 0), 0, 100)],
+    );
     let (now, couriers, orders) = &questions(&day)[0];
     let mut dispatcher = Dispatcher::new(day.rules, Policy::Anneal, 1, Tuning::default());
     dispatcher.decide(*now, couriers, orders, Budget::moves(10));
     let explanation = dispatcher.explain(OrderKey(0)).expect("it is planned");
     assert_eq!(explanation.ideal_s, 27 * 60);
     assert_eq!(explanation.chosen.map(|chosen| chosen.courier), Some(CourierKey(0)));
-    let [alternate] = explanation.alternates[..] else { panic!("{explanation:?}") };
+    let [alternate] = explanation.alternates[..] else {
+        panic!("{explanation:?}")
+    };
     assert_eq!(alternate.courier, CourierKey(1));
     assert!(alternate.added_s > explanation.chosen.expect("chosen").added_s);
     assert_eq!(dispatcher.explain(OrderKey(9)), None);
@@ -126,7 +147,9 @@ fn every_kind_of_cheating_is_noticed() {
         ("raw", |played| played.carried[0].pickup_minute = 29),
         ("afterthought", |played| played.carried[0].assigned_minute = 31),
         ("clairvoyant", |played| played.carried[0].assigned_minute = 10),
-        ("sent before anything was placed", |played| played.carried[0].told_minute = 9),
+        ("sent before anything was placed", |played| {
+            played.carried[0].told_minute = 9
+        }),
         ("left before it was told", |played| played.carried[0].told_minute = 24),
         ("twice", |played| played.carried.push(played.carried[0].clone())),
         ("faster than it can drive", |played| played.carried[0].orders[0].1 -= 1),
