@@ -84,8 +84,8 @@ pub fn anneal<L: Landscape>(landscape: &mut L, cooling: Cooling, budget: Budget<
         },
     };
     let executor = Executor::new((), solver).ctrlc(false).timer(false);
-    let solved = executor.run();
-    solved.map_or_else(|_| unreachable!("a move does not fail"), |result| result.solver.done)
+    let outcome = executor.run();
+    outcome.map_or_else(|_| unreachable!("a move does not fail"), |result| result.solver.done)
 }
 
 struct Annealer<'a, L> {

@@ -89,7 +89,7 @@ impl Dispatcher {
             self.conclude(&mut intended, &mut commitments);
         } else {
             self.decide_parts(now, &couriers, orders, budget, |part| {
-                part.conclude(&mut intended, &mut commitments)
+                part.conclude(&mut intended, &mut commitments);
             });
         }
         self.intended = intended;

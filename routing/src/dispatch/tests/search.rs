@@ -38,7 +38,7 @@ fn recomputed(situation: &Situation, plan: &Plan) -> i64 {
         .iter()
         .enumerate()
         .map(|(rider, route)| situation.route_cost(rider, route));
-    let carried: usize = plan.routes.iter().map(|route| route.len()).sum();
+    let carried: usize = plan.routes.iter().map(|route| route.orders().len()).sum();
     let left = i64::try_from(situation.tasks.len() - carried).expect("few orders");
     routes.sum::<i64>() + left * situation.objective.per_unassigned_order
 }
