@@ -3,8 +3,9 @@
 mod support;
 
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use support::{PATIENCE, Server, body, burger};
+use tokio::time::{Instant, sleep};
 
 async fn open(server: &Server, id: &str, cost_minor: u32, capacity_per_slot: u32) {
     let channel = json!({
@@ -76,7 +77,7 @@ async fn delivered_orders_teach_their_channel_and_count_as_promises() {
             break;
         }
         assert!(begun.elapsed() < PATIENCE, "it never ends: {status}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        sleep(Duration::from_millis(50)).await;
     }
     let learned = server.read("/v1/channels/kitchen-1").await["learned"].clone();
     let tickets: Vec<u64> = learned["hours"]

@@ -2,8 +2,6 @@
 //!
 //! `cargo bench -p routing --bench dispatch`
 
-#![expect(missing_docs, reason = "criterion's macros write functions without any")]
-
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -81,7 +79,7 @@ fn bench(criterion: &mut Criterion) {
             dispatcher
         };
         group.bench_function(name, |bencher| {
-            bencher.iter_batched(|| from.clone(), decide, BatchSize::LargeInput)
+            bencher.iter_batched(|| from.clone(), decide, BatchSize::LargeInput);
         });
         group.finish();
     };

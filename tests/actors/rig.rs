@@ -151,16 +151,13 @@ impl Rig {
         setup: Setup,
     ) -> Self {
         let dynamic: Arc<dyn Store> = Arc::clone(&store) as _;
-        let (name, owned) = match &setup.member {
-            // Its shards come one by one.
-            Some(member) => (member.transport.name.as_str(), Vec::new()),
-            None => {
-                let shards: Vec<_> = store.shard_map().all().collect();
-                (
-                    "test",
-                    store.acquire("test", &shards).await.expect("the store is there"),
-                )
-            }
+        // The shards of a member come one by one.
+        let (name, owned) = if let Some(member) = &setup.member {
+            (member.transport.name.as_str(), Vec::new())
+        } else {
+            let shards: Vec<_> = store.shard_map().all().collect();
+            let owned = store.acquire("test", &shards).await;
+            ("test", owned.expect("the store is there"))
         };
         let handle = GroupJournal::start(&dynamic, &owned, name, &JournalOptions::default());
         let journal = Arc::new(FaultyJournal::over(handle.journal()));

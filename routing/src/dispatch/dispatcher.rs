@@ -50,7 +50,7 @@ impl Dispatcher {
             seed,
             tuning,
             intended: BTreeMap::new(),
-            situation: Situation::new(rules, tuning.objective),
+            situation: Situation::new(rules, tuning.objective, tuning.doubt.slip_s),
             plan: Plan::new(),
             scratch: Scratch::new(),
             movable: Vec::new(),
@@ -89,7 +89,7 @@ impl Dispatcher {
             self.conclude(&mut intended, &mut commitments);
         } else {
             self.decide_parts(now, &couriers, orders, budget, |part| {
-                part.conclude(&mut intended, &mut commitments)
+                part.conclude(&mut intended, &mut commitments);
             });
         }
         self.intended = intended;
@@ -291,6 +291,9 @@ impl Dispatcher {
         let due_by = situation.now + self.tuning.commit_ahead_s;
         let begin = situation.begin(at);
         let carried = situation.carry(at, begin, bundle, promised);
+        if let Some(ready) = self.ready_part(at, bundle) {
+            return Some(self.told(at, &ready, situation.now, situation.now));
+        }
         let departs_at = if promised {
             let own = |&&order: &&u16| situation.tasks[usize::from(order)].promised_to != NOBODY;
             let old: Vec<u16> = bundle.iter().filter(own).copied().collect();
@@ -302,21 +305,44 @@ impl Dispatcher {
         } else {
             let restaurant = situation.tasks[usize::from(bundle[0])].pickup;
             let way_s = situation.travel_s(at, begin.place, restaurant);
-            let lazy = carried.pickup_at - situation.rules.pickup_service_s / 2 - way_s;
+            let there_at = carried.pickup_at - situation.rules.pickup_service_s / 2;
+            let lazy = there_at - way_s - self.tuning.doubt.head_start_s;
             let departs_at = lazy.max(begin.free_at);
             if departs_at > due_by {
                 return None;
             }
             departs_at
         };
-        Some(Commitment {
-            courier: rider.key,
+        Some(self.told(at, bundle, departs_at, carried.pickup_at))
+    }
+
+    /// What is ready of a promise whose courier has waited long enough for the rest.
+    fn ready_part(&self, at: usize, bundle: &[u16]) -> Option<Vec<u16>> {
+        let (situation, rider) = (&self.situation, &self.situation.riders[at]);
+        let there_at = rider.arrives_at? + situation.rules.pickup_service_s / 2;
+        let ready_at = |order: u16| situation.tasks[usize::from(order)].ready_at;
+        let ready: Vec<u16> = bundle
+            .iter()
+            .copied()
+            .filter(|&order| ready_at(order) <= situation.now)
+            .collect();
+        let begun_at = ready.iter().map(|&order| ready_at(order)).min()?.max(there_at);
+        let promised_late = bundle
+            .iter()
+            .any(|&order| ready_at(order) > situation.now && situation.tasks[usize::from(order)].promised_to != NOBODY);
+        let waited = situation.now - begun_at >= self.tuning.doubt.patience_s?;
+        (rider.promised > 0 && promised_late && waited).then_some(ready)
+    }
+
+    fn told(&self, at: usize, bundle: &[u16], departs_at: Seconds, pickup_at: Seconds) -> Commitment {
+        Commitment {
+            courier: self.situation.riders[at].key,
             orders: bundle
                 .iter()
-                .map(|&order| situation.tasks[usize::from(order)].key)
+                .map(|&order| self.situation.tasks[usize::from(order)].key)
                 .collect(),
             departs_at,
-            pickup_at: carried.pickup_at,
-        })
+            pickup_at,
+        }
     }
 }

@@ -39,5 +39,5 @@ pub use ruin::Ruin;
 pub use solution::{Carried, Move, Solution};
 pub use split::{Part, split};
 pub use travel::travel_s;
-pub use tuning::Tuning;
+pub use tuning::{Doubt, Tuning};
 pub use verify::{Violation, verify};

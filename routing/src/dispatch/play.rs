@@ -6,7 +6,7 @@ use super::policy::Policy;
 use super::problem::{Commitment, Courier, CourierKey, Order, OrderKey, Place, Promise, Seconds};
 use super::solution::{Carried, Move, Solution};
 use super::travel::travel_s;
-use super::tuning::Tuning;
+use super::tuning::{Doubt, Tuning};
 use crate::anneal::Budget;
 
 /// Seconds in a minute.
@@ -70,6 +70,10 @@ pub struct Played {
 pub fn play(day: &Day, settings: &Settings, clock_ns: &dyn Fn() -> u64) -> Played {
     let tuning = Tuning {
         commit_ahead_s: 0,
+        doubt: match settings.knowledge {
+            Knowledge::Exact => Doubt::NONE,
+            Knowledge::Estimated => settings.tuning.doubt,
+        },
         ..settings.tuning
     };
     let mut dispatcher = Dispatcher::new(day.rules, settings.policy, settings.seed, tuning);
@@ -247,6 +251,12 @@ impl<'a> Game<'a> {
         let player = &mut self.players[commitment.courier.0 as usize];
         if let Some(errand) = &mut player.errand {
             errand.orders.clone_from(&commitment.orders);
+            // It was sent for an order that is left behind, perhaps.
+            let placed = errand
+                .orders
+                .iter()
+                .map(|key| self.day.orders[key.0 as usize].placed_minute * MINUTE_S);
+            errand.told_at = errand.told_at.max(placed.min().unwrap_or(now));
             errand.assigned_at = now;
             return;
         }

@@ -72,7 +72,8 @@ pub struct Order {
     pub dropoff: Place,
     /// When it was placed.
     pub placed_at: Seconds,
-    /// When its food is, or is thought to be, ready.
+    /// When its food is, or is thought to be, ready. What is not ready yet has a time to come here, however often its
+    /// estimate has passed.
     pub ready_at: Seconds,
 }
 
@@ -110,7 +111,8 @@ pub struct Courier {
 /// A decision: a courier is told to fetch a bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commitment {
-    /// Which courier. It has no other promise, or this one replaces it with more orders.
+    /// Which courier. It has no other promise, or this one replaces it: with more orders, or without those that are not
+    /// ready when it has waited long enough, and that are nobody's then.
     pub courier: CourierKey,
     /// The bundle, in the sequence of its drop-offs: at least one order, all of one restaurant.
     pub orders: Vec<OrderKey>,

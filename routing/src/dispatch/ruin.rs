@@ -27,8 +27,8 @@ pub struct Ruin {
 impl Default for Ruin {
     fn default() -> Self {
         Self {
-            orders_mean: 6.0,
-            string_max: 4,
+            orders_mean: 10.0,
+            string_max: 2,
             blink: 0.01,
         }
     }
@@ -111,8 +111,8 @@ impl Improvement<'_> {
         let seed = self.movable[random.random_range(0..self.movable.len())];
         #[expect(clippy::cast_precision_loss, reason = "a handful")]
         let string_max = self.ruin.string_max.max(1) as f64;
-        let strings_max = 4.0 * self.ruin.orders_mean / (1.0 + string_max) - 1.0;
-        let strings = random.random_range(1.0..strings_max.max(1.0) + 1.0);
+        let most = 4.0 * self.ruin.orders_mean / (1.0 + string_max) - 1.0;
+        let strings = random.random_range(1.0..most.max(1.0) + 1.0);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,

@@ -6,6 +6,9 @@ use super::route::{Entry, Route, Slot};
 use super::travel::travel_s;
 use std::collections::HashMap;
 
+/// One in so many orders is ready so late that a courier whose shift ends is gone.
+const SLIPS_IN: i64 = 5;
+
 /// Nobody.
 pub(super) const NOBODY: u16 = u16::MAX;
 
@@ -59,16 +62,19 @@ pub(super) struct Situation {
     pub(super) now: Seconds,
     pub(super) rules: Rules,
     pub(super) objective: Objective,
+    /// How much later than thought food may well be ready.
+    slip_s: Seconds,
     pub(super) tasks: Vec<Task>,
     pub(super) riders: Vec<Rider>,
 }
 
 impl Situation {
-    pub(super) const fn new(rules: Rules, objective: Objective) -> Self {
+    pub(super) const fn new(rules: Rules, objective: Objective, slip_s: Seconds) -> Self {
         Self {
             now: 0,
             rules,
             objective,
+            slip_s,
             tasks: Vec::new(),
             riders: Vec::new(),
         }
@@ -134,6 +140,9 @@ impl Situation {
         let mut cost = from.cost;
         if pickup_at > rider.off_at {
             cost += BROKEN;
+        } else if pickup_at > rider.off_at - self.slip_s && pickup_at > self.now {
+            let orders = i64::try_from(bundle.len()).unwrap_or(i64::MAX);
+            cost += self.objective.per_unassigned_order / SLIPS_IN * orders;
         }
         let mut work_s = way_s + rules.pickup_service_s;
         let mut leaves_at = pickup_at + rules.pickup_service_s / 2;

@@ -177,7 +177,7 @@ impl Walk<'_> {
         while self.spot != to {
             let way = self.ways.first().ok_or(self.elsewhere(latest))?;
             let in_vain = way.to != to || way.depart_minute * 60 < earliest;
-            if in_vain && !self.was_called_off(way) {
+            if in_vain && !self.was_called_off(way, (latest + self.day.rules.pickup_service_s / 2) / 60) {
                 return Err(self.elsewhere(way.depart_minute * 60));
             }
             self.step()?;
@@ -206,23 +206,25 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Whether a way can be one to food that the courier did not get in the end: some order of the restaurant was placed and
-    /// not picked up when it left, and it was not this courier who picked it up.
-    fn was_called_off(&self, way: &Move) -> bool {
+    /// Whether a way can be one to food that the courier did not get then: some order of the restaurant was placed and not
+    /// picked up when it left, and it was not this courier who picked it up, or only after `then_minute`.
+    fn was_called_off(&self, way: &Move, then_minute: i32) -> bool {
         let Spot::Restaurant(restaurant) = way.to else {
             return false;
         };
         let mut orders = self.day.orders.iter().zip(self.taken);
         orders.any(|(order, taken)| {
             let open = order.restaurant == restaurant && order.placed_minute <= way.depart_minute;
-            open && taken.is_none_or(|(courier, minute)| courier != self.courier && minute >= way.depart_minute)
+            open && taken.is_none_or(|(courier, minute)| {
+                minute >= way.depart_minute && (courier != self.courier || minute > then_minute)
+            })
         })
     }
 
     /// Goes what ways are left when nothing is carried any more.
     fn idle(&mut self) -> Result<(), Violation> {
         while let Some(way) = self.ways.first() {
-            if !self.was_called_off(way) {
+            if !self.was_called_off(way, i32::MAX) {
                 return Err(self.elsewhere(way.depart_minute * 60));
             }
             self.step()?;

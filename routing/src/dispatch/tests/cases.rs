@@ -136,19 +136,21 @@ fn an_explanation_names_the_cost_and_who_else_could() {
     assert_eq!(dispatcher.explain(OrderKey(9)), None);
 }
 
+/// A way to make a solution look better than it is.
+type Cheat = fn(&mut Solution);
+
 #[test]
 fn every_kind_of_cheating_is_noticed() {
     let orders = vec![order(0, at(0, 300), 10, 30), order(0, at(0, 400), 11, 30)];
     let day = corner(orders, &[(at(500, 0), 0, 100)]);
     let fair = played(&day, Policy::Anneal);
     assert_eq!(fair.carried[0].orders.len(), 2, "{fair:?}");
-    type Cheat = fn(&mut Solution);
     let cheats: [(&str, Cheat); 9] = [
         ("raw", |played| played.carried[0].pickup_minute = 29),
         ("afterthought", |played| played.carried[0].assigned_minute = 31),
         ("clairvoyant", |played| played.carried[0].assigned_minute = 10),
         ("sent before anything was placed", |played| {
-            played.carried[0].told_minute = 9
+            played.carried[0].told_minute = 9;
         }),
         ("left before it was told", |played| played.carried[0].told_minute = 24),
         ("twice", |played| played.carried.push(played.carried[0].clone())),

@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 
 /// A situation, and a plan in which nobody carries anything but promises.
 fn bare((now, couriers, orders): &(Seconds, Vec<Courier>, Vec<Order>)) -> (Situation, Plan, Vec<u16>) {
-    let mut situation = Situation::new(RULES, Objective::default());
+    let mut situation = Situation::new(RULES, Objective::default(), 0);
     situation.observe(*now, couriers, orders);
     let names = (0u16..).zip(orders).map(|(name, order)| (order.key, name)).collect();
     let mut plan = Plan::new();
@@ -38,7 +38,7 @@ fn recomputed(situation: &Situation, plan: &Plan) -> i64 {
         .iter()
         .enumerate()
         .map(|(rider, route)| situation.route_cost(rider, route));
-    let carried: usize = plan.routes.iter().map(|route| route.len()).sum();
+    let carried: usize = plan.routes.iter().map(|route| route.orders().len()).sum();
     let left = i64::try_from(situation.tasks.len() - carried).expect("few orders");
     routes.sum::<i64>() + left * situation.objective.per_unassigned_order
 }
