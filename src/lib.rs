@@ -11,8 +11,10 @@ pub mod data_dir;
 #[path = "../tests/load_faults/database.rs"]
 mod database;
 pub mod demo;
+pub mod dispatch;
 pub mod http;
 mod inbound;
+pub mod mdrp;
 pub mod participants;
 mod projection;
 pub mod replay;

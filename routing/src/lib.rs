@@ -5,6 +5,7 @@
 mod anneal;
 mod choice;
 pub mod dispatch;
+pub mod mdrp;
 mod menu;
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod bench;
 mod cluster;
 mod config;
+mod dispatch;
 mod migrate;
 mod order;
 mod replay;
@@ -11,6 +12,7 @@ mod serve;
 pub use self::config::ConfigArgs;
 pub use bench::BenchArgs;
 pub use cluster::ClusterArgs;
+pub use dispatch::DispatchArgs;
 pub use migrate::MigrateArgs;
 pub use order::OrderArgs;
 pub use replay::ReplayArgs;
@@ -30,6 +32,7 @@ Examples:
   DATABASE_URL=postgres://user:password@host/db uoop serve --profile production
   uoop order submit --help                       place an order
   uoop replay DIR --speed 240                    play a recorded day of orders
+  uoop dispatch DIR                              play it through the dispatcher alone, by three policies
   uoop bench --rate 1000                         put load on a server and measure what it takes
   uoop config print                              what is configured, and where
 
@@ -55,6 +58,8 @@ enum Command {
     Sandbox(SandboxArgs),
     /// Play a recorded day of orders over HTTP and sum up how it went
     Replay(ReplayArgs),
+    /// Play days of orders through the dispatcher in simulated time
+    Dispatch(DispatchArgs),
     /// Put load on a server and measure what it takes
     Bench(BenchArgs),
     /// Submit, show, watch, cancel and list orders
@@ -96,7 +101,12 @@ impl Cli {
             // The one starts the log itself, as its configuration says; the other may be asked what is wrong with that.
             Command::Serve(_) | Command::Config(_) => {}
             Command::Sandbox(_) => start_log_of_tool("info")?,
-            Command::Replay(_) | Command::Bench(_) | Command::Order(_) | Command::Cluster(_) | Command::Migrate(_) => {
+            Command::Replay(_)
+            | Command::Dispatch(_)
+            | Command::Bench(_)
+            | Command::Order(_)
+            | Command::Cluster(_)
+            | Command::Migrate(_) => {
                 start_log_of_tool("warn")?;
             }
         }
@@ -107,6 +117,7 @@ impl Cli {
                 ExitCode::SUCCESS
             }
             Command::Replay(args) => args.run().await?,
+            Command::Dispatch(args) => args.run().await?,
             Command::Bench(args) => args.run().await?,
             Command::Order(args) => args.run().await?,
             Command::Cluster(args) => args.run().await?,
@@ -181,6 +192,7 @@ mod tests {
             "serve",
             "sandbox",
             "replay",
+            "dispatch",
             "bench",
             "order",
             "migrate",

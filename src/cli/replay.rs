@@ -1,7 +1,8 @@
 //! `uoop replay DIR`: a recorded day of orders, played over HTTP.
 
 use super::{answer, warn};
-use crate::replay::{Against, Instance, ORIGIN, Options, Outcome, Replay, Wishes, replay};
+use crate::mdrp;
+use crate::replay::{Against, ORIGIN, Options, Outcome, Replay, Wishes, replay};
 use clap::Args;
 use domain::geo::Location;
 use std::error::Error;
@@ -96,7 +97,7 @@ impl ReplayArgs {
     /// # Errors
     /// The instance cannot be read, the server is not there or of another pace, or the report cannot be written.
     pub async fn run(self) -> Result<ExitCode, Box<dyn Error>> {
-        let instance = Instance::read(&self.directory)?;
+        let instance = mdrp::read(&self.directory)?;
         let report = self.report.as_deref().map(Report::create).transpose()?;
         let options = self.options();
         let played = tokio::select! {

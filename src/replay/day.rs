@@ -4,12 +4,12 @@
 //! time, so that an order cooks as long as it really did. Names carry the run's, so that several replays against one
 //! server do not mix.
 
-use super::instance::{Courier, Instance, Order, Restaurant};
 use super::time_line::TimeLine;
 use crate::api::{ChannelBody, CourierBody, DeliveryPlace, ItemBody, MenuBody, OrderBody, Place};
 use domain::channel::MenuItem;
 use domain::geo::{Location, Projection};
 use domain::time::Millis;
+use routing::mdrp::{Courier, Instance, Order, Restaurant};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Orders a kitchen takes in a slot: more than any real day brings, since the data knows no limit.

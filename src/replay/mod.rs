@@ -4,7 +4,6 @@
 //! `play` does it, and [`Summary`] tells what came of it. Only `play`, `setup` and `server` do I/O or know the time.
 
 mod day;
-mod instance;
 mod outcome;
 mod play;
 mod polls;
@@ -13,23 +12,21 @@ mod schedule;
 mod server;
 mod setup;
 mod summary;
-mod table;
 #[cfg(test)]
 mod tests;
 mod time_line;
 
 pub use day::Day;
-pub use instance::{Courier, Instance, Order, Parameters, Restaurant};
 pub use outcome::{End, Outcome, ReportLine};
 pub use polls::Polls;
 pub use schedule::{Planned, Schedule, Wishes};
 pub use summary::{Duplicates, Overdue, Quantiles, Spread, Summary};
-pub use table::InstanceError;
 pub use time_line::TimeLine;
 
 use crate::client::{Client, ClientError, RetryPolicy};
 use domain::geo::Location;
 use polls::Customers;
+use routing::mdrp::Instance;
 use server::OwnServer;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -86,9 +83,6 @@ pub struct Replay {
 /// Why a day cannot be played.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// The instance cannot be read.
-    #[error(transparent)]
-    Instance(#[from] InstanceError),
     /// The server cannot be asked, or says no.
     #[error("cannot {what}")]
     Server {

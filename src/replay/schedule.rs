@@ -1,6 +1,6 @@
 //! What happens when: pure.
 
-use super::instance::{Instance, Order};
+use routing::mdrp::{Instance, Order};
 use siphasher::sip::SipHasher24;
 use std::hash::Hasher;
 

@@ -1,10 +1,10 @@
 //! Creates a day's restaurants and couriers through the HTTP interface.
 
-use super::instance::Instance;
 use super::{Day, Options, ReplayError, Schedule, TimeLine};
 use crate::client::{Client, ClientError};
 use domain::time::Timestamp;
 use futures::{StreamExt, TryStreamExt, stream};
+use routing::mdrp::Instance;
 use std::time::Duration;
 use tokio::time::Instant;
 

@@ -6,8 +6,8 @@ mod whole;
 #[path = "../../tests/support/replay_day.rs"]
 mod replay_day;
 
-use super::Instance;
 use replay_day::{DayFiles, small_day};
+use routing::mdrp::Instance;
 use std::path::PathBuf;
 
 fn parse(day: &DayFiles) -> Instance {
@@ -20,5 +20,5 @@ fn real_day(name: &str) -> Option<Instance> {
         println!("skipped: UOOP_MDRP_DIR does not say where the real days are");
         return None;
     };
-    Some(Instance::read(&directory.join(name)).expect("a real day"))
+    Some(crate::mdrp::read(&directory.join(name)).expect("a real day"))
 }

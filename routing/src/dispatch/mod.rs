@@ -4,7 +4,9 @@
 //! in whole metres and seconds; a way takes whole minutes, rounded up, as it does there.
 
 mod day;
+mod describe;
 mod dispatcher;
+mod metrics;
 mod nearest;
 mod objective;
 mod plan;
@@ -20,7 +22,9 @@ mod tuning;
 mod verify;
 
 pub use day::{Day, PlacedOrder, Shift, Spot};
+pub use describe::Description;
 pub use dispatcher::Dispatcher;
+pub use metrics::Metrics;
 pub use objective::Objective;
 pub use play::{Knowledge, Played, Settings, play};
 pub use policy::Policy;

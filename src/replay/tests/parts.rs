@@ -2,12 +2,13 @@
 
 use super::super::outcome::{End, Outcome};
 use super::super::summary::{Frame, percentile};
-use super::super::{Day, Duplicates, Instance, ORIGIN, Overdue, Schedule, Spread, Summary, TimeLine, Wishes};
+use super::super::{Day, Duplicates, ORIGIN, Overdue, Schedule, Spread, Summary, TimeLine, Wishes};
 use super::{parse, real_day, small_day};
 use crate::api::OrderView;
 use domain::geo::{Location, Projection};
 use domain::ids::ChannelId;
 use domain::time::Timestamp;
+use routing::mdrp::{Instance, Order, Restaurant};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,91 +20,6 @@ const NOTHING: Wishes = Wishes {
     duplicate_pct: 0.0,
     orders_max: None,
 };
-
-/// What reading a day says when `file` has `text` instead.
-fn problem_of(file: &str, text: &str) -> String {
-    let mut day = small_day(4);
-    *match file {
-        "orders" => &mut day.orders,
-        "restaurants" => &mut day.restaurants,
-        "couriers" => &mut day.couriers,
-        _ => &mut day.parameters,
-    } = text.to_owned();
-    let read = Instance::parse(&day.orders, &day.restaurants, &day.couriers, &day.parameters);
-    read.expect_err(text).to_string()
-}
-
-#[test]
-fn what_is_wrong_with_an_instance_is_said_with_file_line_and_column() {
-    const ORDERS: &str = "order\tx\ty\tplacement_time\trestaurant\tready_time\n";
-    for (rows, wanted) in [
-        ("o1\t1\t2\t3\tr1\n", "orders.txt:2: has 5 columns, and the header has 6"),
-        (
-            "o1\t1\t2\t3\tr1\t9\n\no1\t1\t2\t3\tr1\t9\n",
-            "orders.txt:4: column 'order': 'o1' is in line 2 already",
-        ),
-        (
-            "o 1\t1\t2\t3\tr1\t9\n",
-            "orders.txt:2: column 'order': 'o 1' is not an id: it must be 1 to 32 characters",
-        ),
-        (
-            "o1\t1.5\t2\t3\tr1\t9\n",
-            "orders.txt:2: column 'x': '1.5' is not a whole number in range",
-        ),
-        (
-            "o1\t1\t2\t-3\tr1\t9\n",
-            "orders.txt:2: column 'placement_time': '-3' is not a whole number in range",
-        ),
-        (
-            "o1\t1\t2\t3\tr9\t9\n",
-            "orders.txt:2: column 'restaurant': 'r9' is not in restaurants.txt",
-        ),
-        (
-            "o1\t1\t2\t3\tr1\t2\n",
-            "orders.txt:2: column 'ready_time': 2 is before the placement at 3",
-        ),
-        (
-            "o1\t1\t2\t3\tr1\t99999\n",
-            "orders.txt:2: column 'ready_time': minute 99999 is more than a week ahead",
-        ),
-        ("", "orders.txt: has no lines after its header"),
-    ] {
-        let problem = problem_of("orders", &format!("{ORDERS}{rows}"));
-        assert!(problem.starts_with(wanted), "{problem}");
-    }
-    for (file, text, wanted) in [
-        (
-            "restaurants",
-            "restaurant\tx\nr1\t1\n",
-            "restaurants.txt:1: the header has no column 'y'; it has restaurant, x",
-        ),
-        ("restaurants", "", "restaurants.txt: has no lines after its header"),
-        (
-            "couriers",
-            "courier\tx\ty\ton_time\toff_time\nc1\t1\t2\t60\t60\n",
-            "couriers.txt:2: column 'off_time': 60 is not after the shift's begin at 60",
-        ),
-        (
-            "parameters",
-            "meters_per_minute\ttarget click-to-door\n0\t40\n",
-            "instance_parameters.txt:2: column 'meters_per_minute': must be at least 1",
-        ),
-    ] {
-        assert_eq!(problem_of(file, text), wanted);
-    }
-}
-
-#[test]
-fn a_directory_without_a_day_is_named() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let problem = Instance::read(directory.path()).expect_err("empty").to_string();
-    assert_eq!(
-        problem,
-        format!("cannot read {}", directory.path().join("orders.txt").display())
-    );
-    small_day(4).write(directory.path());
-    assert_eq!(Instance::read(directory.path()).expect("a day"), parse(&small_day(4)));
-}
 
 fn check_projection(instance: &Instance) {
     let projection = Projection { origin: ORIGIN };
@@ -173,19 +89,14 @@ fn every_order_finds_its_article_with_its_preparation_time() {
             "each article once"
         );
     }
-    let shortest = instance
-        .orders
-        .iter()
-        .map(super::super::Order::prep_minutes)
-        .min()
-        .expect("orders");
+    let shortest = instance.orders.iter().map(Order::prep_minutes).min().expect("orders");
     let channel = day.channel(&instance.restaurants[0]);
     assert!(
         channel.prep_ms > u64::from(shortest) * 60_000,
         "the mean, not the least: {}",
         channel.prep_ms
     );
-    let idle = super::super::Restaurant {
+    let idle = Restaurant {
         id: "r99".into(),
         x: 0,
         y: 0,

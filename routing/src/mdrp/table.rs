@@ -1,20 +1,10 @@
 //! Tab-separated tables with a header line, and what can be wrong with them.
 
-use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Why an instance cannot be read.
-#[derive(Debug, thiserror::Error)]
+/// Why texts are no instance.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InstanceError {
-    /// A file cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
     /// The header lacks a column.
     #[error("{file}:1: the header has no column '{column}'; it has {found}")]
     Column {

@@ -4,7 +4,6 @@
 use super::table::{Column, InstanceError, Row, Table};
 use domain::ids::RestaurantId;
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 
 /// Longest id of an order, a restaurant or a courier, in bytes: what a name of the platform leaves behind a run's prefix.
 const ID_BYTES_MAX: usize = 32;
@@ -12,10 +11,14 @@ const ID_BYTES_MAX: usize = 32;
 /// Latest minute of a day: instances may run past midnight, but not for a week.
 const MINUTE_MAX: u32 = 7 * 24 * 60;
 
-const ORDERS: &str = "orders.txt";
-const RESTAURANTS: &str = "restaurants.txt";
-const COURIERS: &str = "couriers.txt";
-const PARAMETERS: &str = "instance_parameters.txt";
+/// The file of orders.
+pub const ORDERS: &str = "orders.txt";
+/// The file of restaurants.
+pub const RESTAURANTS: &str = "restaurants.txt";
+/// The file of couriers.
+pub const COURIERS: &str = "couriers.txt";
+/// The file of rules.
+pub const PARAMETERS: &str = "instance_parameters.txt";
 
 /// A day.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,28 +88,21 @@ pub struct Courier {
 pub struct Parameters {
     /// How fast couriers are.
     pub metres_per_min: u32,
+    /// How long picking up takes: half of it before the food is in the bag, half after. Even.
+    pub pickup_service_min: u32,
+    /// How long dropping off takes: half of it before the food is handed over, half after. Even.
+    pub dropoff_service_min: u32,
     /// How long an order should take from the click to the door.
     pub click_to_door_target_min: u32,
+    /// How long it may take at most; not less than it should.
+    pub click_to_door_limit_min: u32,
+    /// What a courier earns with an order, in minor units.
+    pub pay_per_order_minor: u32,
+    /// What a courier earns in an hour of its shift at least, in minor units.
+    pub pay_per_hour_minor: u32,
 }
 
 impl Instance {
-    /// Reads the four files of a directory.
-    ///
-    /// # Errors
-    /// [`InstanceError`], with file, line and column where there is one.
-    pub fn read(directory: &Path) -> Result<Self, InstanceError> {
-        let read = |file: &str| {
-            let path = directory.join(file);
-            std::fs::read_to_string(&path).map_err(|source| InstanceError::Read { path, source })
-        };
-        Self::parse(
-            &read(ORDERS)?,
-            &read(RESTAURANTS)?,
-            &read(COURIERS)?,
-            &read(PARAMETERS)?,
-        )
-    }
-
     /// Reads the texts of the four files.
     ///
     /// # Errors
@@ -224,24 +220,63 @@ fn parse_couriers(table: &Table<'_>) -> Result<Vec<Courier>, InstanceError> {
 }
 
 fn parse_parameters(table: &Table<'_>) -> Result<Parameters, InstanceError> {
-    let (speed, target) = (
-        table.column("meters_per_minute")?,
+    let speed = table.column("meters_per_minute")?;
+    let (target, limit) = (
         table.column("target click-to-door")?,
+        table.column("maximum click-to-door")?,
     );
+    let (pickup, dropoff) = (
+        table.column("pickup service minutes")?,
+        table.column("dropoff service minutes")?,
+    );
+    let (per_order, per_hour) = (table.column("pay per order")?, table.column("guaranteed pay per hour")?);
     let mut parameters = None;
     for row in table.rows() {
-        let metres_per_min = row.number(speed)?;
-        if metres_per_min == 0 {
-            return Err(row.wrong(speed, "must be at least 1".to_owned()));
-        }
         if parameters.is_some() {
             return Err(row.wrong(speed, "there is a line of parameters already".to_owned()));
         }
-        let click_to_door_target_min = row.number(target)?;
-        parameters = Some(Parameters {
-            metres_per_min,
-            click_to_door_target_min,
-        });
+        let read = Parameters {
+            metres_per_min: row.number(speed)?,
+            pickup_service_min: service(&row, pickup)?,
+            dropoff_service_min: service(&row, dropoff)?,
+            click_to_door_target_min: minute(&row, target)?,
+            click_to_door_limit_min: minute(&row, limit)?,
+            pay_per_order_minor: pay(&row, per_order)?,
+            pay_per_hour_minor: pay(&row, per_hour)?,
+        };
+        if read.metres_per_min == 0 {
+            return Err(row.wrong(speed, "must be at least 1".to_owned()));
+        }
+        if read.click_to_door_limit_min < read.click_to_door_target_min {
+            let problem = format!(
+                "{} is less than the target of {}",
+                read.click_to_door_limit_min, read.click_to_door_target_min
+            );
+            return Err(row.wrong(limit, problem));
+        }
+        parameters = Some(read);
     }
     parameters.ok_or(InstanceError::Empty { file: PARAMETERS })
+}
+
+/// Service minutes. Solutions are in whole minutes, and half of a service lies on either side of the hand-over.
+fn service(row: &Row<'_>, column: Column) -> Result<u32, InstanceError> {
+    let minutes = minute(row, column)?;
+    if !minutes.is_multiple_of(2) {
+        let problem =
+            format!("{minutes} is odd: half of it comes before the hand-over and half after, in whole minutes");
+        return Err(row.wrong(column, problem));
+    }
+    Ok(minutes)
+}
+
+/// An amount with up to two decimal places, in minor units.
+fn pay(row: &Row<'_>, column: Column) -> Result<u32, InstanceError> {
+    let text = row.text(column);
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|digit| digit.is_ascii_digit());
+    let fine = !whole.is_empty() && digits(whole) && digits(decimals) && decimals.len() <= 2;
+    let minor = fine.then(|| format!("{whole}{decimals:0<2}").parse().ok()).flatten();
+    let problem = || format!("'{text}' is not an amount: it must be digits, with up to two decimal places");
+    minor.ok_or_else(|| row.wrong(column, problem()))
 }
