@@ -16,6 +16,7 @@ pub mod http;
 mod inbound;
 pub mod mdrp;
 pub mod participants;
+pub mod plan;
 mod projection;
 pub mod replay;
 mod reports;
