@@ -126,33 +126,33 @@ impl Days {
         let instances: Vec<&Instance> = self.known.iter().map(|named| &named.instance).collect();
         let jobs = self.jobs(&instances);
         let labour = self.labour(&jobs, options.threads);
-        let plan = |job: &Job<'_>| {
-            let planned = job.plan(&self.known, &past, &labour, options);
-            planned.map_err(|source| PlanError::Forecast {
+        let mut planned = Vec::with_capacity(jobs.len());
+        for job in &jobs {
+            let done = job.plan(&self.known, &past, &labour, options);
+            planned.push(done.map_err(|source| PlanError::Forecast {
                 day: job.named.name.clone(),
                 source,
-            })
-        };
-        jobs.iter().map(plan).collect()
+            })?);
+        }
+        Ok(planned)
     }
 
     fn jobs(&self, instances: &[&Instance]) -> Vec<Job<'_>> {
         let places = self.directories.iter().map(PathBuf::as_path);
-        let known = places.zip(&self.known);
-        let ahead = self.ahead.iter().map(|(directory, named)| (directory.as_path(), named));
-        let wanted: Vec<_> = if self.ahead.is_some() {
-            ahead.collect()
-        } else {
-            known.collect()
-        };
-        let job = |(directory, named): (_, &'_ Named)| (directory, named, distinct(instances, &named.instance));
-        let with = wanted.into_iter().map(job);
-        with.map(|(directory, named, history)| Job {
-            directory,
-            named,
-            history,
-        })
-        .collect()
+        let mut wanted: Vec<(&Path, &Named)> = places.zip(&self.known).collect();
+        if let Some((directory, named)) = &self.ahead {
+            wanted = vec![(directory, named)];
+        }
+        let mut jobs = Vec::with_capacity(wanted.len());
+        for (directory, named) in wanted {
+            let history = distinct(instances, &named.instance);
+            jobs.push(Job {
+                directory,
+                named,
+                history,
+            });
+        }
+        jobs
     }
 
     /// The labour of each day that somebody learns from, several at once.
