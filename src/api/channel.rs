@@ -309,11 +309,17 @@ mod tests {
     fn a_channel_says_how_full_it_is_and_will_be() {
         let view = |capacity, now_ms| UtilisationView::new(&channel(capacity), Timestamp(now_ms), Millis(60_000));
         let full = view(4, 150_000);
-        assert_eq!((full.present.starts_at, full.present.used, full.present_pm), (120_000, 2, 500));
+        assert_eq!(
+            (full.present.starts_at, full.present.used, full.present_pm),
+            (120_000, 2, 500)
+        );
         assert_eq!((full.ahead.len(), full.ahead[0].starts_at), (120, 180_000));
         assert_eq!((full.ahead[1].used, full.ahead[1].free), (1, 3));
         assert_eq!(full.ahead_pm, 2, "one of 480, in whole parts of a thousand");
-        assert_eq!((view(2, 150_000).present_pm, view(0, 150_000).present_pm), (1_000, 1_000));
+        assert_eq!(
+            (view(2, 150_000).present_pm, view(0, 150_000).present_pm),
+            (1_000, 1_000)
+        );
         let long = UtilisationView::new(&channel(4), Timestamp(0), Millis::from_mins(600));
         assert_eq!(long.ahead.len(), 1, "one slot at least, however long");
     }

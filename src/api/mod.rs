@@ -9,7 +9,8 @@ mod search;
 mod webhook;
 
 pub use channel::{
-    AvailabilityBody, CapacityView, ChannelBody, ChannelList, ChannelView, MenuBody, SlotView, SoldOutBody, UtilisationView,
+    AvailabilityBody, CapacityView, ChannelBody, ChannelList, ChannelView, MenuBody, SlotView, SoldOutBody,
+    UtilisationView,
 };
 pub use courier::{CourierBody, CourierList, CourierView};
 pub use order::{

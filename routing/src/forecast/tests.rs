@@ -50,10 +50,9 @@ fn history(days: &[PastDay]) -> Vec<&PastDay> {
 fn days() -> impl Strategy<Value = Vec<PastDay>> {
     let orders = prop::collection::vec((0_usize..9, 0_u32..300), 1..40);
     prop::collection::vec((1_usize..9, orders), 1..6).prop_map(|days| {
-        let past = |(market, (restaurants, orders)): (i32, &(usize, Vec<(usize, u32)>))| {
-            PastDay::new(&day(market, *restaurants, orders))
-        };
-        (0..).zip(&days).map(past).collect()
+        let days = (0..).zip(&days);
+        days.map(|(market, (restaurants, orders))| PastDay::new(&day(market, *restaurants, orders)))
+            .collect()
     })
 }
 
@@ -165,8 +164,9 @@ fn markets_of_like_size_count_more() {
 #[test]
 fn a_restaurant_that_is_known_has_its_own_share() {
     // The first sells 30, the others 2 each: over two days of the same market.
-    let orders: Vec<(usize, u32)> = (0..38)
-        .map(|n| (if n < 30 { 0 } else { 1 + n % 4 }, 60 + n as u32))
+    let orders: Vec<(usize, u32)> = (0..38_usize)
+        .zip(60..)
+        .map(|(n, minute)| (if n < 30 { 0 } else { 1 + n % 4 }, minute))
         .collect();
     let [first, second] = [0, 400].map(|minute| {
         let moved: Vec<_> = orders
@@ -263,7 +263,7 @@ fn work_is_counted_when_it_is_done() {
     assert_eq!(labour.orders, 2);
     assert!(close(labour.minutes_per_order(), 13.0), "{labour:?}");
     // Slots of work: minute 14 | 15 to 29 | 30 to 39; of the first order 0, 1 and 2 slots after its own, of the second none before.
-    let wanted = [(0.5 + 0.5 + 7.5) / 2.0, (7.5 + 5.0) / 2.0, 5.0 / 2.0];
+    let wanted = [4.25, 6.25, 2.5];
     assert!(
         labour.minutes.iter().zip(wanted).all(|(is, wanted)| close(*is, wanted)),
         "{labour:?}"
