@@ -121,17 +121,17 @@ fn a_day_ahead_needs_only_restaurants_and_rules() {
         let words = ["plan", "@days", "--for", "@tomorrow", "--json", "--out", "@planned"];
         last_line(&uoop(&directory, &[&words, more].concat()))
     };
-    let (plain, doubled) = (plan(&[]), plan(&["--growth-rate", "1"]));
-    assert_eq!((list(&plain["days"]).len(), &plain["mean"]), (1, &Value::Null));
+    let (usual, doubled) = (plan(&[]), plan(&["--growth-rate", "1"]));
+    assert_eq!((list(&usual["days"]).len(), &usual["mean"]), (1, &Value::Null));
     let expected = |report: &Value| report["days"][0]["expected"].as_f64().expect("a figure");
     assert!(
-        (40.0..60.0).contains(&expected(&plain)),
+        (40.0..60.0).contains(&expected(&usual)),
         "between what was: {}",
-        expected(&plain)
+        expected(&usual)
     );
-    assert!((expected(&doubled) / expected(&plain) - 2.0).abs() < 1e-9);
+    assert!((expected(&doubled) / expected(&usual) - 2.0).abs() < 1e-9);
     let hours = |report: &Value| report["days"][0]["suggested"]["hours"].as_f64().expect("a figure");
-    assert!(hours(&doubled) > hours(&plain));
+    assert!(hours(&doubled) > hours(&usual));
     assert!(directory.path().join("planned/tomorrow/couriers.txt").exists());
     assert!(!directory.path().join("planned/tomorrow/orders.txt").exists());
 }

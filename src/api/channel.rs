@@ -247,7 +247,7 @@ fn taken_pm(slots: &[SlotView]) -> u32 {
 }
 
 impl SlotView {
-    const fn new(channel: &Channel, starts_at: Timestamp, used: u32) -> Self {
+    fn new(channel: &Channel, starts_at: Timestamp, used: u32) -> Self {
         Self {
             starts_at: starts_at.as_ms(),
             used,
