@@ -17,6 +17,7 @@ pub mod http;
 mod inbound;
 pub mod mdrp;
 pub mod participants;
+pub mod plan;
 mod projection;
 pub mod replay;
 #[cfg(test)]

@@ -55,6 +55,25 @@ pub fn read(directory: &Path) -> Result<Instance, ReadError> {
     })
 }
 
+/// Reads a day ahead: of its files, those of orders and couriers need not be there. If there is one of orders, all are read.
+///
+/// # Errors
+/// [`ReadError`], with file, line and column where there is one.
+pub fn read_ahead(directory: &Path) -> Result<Instance, ReadError> {
+    if directory.join(ORDERS).exists() {
+        return read(directory);
+    }
+    let read = |file: &str| {
+        let path = directory.join(file);
+        std::fs::read_to_string(&path).map_err(|source| ReadError::Read { path, source })
+    };
+    let parsed = Instance::parse_ahead(&read(RESTAURANTS)?, &read(PARAMETERS)?);
+    parsed.map_err(|source| ReadError::Instance {
+        directory: directory.to_owned(),
+        source,
+    })
+}
+
 /// The instances that directories stand for, in order of their names within each: a directory with a file of orders is one, and
 /// another stands for those right below it.
 ///

@@ -30,6 +30,9 @@ pub struct DispatchOptions {
     pub policy: Option<Policy>,
     /// The rules that couriers follow.
     pub rules: Rules,
+    /// How long before food is thought to be ready its courier is at the restaurant, since it may be ready sooner; in
+    /// business time.
+    pub head_start: Millis,
     /// Most moves of one plan.
     pub moves_max: u64,
     /// How long one plan may take, in wall time.
@@ -54,6 +57,7 @@ impl Default for DispatchOptions {
                 pay_per_order_minor: 1_000,
                 pay_per_hour_minor: 1_500,
             },
+            head_start: Millis::from_mins(2),
             moves_max: 200,
             budget: Duration::from_millis(200),
             every: Millis::from_mins(1),

@@ -5,6 +5,7 @@
 mod anneal;
 mod choice;
 pub mod dispatch;
+pub mod forecast;
 pub mod mdrp;
 mod menu;
 pub mod pdptw;

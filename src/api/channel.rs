@@ -1,9 +1,9 @@
 //! Channels.
 
 use super::Place;
-use domain::channel::{Availability, Channel, ChannelConfig, MenuItem, OpeningHours};
+use domain::channel::{Availability, Channel, ChannelConfig, MenuItem, OpeningHours, slot_of};
 use domain::ids::Seq;
-use domain::time::Millis;
+use domain::time::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -225,6 +225,8 @@ pub struct CapacityView {
     pub id: String,
     /// Units each slot has.
     pub capacity_per_slot: u32,
+    /// How full it is now, and in the slots ahead.
+    pub utilisation: UtilisationView,
     /// Slots of which something is taken, by time.
     pub slots: Vec<SlotView>,
     /// The claims that take capacity, by the key of their hold: `held` or `reserved`.
@@ -242,14 +244,67 @@ pub struct SlotView {
     pub free: u32,
 }
 
-impl CapacityView {
-    /// The view of a channel's ledger.
-    pub fn new(channel: &Channel) -> Self {
-        let slot = |(starts_at, used)| SlotView {
-            starts_at: domain::time::Timestamp::as_ms(starts_at),
+/// How full a channel is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UtilisationView {
+    /// How long a slot is, in milliseconds of business time.
+    pub slot_ms: u64,
+    /// The slot that is under way.
+    pub present: SlotView,
+    /// How many of a thousand of its units are taken.
+    pub present_pm: u32,
+    /// The slots of the two hours after it, taken or not.
+    pub ahead: Vec<SlotView>,
+    /// How many of a thousand of their units are taken.
+    pub ahead_pm: u32,
+}
+
+/// How far ahead utilisation is shown, and in how many slots at most.
+const AHEAD: Millis = Millis::from_mins(120);
+const AHEAD_SLOTS_MAX: u64 = 120;
+
+impl UtilisationView {
+    /// The view of a channel's slots from `now` on, each `slot_ms` long.
+    pub fn new(channel: &Channel, now: Timestamp, slot_ms: Millis) -> Self {
+        let length_ms = slot_ms.0.max(1);
+        let first = slot_of(now, slot_ms);
+        let at = |slot: u64| {
+            let starts_at = Timestamp(first.0.saturating_add_unsigned(slot * length_ms));
+            SlotView::new(channel, starts_at, channel.ledger.used(starts_at))
+        };
+        let (present, ahead) = (at(0), (1..=(AHEAD.0 / length_ms).clamp(1, AHEAD_SLOTS_MAX)).map(at));
+        let ahead: Vec<SlotView> = ahead.collect();
+        Self {
+            slot_ms: slot_ms.0,
+            present_pm: taken_pm(&[present]),
+            present,
+            ahead_pm: taken_pm(&ahead),
+            ahead,
+        }
+    }
+}
+
+/// How many of a thousand units are taken. Where there are none, all are.
+fn taken_pm(slots: &[SlotView]) -> u32 {
+    let sum = |of: fn(&SlotView) -> u32| slots.iter().map(|slot| u64::from(of(slot))).sum::<u64>();
+    let (used, free) = (sum(|slot| slot.used), sum(|slot| slot.free));
+    let share = (1_000 * used).checked_div(used + free).unwrap_or(1_000);
+    u32::try_from(share).unwrap_or(1_000)
+}
+
+impl SlotView {
+    fn new(channel: &Channel, starts_at: Timestamp, used: u32) -> Self {
+        Self {
+            starts_at: starts_at.as_ms(),
             used,
             free: channel.config.capacity_per_slot.saturating_sub(used),
-        };
+        }
+    }
+}
+
+impl CapacityView {
+    /// The view of a channel's ledger at `now`, in slots of `slot_ms`.
+    pub fn new(channel: &Channel, now: Timestamp, slot_ms: Millis) -> Self {
         let claims = channel.ledger.claims().filter_map(|(key, claim)| {
             let state = match claim.state {
                 domain::channel::ClaimState::Held { .. } => "held",
@@ -261,8 +316,57 @@ impl CapacityView {
         Self {
             id: channel.id.to_string(),
             capacity_per_slot: channel.config.capacity_per_slot,
-            slots: channel.ledger.slots().map(slot).collect(),
+            utilisation: UtilisationView::new(channel, now, slot_ms),
+            slots: channel
+                .ledger
+                .slots()
+                .map(|(starts_at, used)| SlotView::new(channel, starts_at, used))
+                .collect(),
             claims: claims.collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A channel with room for so many units in a slot of a minute; two are taken of that from minute 2 on, one of minute 4's.
+    fn channel(capacity: u32) -> Channel {
+        let hold = |n: u32| format!("01a3185c-5000-893d-8000-00000000000{n}:hold_capacity:0:do");
+        let channel = json!({
+            "id": "k-1",
+            "config": {
+                "name": "K", "kind": "kitchen", "serves": [], "location": {"lat": 0.0, "lng": 0.0}, "zone": "z",
+                "currency": "USD", "hours": [], "utc_offset_min": 0, "prep_ms": 0, "capacity_per_slot": capacity,
+                "cost_minor": 0, "radius_m": 1,
+            },
+            "availability": {"state": "ONLINE"},
+            "ledger": {"claims": {
+                hold(1): {"slot": 120_000, "units": 2, "state": "reserved"},
+                hold(2): {"slot": 240_000, "units": 1, "state": "reserved"},
+            }},
+        });
+        serde_json::from_value(channel).expect("a channel")
+    }
+
+    #[test]
+    fn a_channel_says_how_full_it_is_and_will_be() {
+        let view = |capacity, now_ms| UtilisationView::new(&channel(capacity), Timestamp(now_ms), Millis(60_000));
+        let full = view(4, 150_000);
+        assert_eq!(
+            (full.present.starts_at, full.present.used, full.present_pm),
+            (120_000, 2, 500)
+        );
+        assert_eq!((full.ahead.len(), full.ahead[0].starts_at), (120, 180_000));
+        assert_eq!((full.ahead[1].used, full.ahead[1].free), (1, 3));
+        assert_eq!(full.ahead_pm, 2, "one of 480, in whole parts of a thousand");
+        assert_eq!(
+            (view(2, 150_000).present_pm, view(0, 150_000).present_pm),
+            (1_000, 1_000)
+        );
+        let long = UtilisationView::new(&channel(4), Timestamp(0), Millis::from_mins(600));
+        assert_eq!(long.ahead.len(), 1, "one slot at least, however long");
     }
 }

@@ -10,7 +10,7 @@ mod webhook;
 
 pub use channel::{
     AvailabilityBody, CapacityView, ChannelBody, ChannelList, ChannelView, HourView, LearnedView, MenuBody, SlotView,
-    SoldOutBody,
+    SoldOutBody, UtilisationView,
 };
 pub use courier::{CourierBody, CourierList, CourierView};
 pub use order::{

@@ -6,6 +6,7 @@ mod config;
 mod dispatch;
 mod migrate;
 mod order;
+mod plan;
 mod replay;
 mod serve;
 
@@ -15,6 +16,7 @@ pub use cluster::ClusterArgs;
 pub use dispatch::DispatchArgs;
 pub use migrate::MigrateArgs;
 pub use order::OrderArgs;
+pub use plan::PlanArgs;
 pub use replay::ReplayArgs;
 pub use serve::ServeArgs;
 
@@ -33,6 +35,7 @@ Examples:
   uoop order submit --help                       place an order
   uoop replay DIR --speed 240                    play a recorded day of orders
   uoop dispatch DIR                              play it through the dispatcher alone, by three policies
+  uoop plan DIR DIR                              forecast demand; suggest kitchen capacity and courier shifts
   uoop bench --rate 1000                         put load on a server and measure what it takes
   uoop config print                              what is configured, and where
 
@@ -60,6 +63,8 @@ enum Command {
     Replay(ReplayArgs),
     /// Play days of orders through the dispatcher in simulated time
     Dispatch(DispatchArgs),
+    /// Forecast days from other days; suggest kitchen capacity and courier shifts
+    Plan(PlanArgs),
     /// Put load on a server and measure what it takes
     Bench(BenchArgs),
     /// Submit, show, watch, cancel and list orders
@@ -103,6 +108,7 @@ impl Cli {
             Command::Sandbox(_) => start_log_of_tool("info")?,
             Command::Replay(_)
             | Command::Dispatch(_)
+            | Command::Plan(_)
             | Command::Bench(_)
             | Command::Order(_)
             | Command::Cluster(_)
@@ -118,6 +124,7 @@ impl Cli {
             }
             Command::Replay(args) => args.run().await?,
             Command::Dispatch(args) => args.run().await?,
+            Command::Plan(args) => args.run().await?,
             Command::Bench(args) => args.run().await?,
             Command::Order(args) => args.run().await?,
             Command::Cluster(args) => args.run().await?,
@@ -193,6 +200,7 @@ mod tests {
             "sandbox",
             "replay",
             "dispatch",
+            "plan",
             "bench",
             "order",
             "migrate",

@@ -102,7 +102,7 @@ pub fn read(directories: &[PathBuf]) -> Result<Vec<Named>, DispatchError> {
 }
 
 /// The directory's own name, however it was given.
-fn name(directory: &Path) -> String {
+pub(crate) fn name(directory: &Path) -> String {
     let whole = directory.canonicalize();
     let whole = whole.as_deref().unwrap_or(directory);
     let name = whole.file_name().unwrap_or(whole.as_os_str());

@@ -61,16 +61,17 @@ pub(super) async fn get(
     Ok(versioned(StatusCode::OK, channel.seq, &view(&channel)))
 }
 
-/// A channel's capacity ledger: what is taken of which slot, and by whom.
+/// A channel's capacity: how full it is, what is taken of which slot, and by whom.
 #[utoipa::path(get, path = "/v1/channels/{id}/capacity", tag = "channels",
     params(("id" = String, Path, description = "the channel")),
     responses((status = 200, description = "its ledger", body = CapacityView), AnyProblem))]
 pub(super) async fn capacity(State(gateway): State<Gateway>, Id(id): Id<ChannelId>) -> Result<Response, Problem> {
     let channel = find(&gateway, &id)?;
+    let (now, slot_ms) = (gateway.platform().clock().now(), gateway.platform().policy().slot_ms);
     Ok(versioned(
         StatusCode::OK,
         channel.seq,
-        &CapacityView::new(&channel.state),
+        &CapacityView::new(&channel.state, now, slot_ms),
     ))
 }
 

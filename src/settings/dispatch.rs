@@ -14,6 +14,9 @@ use std::time::Duration;
 pub struct DispatchSettings {
     /// By which policy.
     pub policy: DispatchPolicy,
+    /// How long before food is thought to be ready its courier is at the restaurant.
+    #[serde(rename = "head_start_ms")]
+    pub head_start: Millis,
     /// Most moves of one plan.
     pub moves_max: u64,
     /// How long one plan may take, in wall time.
@@ -89,6 +92,7 @@ impl DispatchSettings {
                 pay_per_order_minor: self.pay_per_order_minor,
                 pay_per_hour_minor: self.pay_per_hour_minor,
             },
+            head_start: self.head_start,
             moves_max: self.moves_max,
             budget: self.budget,
             every: self.every,

@@ -154,6 +154,7 @@ pub(super) static KEYS: &[Key] = &[
     key("policy.kitchen.backoff_ms", Whole(1, HOUR_MS)),
     key("policy.kitchen.backoff_ms_max", Whole(1, HOUR_MS)),
     key("dispatch.policy", OneOf(&["greedy", "nearest", "rolling", "anneal"])),
+    key("dispatch.head_start_ms", Whole(0, HOUR_MS)),
     key("dispatch.moves_max", Whole(0, MANY)),
     key("dispatch.budget_ms", Whole(1, HOUR_MS)),
     key("dispatch.every_ms", Whole(1_000, WEEK_MS)),

@@ -7,7 +7,7 @@ use crate::node::Node;
 use domain::ids::ZoneId;
 use domain::zone::{Command, JobState, Trip, Zone};
 use routing::Budget;
-use routing::dispatch::{Dispatcher, Policy, Tuning};
+use routing::dispatch::{Dispatcher, Doubt, Policy, Seconds, Tuning};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -177,13 +177,18 @@ struct Thought {
 impl Mind {
     fn new(node: &Node, seed: u64) -> Self {
         let options = &node.options.dispatch;
+        let doubt = Doubt {
+            head_start_s: Seconds::try_from(options.head_start.0 / 1_000).unwrap_or(0),
+            // A zone's courier keeps what it was promised, so it waits for all of it.
+            patience_s: None,
+            ..Doubt::default()
+        };
+        let tuning = Tuning {
+            doubt,
+            ..Tuning::default()
+        };
         Self {
-            dispatcher: Dispatcher::new(
-                options.rules,
-                options.policy.unwrap_or_default(),
-                seed,
-                Tuning::default(),
-            ),
+            dispatcher: Dispatcher::new(options.rules, options.policy.unwrap_or_default(), seed, tuning),
             translator: Translator::new(node.ports.clock.now()),
         }
     }

@@ -4,6 +4,7 @@
 use super::table::{Column, InstanceError, Row, Table};
 use domain::ids::RestaurantId;
 use std::collections::{HashMap, HashSet};
+use std::fmt::Write;
 
 /// Longest id of an order, a restaurant or a courier, in bytes: what a name of the platform leaves behind a run's prefix.
 const ID_BYTES_MAX: usize = 32;
@@ -115,6 +116,35 @@ impl Instance {
             couriers: parse_couriers(&Table::parse(COURIERS, couriers)?)?,
             parameters: parse_parameters(&Table::parse(PARAMETERS, parameters)?)?,
         })
+    }
+
+    /// Reads what is known of a day ahead: its restaurants and rules. It has no orders and no couriers yet.
+    ///
+    /// # Errors
+    /// [`InstanceError`], with file, line and column where there is one.
+    pub fn parse_ahead(restaurants: &str, parameters: &str) -> Result<Self, InstanceError> {
+        Ok(Self {
+            orders: Vec::new(),
+            restaurants: parse_restaurants(&Table::parse(RESTAURANTS, restaurants)?)?,
+            couriers: Vec::new(),
+            parameters: parse_parameters(&Table::parse(PARAMETERS, parameters)?)?,
+        })
+    }
+
+    /// The text of a file of couriers.
+    pub fn couriers_text(couriers: &[Courier]) -> String {
+        let mut text = "courier\tx\ty\ton_time\toff_time\n".to_owned();
+        for Courier {
+            id,
+            x,
+            y,
+            on_minute,
+            off_minute,
+        } in couriers
+        {
+            let _ = writeln!(text, "{id}\t{x}\t{y}\t{on_minute}\t{off_minute}");
+        }
+        text
     }
 
     /// The minute of the last thing the files tell of an order.

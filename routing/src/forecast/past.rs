@@ -1,0 +1,94 @@
+//! Days that are over, counted.
+
+use crate::mdrp::{Instance, Restaurant};
+use std::collections::{HashMap, HashSet};
+
+/// How long a slot is, in minutes.
+pub const SLOT_MIN: u32 = 15;
+
+/// A day that is over: how many orders each restaurant had in each slot, by their placement.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PastDay {
+    /// Its restaurants. One is known again by its id and its place together: ids alone recur between markets.
+    pub(super) restaurants: Vec<Restaurant>,
+    /// Orders by restaurant and slot; all restaurants have as many slots.
+    pub(super) counts: Vec<Vec<u32>>,
+    /// Orders by slot.
+    pub(super) totals: Vec<f64>,
+}
+
+impl PastDay {
+    /// Counts a day's orders.
+    pub fn new(instance: &Instance) -> Self {
+        let slot = |minute: u32| (minute / SLOT_MIN) as usize;
+        let slots = instance
+            .orders
+            .iter()
+            .map(|order| slot(order.placed_minute) + 1)
+            .max()
+            .unwrap_or(0);
+        let restaurants = instance.restaurants.clone();
+        let places: HashMap<&str, usize> = restaurants.iter().map(|of| of.id.as_str()).zip(0..).collect();
+        let mut counts = vec![vec![0; slots]; restaurants.len()];
+        let mut totals = vec![0.0; slots];
+        for order in &instance.orders {
+            // An instance names no restaurant that it does not have.
+            counts[places[order.restaurant.as_str()]][slot(order.placed_minute)] += 1;
+            totals[slot(order.placed_minute)] += 1.0;
+        }
+        Self {
+            restaurants,
+            counts,
+            totals,
+        }
+    }
+
+    /// Orders by slot.
+    pub fn totals(&self) -> &[f64] {
+        &self.totals
+    }
+
+    /// All its orders.
+    pub fn orders(&self) -> f64 {
+        self.totals.iter().sum()
+    }
+
+    /// How many restaurants it has; at least one, to divide by.
+    pub(super) fn size(&self) -> f64 {
+        u32::try_from(self.restaurants.len().max(1)).map_or(f64::MAX, f64::from)
+    }
+}
+
+/// Which of the days to learn from, given as places in a list: each day once, and never the one to plan.
+///
+/// Instances may be variants of one day, with other shifts, speeds or preparation times; who learned from one would know the
+/// orders of the other. Days are the same when more than half of the orders of the smaller are placed at the same minute and
+/// go to the same place. Of several variants the first stands for all.
+pub fn distinct(days: &[&Instance], planned: &Instance) -> Vec<usize> {
+    let mut kept: Vec<usize> = Vec::new();
+    for (at, day) in days.iter().enumerate() {
+        let known = same_day(day, planned) || kept.iter().any(|other| same_day(day, days[*other]));
+        if !known {
+            kept.push(at);
+        }
+    }
+    kept
+}
+
+fn same_day(a: &Instance, b: &Instance) -> bool {
+    let (small, large) = if a.orders.len() < b.orders.len() {
+        (a, b)
+    } else {
+        (b, a)
+    };
+    let there: HashSet<_> = large
+        .orders
+        .iter()
+        .map(|order| (order.placed_minute, order.x, order.y))
+        .collect();
+    let again = small
+        .orders
+        .iter()
+        .filter(|order| there.contains(&(order.placed_minute, order.x, order.y)));
+    2 * again.count() > small.orders.len()
+}
