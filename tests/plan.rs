@@ -21,13 +21,15 @@ fn uoop(directory: &TempDir, words: &[&str]) -> Output {
     command.output().expect("the binary runs")
 }
 
-/// A day like the small one, with customers who live elsewhere: another day.
-fn day(orders: u32, east: i32) -> DayFiles {
+/// A day like the small one, with customers who live farther east and order later: another day.
+fn day(orders: u32, by: u32) -> DayFiles {
     let mut day = small_day(orders);
     let moved = day.orders.lines().map(|line| {
         let mut cells: Vec<String> = line.split('\t').map(str::to_owned).collect();
-        if let Ok(x) = cells[1].parse::<i32>() {
-            cells[1] = (x + east).to_string();
+        for (at, cell) in cells.iter_mut().enumerate() {
+            if let (1 | 3 | 5, Ok(number)) = (at, cell.parse::<u32>()) {
+                *cell = (number + by).to_string();
+            }
         }
         cells.join("\t") + "\n"
     });
@@ -44,8 +46,8 @@ fn write(directory: &TempDir, below: &str, day: &DayFiles) {
 /// A directory with `days/a`, `days/b` and `days/c`, of 40, 60 and 50 orders.
 fn days() -> TempDir {
     let directory = tempfile::tempdir().expect("a directory");
-    for (name, orders, east) in [("a", 40, 0), ("b", 60, 5), ("c", 50, 9)] {
-        write(&directory, &format!("days/{name}"), &day(orders, east));
+    for (name, orders, by) in [("a", 40, 0), ("b", 60, 25), ("c", 50, 51)] {
+        write(&directory, &format!("days/{name}"), &day(orders, by));
     }
     directory
 }
@@ -103,17 +105,17 @@ fn each_day_is_planned_from_the_others_and_can_be_dispatched() {
         &directory,
         &["dispatch", "@planned", "--json", "--policy", "rolling"],
     ));
-    assert_eq!(
-        (&played["instances"], &played["mean"]["undelivered_pct"]),
-        (&3.into(), &0.0.into())
-    );
+    assert_eq!(played["instances"], 3);
+    // Each day begins when another ends, nearly: who learned from the others may send couriers home too early.
+    let delivered = played["policies"][0]["delivered"].as_u64().expect("a count");
+    assert!((120..=150).contains(&delivered), "{delivered} of 150");
     assert_eq!(played["policies"][0]["feasible"], 3, "{played}");
 }
 
 #[test]
 fn a_day_ahead_needs_only_restaurants_and_rules() {
     let directory = days();
-    write(&directory, "tomorrow", &day(50, 20));
+    write(&directory, "tomorrow", &day(50, 77));
     for file in ["orders.txt", "couriers.txt"] {
         std::fs::remove_file(directory.path().join("tomorrow").join(file)).expect("removed");
     }

@@ -17,7 +17,8 @@ Examples:
   uoop plan days --out planned && uoop dispatch planned    dispatch the days with the suggested shifts
 
 DIR holds orders.txt, restaurants.txt, couriers.txt and instance_parameters.txt of a Meal Delivery Routing Problem
-instance (github.com/grubhub/mdrplib), or directories that do. No day is learned from itself, or from a variant of itself.
+instance (github.com/grubhub/mdrplib), or directories that do. No day is learned from itself, or from one whose orders
+are placed at the same minutes. Variants that move them in time are other days: leave them out.
 
 Exit codes: 0 planned; 1 something could not be read, planned or written; 2 wrong command line.";
 

@@ -114,19 +114,22 @@ impl Forecast {
     }
 
     /// The orders that each restaurant should be able to make in each slot, so that it need refuse none with a probability
-    /// of `level`, between 0 and 1.
+    /// of `level`, between 0 and 1; at least one while the market is likelier to have an order than not.
     ///
     /// # Errors
     /// [`ForecastError::Setting`] when the level is not between 0 and 1.
     pub fn capacity(&self, level: f64) -> Result<Vec<Vec<u32>>, ForecastError> {
         check_level("the service level", level)?;
-        let size = self.restaurant_size;
-        let units = |mean: &f64| Counts { mean: *mean, size }.quantile(level);
-        Ok(self
-            .restaurants
-            .iter()
-            .map(|slots| slots.iter().map(units).collect())
-            .collect())
+        // Most restaurants expect less than one order in most slots, and still have to make it when it comes.
+        let is_open: Vec<bool> = (0..self.expected.len())
+            .map(|slot| self.market(slot).quantile(0.5) > 0)
+            .collect();
+        let units = |(mean, is_open): (&f64, &bool)| {
+            let size = self.restaurant_size;
+            Counts { mean: *mean, size }.quantile(level).max(u32::from(*is_open))
+        };
+        let all = |slots: &Vec<f64>| slots.iter().zip(&is_open).map(units).collect();
+        Ok(self.restaurants.iter().map(all).collect())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Days that are over, counted.
 
 use crate::mdrp::{Instance, Restaurant};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// How long a slot is, in minutes.
 pub const SLOT_MIN: u32 = 15;
@@ -61,15 +61,27 @@ impl PastDay {
 
 /// Which of the days to learn from, given as places in a list: each day once, and never the one to plan.
 ///
-/// Instances may be variants of one day, with other shifts, speeds or preparation times; who learned from one would know the
-/// orders of the other. Days are the same when more than half of the orders of the smaller are placed at the same minute and
-/// go to the same place. Of several variants the first stands for all.
+/// Instances may be variants of one day, with other places, shifts, speeds or preparation times, or only some of its orders;
+/// who learned from one would know the orders of the other. One is taken for a variant of another when it has no order, but
+/// for one of a hundred, that is not placed at the same minute there; and a variant of a variant for one as well. Of several
+/// the first stands for all.
 pub fn distinct(days: &[&Instance], planned: &Instance) -> Vec<usize> {
+    let mut forbidden = vec![planned];
+    let mut left: Vec<usize> = (0..days.len()).collect();
+    // Each turn forbids what is a variant of what the turn before did.
+    let mut next = 0;
+    while let Some(known) = forbidden.get(next).copied() {
+        left.retain(|day| {
+            let is_variant = same_day(days[*day], known);
+            forbidden.extend(is_variant.then_some(days[*day]));
+            !is_variant
+        });
+        next += 1;
+    }
     let mut kept: Vec<usize> = Vec::new();
-    for (at, day) in days.iter().enumerate() {
-        let known = same_day(day, planned) || kept.iter().any(|other| same_day(day, days[*other]));
-        if !known {
-            kept.push(at);
+    for day in left {
+        if !kept.iter().any(|other| same_day(days[day], days[*other])) {
+            kept.push(day);
         }
     }
     kept
@@ -81,14 +93,16 @@ fn same_day(a: &Instance, b: &Instance) -> bool {
     } else {
         (b, a)
     };
-    let there: HashSet<_> = large
-        .orders
-        .iter()
-        .map(|order| (order.placed_minute, order.x, order.y))
-        .collect();
-    let again = small
-        .orders
-        .iter()
-        .filter(|order| there.contains(&(order.placed_minute, order.x, order.y)));
-    2 * again.count() > small.orders.len()
+    let mut minutes: HashMap<u32, usize> = HashMap::new();
+    for order in &large.orders {
+        *minutes.entry(order.placed_minute).or_default() += 1;
+    }
+    let mut strangers = 0;
+    for order in &small.orders {
+        match minutes.get_mut(&order.placed_minute) {
+            Some(left) if *left > 0 => *left -= 1,
+            _ => strangers += 1,
+        }
+    }
+    !small.orders.is_empty() && 100 * strangers <= small.orders.len()
 }

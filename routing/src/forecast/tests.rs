@@ -189,16 +189,20 @@ fn a_restaurant_that_is_known_has_its_own_share() {
 
 #[test]
 fn a_day_is_not_learned_from_itself_or_its_variants() {
-    let one = day(1, 3, &[(0, 10), (1, 20), (2, 30)]);
-    let mut variant = one.clone();
-    variant.parameters.metres_per_min = 427;
-    variant.orders.iter_mut().for_each(|order| order.ready_minute += 5);
-    let other = day(2, 3, &[(0, 10), (1, 20), (2, 30)]);
+    let one = day(1, 3, &[(0, 10), (1, 20), (2, 30), (0, 30)]);
+    let moved = day(5, 3, &[(0, 10), (1, 20), (2, 30), (0, 30)]);
+    let early = day(1, 3, &[(0, 10), (1, 20)]);
+    let late = day(1, 3, &[(2, 30), (0, 30)]);
+    let other = day(2, 3, &[(0, 12), (1, 22), (2, 33), (0, 34)]);
     let third = day(3, 3, &[(0, 11)]);
-    let all = [&one, &other, &variant, &third];
-    assert_eq!(distinct(&all, &variant), [1, 3]);
+    let all = [&one, &other, &moved, &early, &third, &late];
     assert_eq!(distinct(&all, &third), [0, 1], "of variants the first");
-    assert_eq!(distinct(&all, &day(4, 2, &[])), [0, 1, 3], "a day ahead has no orders");
+    assert_eq!(
+        distinct(&all, &late),
+        [1, 4],
+        "the early half is a variant of the whole"
+    );
+    assert_eq!(distinct(&all, &day(4, 2, &[])), [0, 1, 4], "a day ahead has no orders");
 }
 
 #[test]
