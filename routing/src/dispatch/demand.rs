@@ -41,7 +41,10 @@ impl Demand {
             *weight >= WEIGHT_MIN
         });
         for order in orders.iter().filter(|order| !self.counted.contains(&order.key)) {
-            self.restaurants.entry(order.restaurant).or_insert((order.pickup, 0.0)).1 += 1.0;
+            self.restaurants
+                .entry(order.restaurant)
+                .or_insert((order.pickup, 0.0))
+                .1 += 1.0;
         }
         self.counted = orders.iter().map(|order| order.key).collect();
     }

@@ -29,10 +29,10 @@ pub struct Objective {
 impl Default for Objective {
     fn default() -> Self {
         Self {
-            per_overdue_s: 20,
+            per_overdue_s: 10,
             per_work_s: 2,
             per_remote_s: 5,
-            off_per_guaranteed_order: 2 * 60 * COST_PER_S,
+            off_per_guaranteed_order: 60 * COST_PER_S,
             per_unassigned_order: 300 * 60 * COST_PER_S,
         }
     }

@@ -108,7 +108,9 @@ impl Situation {
         }
         let metres_per_min = first.metres_per_min;
         let remote_s = |from: Place| {
-            let ways = usual.iter().map(|&(to, weight)| f64::from(travel_s(from, to, metres_per_min)) * weight);
+            let ways = usual
+                .iter()
+                .map(|&(to, weight)| f64::from(travel_s(from, to, metres_per_min)) * weight);
             #[expect(clippy::cast_possible_truncation, reason = "a mean of ways")]
             let mean_s = (ways.sum::<f64>() / all) as Seconds;
             mean_s
@@ -210,7 +212,11 @@ impl Situation {
     /// What carrying so many more orders takes off a courier's cost.
     fn end_cost(&self, rider: usize, orders: usize) -> i64 {
         let rider = &self.riders[rider];
-        let left = if orders == 0 { 0 } else { i64::from(rider.remote_s) * self.objective.per_remote_s };
+        let left = if orders == 0 {
+            0
+        } else {
+            i64::from(rider.remote_s) * self.objective.per_remote_s
+        };
         self.filling_cost(rider, orders) - left
     }
 
@@ -291,7 +297,7 @@ impl Situation {
                 let later = route.cost - old_end_cost - progress.cost - i64::from(spared_s) * self.objective.per_work_s;
                 if alone.cost + later < best.cost {
                     best.offer(
-                        self.cost_from(rider, alone, route, start, best.cost),
+                        self.cost_from(rider, alone, route, start, best.cost) + tail_cost,
                         start,
                         Entry::Alone,
                     );
@@ -302,8 +308,16 @@ impl Situation {
                     let entry = if at == start { Entry::First } else { Entry::Further };
                     let mut joined = *route;
                     joined.insert(order, Slot { at, entry });
-                    let tail_cost = if at == route.len() { self.tail_cost(order) } else { tail_cost };
-                    best.offer(self.cost_from(rider, progress, &joined, start, best.cost) + tail_cost, at, entry);
+                    let tail_cost = if at == route.len() {
+                        self.tail_cost(order)
+                    } else {
+                        tail_cost
+                    };
+                    best.offer(
+                        self.cost_from(rider, progress, &joined, start, best.cost) + tail_cost,
+                        at,
+                        entry,
+                    );
                 }
             }
             progress = self.carry(rider, progress, &orders[start..end], start == 0 && promised);
