@@ -1,5 +1,6 @@
 //! The dispatcher: a plan that lives on from one decision to the next.
 
+use super::demand::Demand;
 use super::nearest;
 use super::objective::BROKEN;
 use super::plan::Plan;
@@ -29,6 +30,7 @@ pub struct Dispatcher {
     tuning: Tuning,
     /// What was planned for each courier, in bundles.
     intended: Intentions,
+    demand: Demand,
     pub(super) situation: Situation,
     pub(super) plan: Plan,
     scratch: Scratch,
@@ -50,6 +52,7 @@ impl Dispatcher {
             seed,
             tuning,
             intended: BTreeMap::new(),
+            demand: Demand::new(),
             situation: Situation::new(rules, tuning.objective, tuning.doubt.slip_s),
             plan: Plan::new(),
             scratch: Scratch::new(),
@@ -80,6 +83,7 @@ impl Dispatcher {
         if self.policy == Policy::Nearest {
             return nearest::decide(&self.rules, now, couriers, orders);
         }
+        self.demand.learn(now, orders);
         let relevant = |courier: &&Courier| self.is_relevant(now, courier);
         let couriers: Vec<Courier> = couriers.iter().filter(relevant).take(RIDERS_MAX).cloned().collect();
         let mut commitments = Vec::new();
@@ -150,6 +154,7 @@ impl Dispatcher {
     /// Takes in what is true, and lays the old plan over it as far as it still holds.
     fn observe(&mut self, now: Seconds, couriers: &[Courier], orders: &[Order]) {
         self.situation.observe(now, couriers, orders);
+        self.situation.measure(&self.demand.usual());
         self.plan.clear(&self.situation);
         let names = (0u16..).zip(orders);
         let names: HashMap<OrderKey, u16> = names.map(|(name, order)| (order.key, name)).collect();

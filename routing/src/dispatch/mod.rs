@@ -4,6 +4,7 @@
 //! in whole metres and seconds; a way takes whole minutes, rounded up, as it does there.
 
 mod day;
+mod demand;
 mod describe;
 mod dispatcher;
 mod metrics;

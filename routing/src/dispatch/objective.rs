@@ -17,6 +17,9 @@ pub struct Objective {
     pub per_overdue_s: i64,
     /// For each second of driving and service.
     pub per_work_s: i64,
+    /// For each second between where a courier ends and where orders are usually fetched, and off for each between where it
+    /// begins and there: who stands far off is sent first, as long as it costs no meal more, and who stands near is kept.
+    pub per_remote_s: i64,
     /// Off for each order that fills a courier up to what it earns anyway.
     pub off_per_guaranteed_order: i64,
     /// For each order that nobody carries.
@@ -26,9 +29,10 @@ pub struct Objective {
 impl Default for Objective {
     fn default() -> Self {
         Self {
-            per_overdue_s: 20,
+            per_overdue_s: 10,
             per_work_s: 2,
-            off_per_guaranteed_order: 2 * 60 * COST_PER_S,
+            per_remote_s: 5,
+            off_per_guaranteed_order: 60 * COST_PER_S,
             per_unassigned_order: 300 * 60 * COST_PER_S,
         }
     }

@@ -45,7 +45,7 @@ impl Default for Settings {
             policy: Policy::default(),
             knowledge: Knowledge::default(),
             seed: 1,
-            moves_max: 500,
+            moves_max: 1_000,
             budget_ns: None,
             tuning: Tuning::default(),
         }

@@ -25,6 +25,8 @@ pub(super) struct Task {
     pub(super) ideal_s: Seconds,
     /// How long it may take from the click to the door.
     pub(super) limit_s: Seconds,
+    /// How far its drop-off is from where orders are usually fetched.
+    remote_s: Seconds,
     /// The courier that it is promised to.
     pub(super) promised_to: u16,
 }
@@ -40,6 +42,8 @@ pub(super) struct Rider {
     pub(super) arrives_at: Option<Seconds>,
     /// How many orders it was promised.
     pub(super) promised: usize,
+    /// How far its place is from where orders are usually fetched.
+    remote_s: Seconds,
     metres_per_min: f64,
     orders_taken: i64,
     /// What its shift earns in any case, in minor units.
@@ -66,6 +70,8 @@ pub(super) struct Situation {
     slip_s: Seconds,
     pub(super) tasks: Vec<Task>,
     pub(super) riders: Vec<Rider>,
+    /// The longest of the orders' ways from their drop-offs to where orders are usually fetched.
+    remote_most_s: Seconds,
 }
 
 impl Situation {
@@ -77,6 +83,7 @@ impl Situation {
             slip_s,
             tasks: Vec::new(),
             riders: Vec::new(),
+            remote_most_s: 0,
         }
     }
 
@@ -90,6 +97,36 @@ impl Situation {
         let metres_per_min = couriers.iter().map(|courier| courier.metres_per_min).max().unwrap_or(1);
         let task = |order: &Order| self.rules.task(order, metres_per_min);
         self.tasks.extend(orders.iter().map(task));
+    }
+
+    /// Measures how far everything is from where orders are usually fetched: places with weights.
+    pub(super) fn measure(&mut self, usual: &[(Place, f64)]) {
+        let Some(first) = self.riders.first() else { return };
+        let all: f64 = usual.iter().map(|(_, weight)| weight).sum();
+        if all <= 0.0 || self.objective.per_remote_s == 0 {
+            return;
+        }
+        let metres_per_min = first.metres_per_min;
+        let remote_s = |from: Place| {
+            let ways = usual
+                .iter()
+                .map(|&(to, weight)| f64::from(travel_s(from, to, metres_per_min)) * weight);
+            #[expect(clippy::cast_possible_truncation, reason = "a mean of ways")]
+            let mean_s = (ways.sum::<f64>() / all) as Seconds;
+            mean_s
+        };
+        for rider in &mut self.riders {
+            rider.remote_s = remote_s(rider.place);
+        }
+        for task in &mut self.tasks {
+            task.remote_s = remote_s(task.dropoff);
+        }
+        self.remote_most_s = self.tasks.iter().map(|task| task.remote_s).max().unwrap_or(0);
+    }
+
+    /// What it costs that a route ends with an order.
+    fn tail_cost(&self, last: u16) -> i64 {
+        i64::from(self.tasks[usize::from(last)].remote_s) * self.objective.per_remote_s
     }
 
     /// Notes which orders a courier was promised. An order that is promised twice stays with the first.
@@ -175,6 +212,15 @@ impl Situation {
     /// What carrying so many more orders takes off a courier's cost.
     fn end_cost(&self, rider: usize, orders: usize) -> i64 {
         let rider = &self.riders[rider];
+        let left = if orders == 0 {
+            0
+        } else {
+            i64::from(rider.remote_s) * self.objective.per_remote_s
+        };
+        self.filling_cost(rider, orders) - left
+    }
+
+    fn filling_cost(&self, rider: &Rider, orders: usize) -> i64 {
         let pay = self.rules.pay_per_order_minor;
         if pay <= 0 || rider.orders_taken * pay >= rider.guaranteed_minor {
             return 0;
@@ -187,7 +233,8 @@ impl Situation {
 
     /// What a route costs, from scratch.
     pub(super) fn route_cost(&self, rider: usize, route: &Route) -> i64 {
-        self.cost_from(rider, self.begin(rider), route, 0, i64::MAX) + self.end_cost(rider, route.len())
+        let tail_cost = route.orders().last().map_or(0, |&last| self.tail_cost(last));
+        self.cost_from(rider, self.begin(rider), route, 0, i64::MAX) + tail_cost + self.end_cost(rider, route.len())
     }
 
     /// What a route costs from the bundle on that begins at `start`; no more exact than `enough` once beyond it.
@@ -216,9 +263,11 @@ impl Situation {
         let there_s = self.travel_s(rider, begin.place, task.pickup);
         let spared_s = there_s + self.travel_s(rider, task.pickup, task.dropoff) + self.rules.pickup_service_s;
         let least = alone.cost - i64::from(spared_s) * self.objective.per_work_s;
-        let filling = self.end_cost(rider, 1) < 0;
+        let filling = self.filling_cost(&self.riders[rider], 1) < 0;
         let filled = i64::from(filling) * self.objective.off_per_guaranteed_order;
-        (least - filled, alone.cost + self.end_cost(rider, 1))
+        let nearer = i64::from(self.remote_most_s) * self.objective.per_remote_s;
+        let solo = alone.cost + self.tail_cost(order) + self.end_cost(rider, 1);
+        ((least - filled - nearer).min(solo), solo)
     }
 
     /// The cheapest place for an order in a courier's route, and what it adds; absent when nothing adds less than `bound`.
@@ -233,6 +282,7 @@ impl Situation {
             slot: None,
         };
         let orders = route.orders();
+        let tail_cost = orders.last().map_or(0, |&last| self.tail_cost(last));
         let restaurant = self.tasks[usize::from(order)].restaurant;
         let promised = self.riders[rider].promised > 0;
         let mut progress = self.begin(rider);
@@ -247,7 +297,7 @@ impl Situation {
                 let later = route.cost - old_end_cost - progress.cost - i64::from(spared_s) * self.objective.per_work_s;
                 if alone.cost + later < best.cost {
                     best.offer(
-                        self.cost_from(rider, alone, route, start, best.cost),
+                        self.cost_from(rider, alone, route, start, best.cost) + tail_cost,
                         start,
                         Entry::Alone,
                     );
@@ -258,7 +308,16 @@ impl Situation {
                     let entry = if at == start { Entry::First } else { Entry::Further };
                     let mut joined = *route;
                     joined.insert(order, Slot { at, entry });
-                    best.offer(self.cost_from(rider, progress, &joined, start, best.cost), at, entry);
+                    let tail_cost = if at == route.len() {
+                        self.tail_cost(order)
+                    } else {
+                        tail_cost
+                    };
+                    best.offer(
+                        self.cost_from(rider, progress, &joined, start, best.cost) + tail_cost,
+                        at,
+                        entry,
+                    );
                 }
             }
             progress = self.carry(rider, progress, &orders[start..end], start == 0 && promised);
@@ -266,7 +325,7 @@ impl Situation {
         }
         if start == route.len() && progress.cost < best.cost {
             let alone = self.carry(rider, progress, &[order], false);
-            best.offer(alone.cost, start, Entry::Alone);
+            best.offer(alone.cost + self.tail_cost(order), start, Entry::Alone);
         }
         best.slot.map(|slot| (best.cost + end_cost - route.cost, slot))
     }
@@ -296,6 +355,7 @@ impl Rules {
             off_at: courier.off_at,
             arrives_at: courier.promise.as_ref().and_then(|promise| promise.arrives_at),
             promised: 0,
+            remote_s: 0,
             metres_per_min: f64::from(courier.metres_per_min.max(1)),
             orders_taken: i64::from(courier.orders_taken),
             guaranteed_minor: i64::from(courier.off_at - courier.on_at) * self.pay_per_hour_minor / 3600,
@@ -312,6 +372,7 @@ impl Rules {
             ready_at: order.ready_at,
             ideal_s: self.ideal_s(order, metres_per_min),
             limit_s: self.limit_of_s(order, metres_per_min).unwrap_or(Seconds::MAX),
+            remote_s: 0,
             promised_to: NOBODY,
         }
     }

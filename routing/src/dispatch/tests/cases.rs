@@ -117,16 +117,25 @@ fn a_kitchen_that_is_too_slow_is_excused_and_a_lack_of_couriers_is_not() {
 }
 
 #[test]
+fn who_stands_far_off_is_sent_while_there_is_time() {
+    let couriers = [(at(200, 0), 0, 100), (at(900, 0), 0, 100)];
+    let calm = corner(vec![order(0, at(0, 300), 10, 30)], &couriers);
+    assert_eq!(played(&calm, Policy::Anneal).carried[0].courier, CourierKey(1));
+    let urgent = corner(vec![order(0, at(0, 300), 10, 15)], &couriers);
+    assert_eq!(played(&urgent, Policy::Anneal).carried[0].courier, CourierKey(0));
+}
+
+#[test]
 fn an_explanation_names_the_cost_and_who_else_could() {
     let day = corner(
-        vec![order(0, at(0, 300), 10, 30)],
+        vec![order(0, at(0, 300), 10, 15)],
         &[(at(500, 0), 0, 100), (at(900, 0), 0, 100)],
     );
     let (now, couriers, orders) = &questions(&day)[0];
     let mut dispatcher = Dispatcher::new(day.rules, Policy::Anneal, 1, Tuning::default());
     dispatcher.decide(*now, couriers, orders, Budget::moves(10));
     let explanation = dispatcher.explain(OrderKey(0)).expect("it is planned");
-    assert_eq!(explanation.ideal_s, 27 * 60);
+    assert_eq!(explanation.ideal_s, 12 * 60);
     assert_eq!(explanation.chosen.map(|chosen| chosen.courier), Some(CourierKey(0)));
     let [alternate] = explanation.alternates[..] else {
         panic!("{explanation:?}")

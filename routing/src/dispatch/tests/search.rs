@@ -12,6 +12,8 @@ use rand::{Rng, SeedableRng};
 fn bare((now, couriers, orders): &(Seconds, Vec<Courier>, Vec<Order>)) -> (Situation, Plan, Vec<u16>) {
     let mut situation = Situation::new(RULES, Objective::default(), 0);
     situation.observe(*now, couriers, orders);
+    let usual: Vec<(Place, f64)> = orders.iter().map(|order| (order.pickup, 1.0)).collect();
+    situation.measure(&usual);
     let names = (0u16..).zip(orders).map(|(name, order)| (order.key, name)).collect();
     let mut plan = Plan::new();
     plan.clear(&situation);
