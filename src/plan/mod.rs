@@ -1,7 +1,7 @@
 //! Capacity ahead of time: `uoop plan`.
 //!
-//! Days are read, each to be planned is forecast from the others, and the [`Report`] tells what that suggests and, of days that
-//! are over, how good it was. `routing::forecast` computes; here are files and threads.
+//! Days are read, each to be planned is forecast from the others, and the [`PlanReport`] tells what that suggests and, of days
+//! that are over, how good it was. `routing::forecast` computes; here are files and threads.
 
 mod files;
 mod report;
