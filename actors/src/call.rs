@@ -147,10 +147,7 @@ impl Node {
                 }
             };
             match attempt {
-                // Said by whoever does not own the shard, or no longer: nothing was done, and somebody else will.
-                Err(CallError::Fenced) => {}
-                // All that is asked may be asked again, except under a condition that the first time may have used up.
-                Err(CallError::TimedOut) if call.if_match.is_none() => call.again = true,
+                Err(error) if is_worth_another(&error, &call) => call.again |= error == CallError::TimedOut,
                 other => return other,
             }
             if Instant::now() >= deadline {
@@ -187,5 +184,47 @@ impl Node {
                 AskError::Lost => CallError::TimedOut,
             })?;
         E::outcome(response).ok_or_else(|| CallError::Unavailable("another node answered something else".into()))?
+    }
+}
+
+/// Whether a call that came to this is made again.
+fn is_worth_another<E: Entity>(error: &CallError, call: &Call<E>) -> bool {
+    match error {
+        // Said by whoever does not own the shard, or no longer: nothing was done, and somebody else will.
+        CallError::Fenced => true,
+        // All that is asked may be asked again, except under a condition that the first time may have used up.
+        CallError::TimedOut => call.if_match.is_none(),
+        // Who is refused for want of room may believe that nothing was done; but an earlier attempt may have been carried out.
+        CallError::Overloaded { .. } => call.again,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::channel::{Channel, Command};
+
+    #[test]
+    fn nobody_is_told_that_there_was_no_room_for_what_may_have_been_done() {
+        let stream = "kitchen-1".parse::<domain::ids::ChannelId>().expect("a name").stream();
+        let mut call = Call::<Channel>::new(stream, Command::Wake, Origin::Saga);
+        let overloaded = CallError::Overloaded { what: "node a".into() };
+        assert!(
+            !is_worth_another(&overloaded, &call),
+            "the first attempt was the only one"
+        );
+        assert!(is_worth_another(&CallError::Fenced, &call));
+        assert!(is_worth_another(&CallError::TimedOut, &call));
+        call.again = true;
+        assert!(
+            is_worth_another(&overloaded, &call),
+            "an earlier attempt may have been carried out"
+        );
+        call.if_match = Some(Seq(1));
+        assert!(
+            !is_worth_another(&CallError::TimedOut, &call),
+            "its condition may be used up"
+        );
     }
 }

@@ -81,8 +81,15 @@ impl Planner {
         loop {
             let zone = Arc::clone(&self.zone.borrow_and_update());
             if has_open_jobs(&zone) {
+                let Ok(thread) = Arc::clone(&node.dispatch.threads).acquire_owned().await else {
+                    return;
+                };
                 self.plan(&zone).await;
-                sleep(options.pause.max(Duration::from_micros(4 * self.view.last_us))).await;
+                // Others wait for the thread that long, too: thinking takes a fifth of a core for each, however many zones
+                // there are.
+                sleep(Duration::from_micros(4 * self.view.last_us)).await;
+                drop(thread);
+                sleep(options.pause).await;
             }
             let planned_at = Instant::now();
             loop {
@@ -126,15 +133,11 @@ impl Planner {
 
     /// Thinks on one of the few threads there are for that. Whom to send off.
     async fn think(&mut self, zone: Arc<Zone>) -> Vec<Trip> {
-        let Ok(thread) = Arc::clone(&self.node.dispatch.threads).acquire_owned().await else {
-            return Vec::new();
-        };
         let (node, seed) = (Arc::clone(&self.node), self.seed());
         let mind = self.mind.take();
         let thinking = tokio::task::spawn_blocking(move || {
             let mut mind = mind.unwrap_or_else(|| Mind::new(&node, seed));
             let thought = mind.think(&zone, &node);
-            drop(thread);
             (mind, thought)
         });
         match thinking.await {
