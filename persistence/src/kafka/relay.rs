@@ -21,6 +21,7 @@ use super::options::KafkaOptions;
 use super::topics;
 use crate::follower::Follower;
 use crate::tail::{Tail, TailRow};
+use domain::ids::OrderId;
 use domain::order::{PublicEvent, public_events};
 use domain::ports::{Store, StoreError};
 pub use figures::RelayStatus;
@@ -28,7 +29,7 @@ pub use figures::RelayStatus;
 use figures::{Counts, Figures};
 use link::{Link, Report, Unsent};
 use rdkafka::error::KafkaError;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -137,6 +138,7 @@ impl Task {
                 unsent: VecDeque::new(),
                 reports: Vec::new(),
                 envelope: Envelope::default(),
+                sent: HashMap::new(),
                 figures: &self.figures,
                 delivered: false,
             };
@@ -226,6 +228,16 @@ async fn time_is_up(stop_rx: &mut watch::Receiver<Option<Instant>>) {
     }
 }
 
+/// Whether an event must wait until everything in flight has arrived: an earlier row of its order may be among it. A broker
+/// that refuses a batch for good takes the next one before the producer is ended, and the order's events would come in
+/// another order.
+fn must_wait(sent: &mut HashMap<OrderId, Ticket>, order: OrderId, ticket: Ticket, in_flight: usize) -> bool {
+    if in_flight == 0 {
+        sent.clear();
+    }
+    *sent.entry(order).or_insert(ticket) != ticket
+}
+
 /// The use of one producer, from its start to its first failure.
 struct Pass<'a> {
     link: Link,
@@ -234,6 +246,8 @@ struct Pass<'a> {
     unsent: VecDeque<(Ticket, PublicEvent)>,
     reports: Vec<Report>,
     envelope: Envelope,
+    /// Orders whose events are, or were a moment ago, in flight, and the row they are of: see [`must_wait`].
+    sent: HashMap<OrderId, Ticket>,
     figures: &'a Figures,
     delivered: bool,
 }
@@ -306,6 +320,14 @@ impl Pass<'_> {
     fn send(&mut self, follower: &mut Follower) -> Result<(), KafkaError> {
         while let Some((ticket, event)) = self.unsent.front() {
             let ticket = *ticket;
+            if must_wait(
+                &mut self.sent,
+                event.order,
+                ticket,
+                self.window.events() - self.unsent.len(),
+            ) {
+                break;
+            }
             let poison = match self.envelope.write(event) {
                 Ok(headers) => match self.link.send(&self.envelope, headers, ticket) {
                     Ok(()) => None,
