@@ -1,9 +1,10 @@
 //! The relay: publishes every public event of every committed row, at least once and in order.
 //!
 //! It follows the position lines and moves a line's cursor past a row only when all events of all rows up to it are
-//! acknowledged. Order rests on three things: one order's rows are on one line and go to one partition; the producer is
-//! idempotent, so its retries change neither order nor number; and it may leave no gap: the first message that is not
-//! delivered ends the producer with all that it still holds. A new one then begins, on every line, with the first row
+//! acknowledged. Order rests on four things: one order's rows are on one line and go to one partition; an order's row is
+//! sent when the one before it has arrived (see `turns`); the producer is idempotent, so its retries change neither order
+//! nor number; and it may leave no gap: the first message that is not delivered ends the producer with all that it still
+//! holds. A new one then begins, on every line, with the first row
 //! that is not done. What comes twice that way comes in the same order and with the same `ce_id`s.
 //!
 //! When a shard goes to another node, the relay there begins at the cursor: what this one sends behind it comes twice, and
@@ -14,6 +15,7 @@
 
 mod figures;
 mod link;
+mod turns;
 mod window;
 
 use super::envelope::Envelope;
@@ -21,20 +23,20 @@ use super::options::KafkaOptions;
 use super::topics;
 use crate::follower::Follower;
 use crate::tail::{Tail, TailRow};
-use domain::ids::OrderId;
-use domain::order::{PublicEvent, public_events};
+use domain::order::public_events;
 use domain::ports::{Store, StoreError};
 pub use figures::RelayStatus;
 
 use figures::{Counts, Figures};
 use link::{Link, Report, Unsent};
 use rdkafka::error::KafkaError;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
+use turns::{Turns, Waiting};
 use window::{Ticket, Window};
 
 /// The follower's name: under it the store keeps the cursors.
@@ -138,7 +140,7 @@ impl Task {
                 unsent: VecDeque::new(),
                 reports: Vec::new(),
                 envelope: Envelope::default(),
-                sent: HashMap::new(),
+                turns: Turns::default(),
                 figures: &self.figures,
                 delivered: false,
             };
@@ -228,26 +230,15 @@ async fn time_is_up(stop_rx: &mut watch::Receiver<Option<Instant>>) {
     }
 }
 
-/// Whether an event must wait until everything in flight has arrived: an earlier row of its order may be among it. A broker
-/// that refuses a batch for good takes the next one before the producer is ended, and the order's events would come in
-/// another order.
-fn must_wait(sent: &mut HashMap<OrderId, Ticket>, order: OrderId, ticket: Ticket, in_flight: usize) -> bool {
-    if in_flight == 0 {
-        sent.clear();
-    }
-    *sent.entry(order).or_insert(ticket) != ticket
-}
-
 /// The use of one producer, from its start to its first failure.
 struct Pass<'a> {
     link: Link,
     window: Window,
     /// Events that the producer has no room for yet, in order.
-    unsent: VecDeque<(Ticket, PublicEvent)>,
+    unsent: VecDeque<Waiting>,
     reports: Vec<Report>,
     envelope: Envelope,
-    /// Orders whose events are, or were a moment ago, in flight, and the row they are of: see [`must_wait`].
-    sent: HashMap<OrderId, Ticket>,
+    turns: Turns,
     figures: &'a Figures,
     delivered: bool,
 }
@@ -298,6 +289,7 @@ impl Pass<'_> {
         for shard in follower.forgotten() {
             // Its next owner begins at the cursor, and so does this node if it is that again.
             self.window.forget(shard);
+            self.turns.forget(shard);
             self.unsent.retain(|(ticket, _)| ticket.shard() != shard);
         }
         for row in &rows {
@@ -318,20 +310,17 @@ impl Pass<'_> {
 
     /// Sends what is unsent, as far as the producer has room for it.
     fn send(&mut self, follower: &mut Follower) -> Result<(), KafkaError> {
-        while let Some((ticket, event)) = self.unsent.front() {
-            let ticket = *ticket;
-            if must_wait(
-                &mut self.sent,
-                event.order,
-                ticket,
-                self.window.events() - self.unsent.len(),
-            ) {
-                break;
-            }
-            let poison = match self.envelope.write(event) {
+        while let Some((ticket, event)) = self.unsent.pop_front() {
+            let Some(event) = self.turns.admit(ticket, event) else {
+                continue;
+            };
+            let poison = match self.envelope.write(&event) {
                 Ok(headers) => match self.link.send(&self.envelope, headers, ticket) {
                     Ok(()) => None,
-                    Err(Unsent::NoRoom) => break,
+                    Err(Unsent::NoRoom) => {
+                        self.unsent.push_front((ticket, event));
+                        break;
+                    }
                     Err(Unsent::TooLarge(error)) => Some(error.to_string()),
                     Err(Unsent::Failed(error)) => return Err(error),
                 },
@@ -344,9 +333,9 @@ impl Pass<'_> {
             } else {
                 self.window.sent(ticket, self.envelope.size());
             }
-            self.unsent.pop_front();
         }
-        self.figures.in_flight(self.window.events() - self.unsent.len());
+        let held = self.unsent.len() + self.turns.waiting();
+        self.figures.in_flight(self.window.events() - held);
         Ok(())
     }
 
@@ -375,6 +364,12 @@ impl Pass<'_> {
 
     fn acknowledge(&mut self, follower: &mut Follower, ticket: Ticket) -> Option<Instant> {
         let acknowledged = self.window.acknowledge(ticket)?;
+        if acknowledged.row {
+            // In front: what is unsent came later.
+            for waiting in self.turns.arrived(ticket).into_iter().rev() {
+                self.unsent.push_front(waiting);
+            }
+        }
         if let Some(position) = acknowledged.done {
             follower.done(ticket.shard(), position);
         }

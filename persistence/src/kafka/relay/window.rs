@@ -19,7 +19,7 @@ const TURN_BITS: u32 = 8;
 
 /// Names a row as it was taken in: its shard, its position, and how often the line had been forgotten by then (of which
 /// the last bits are enough). There are at most 2^12 shards, and no line ever gets as long as 2^44 rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Ticket(usize);
 
 impl Ticket {
@@ -53,6 +53,8 @@ impl Ticket {
 /// What an acknowledgement brought.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Acknowledged {
+    /// Whether all of the row has arrived.
+    pub(super) row: bool,
     /// The line is done up to here, if that changed.
     pub(super) done: Option<Position>,
     /// When the row's commit was known.
@@ -133,7 +135,11 @@ impl Window {
         self.events -= 1;
         let committed = row.committed;
         if row.pending > 0 {
-            return Some(Acknowledged { done: None, committed });
+            return Some(Acknowledged {
+                row: false,
+                done: None,
+                committed,
+            });
         }
         self.bytes -= std::mem::take(&mut row.bytes);
         let rows = &mut self.lines.entry(ticket.shard()).or_default().rows;
@@ -142,7 +148,11 @@ impl Window {
             done = rows.pop_front().map(|row| row.position);
             self.rows -= 1;
         }
-        Some(Acknowledged { done, committed })
+        Some(Acknowledged {
+            row: true,
+            done,
+            committed,
+        })
     }
 
     /// Whether more may be taken in.
