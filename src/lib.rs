@@ -3,6 +3,8 @@
 
 pub mod api;
 pub mod bench;
+#[cfg(test)]
+mod channel_fixture;
 pub mod cli;
 pub mod client;
 pub mod clock;

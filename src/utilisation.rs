@@ -72,34 +72,18 @@ fn share_taken(channel: &Channel, slot: Timestamp) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::channel_fixture::channel;
 
     const SLOT: Timestamp = Timestamp(900_000);
-
-    /// A channel with room for so many units in a slot, of which so many are taken.
-    fn channel(capacity: u32, taken: u32) -> Channel {
-        let hold = "01a3185c-5000-893d-8000-000000000001:hold_capacity:0:do";
-        let channel = json!({
-            "id": "k-1",
-            "config": {
-                "name": "K", "kind": "kitchen", "serves": [], "location": {"lat": 0.0, "lng": 0.0}, "zone": "z",
-                "currency": "USD", "hours": [], "utc_offset_min": 0, "prep_ms": 0, "capacity_per_slot": capacity,
-                "cost_minor": 0, "radius_m": 1,
-            },
-            "availability": {"state": "ONLINE"},
-            "ledger": {"claims": {hold: {"slot": 900_000, "units": taken, "state": "reserved"}}},
-        });
-        serde_json::from_value(channel).expect("a channel")
-    }
 
     #[test]
     fn the_share_is_of_the_slot_and_never_more_than_all() {
         for (capacity, taken, share) in [(4, 0, 0.0), (4, 1, 0.25), (4, 4, 1.0), (4, 5, 1.0), (0, 0, 1.0)] {
-            let found = share_taken(&channel(capacity, taken), SLOT);
+            let found = share_taken(&channel(capacity, &[(SLOT.0, taken)]), SLOT);
             assert!(found.total_cmp(&share).is_eq(), "{taken} of {capacity}: {found}");
         }
         assert!(
-            share_taken(&channel(4, 1), Timestamp(0)).abs() < f64::EPSILON,
+            share_taken(&channel(4, &[(SLOT.0, 1)]), Timestamp(0)).abs() < f64::EPSILON,
             "another slot"
         );
     }
@@ -107,7 +91,7 @@ mod tests {
     #[test]
     fn only_what_changed_is_published_again() {
         let mut board = Board::default();
-        let mut looked = |taken, slot| board.changes(std::iter::once(&channel(4, taken)), slot);
+        let mut looked = |taken, slot| board.changes(std::iter::once(&channel(4, &[(SLOT.0, taken)])), slot);
         assert_eq!(looked(1, SLOT), [(0.25, "k-1".to_owned())]);
         assert_eq!(looked(1, SLOT), []);
         assert_eq!(looked(2, SLOT), [(0.5, "k-1".to_owned())]);

@@ -330,30 +330,15 @@ impl CapacityView {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::channel_fixture::channel;
 
-    /// A channel with room for so many units in a slot of a minute; two are taken of that from minute 2 on, one of minute 4's.
-    fn channel(capacity: u32) -> Channel {
-        let hold = |n: u32| format!("01a3185c-5000-893d-8000-00000000000{n}:hold_capacity:0:do");
-        let channel = json!({
-            "id": "k-1",
-            "config": {
-                "name": "K", "kind": "kitchen", "serves": [], "location": {"lat": 0.0, "lng": 0.0}, "zone": "z",
-                "currency": "USD", "hours": [], "utc_offset_min": 0, "prep_ms": 0, "capacity_per_slot": capacity,
-                "cost_minor": 0, "radius_m": 1,
-            },
-            "availability": {"state": "ONLINE"},
-            "ledger": {"claims": {
-                hold(1): {"slot": 120_000, "units": 2, "state": "reserved"},
-                hold(2): {"slot": 240_000, "units": 1, "state": "reserved"},
-            }},
-        });
-        serde_json::from_value(channel).expect("a channel")
-    }
+    /// Two units from minute 2 on, one from minute 4 on.
+    const TAKEN: [(i64, u32); 2] = [(120_000, 2), (240_000, 1)];
 
     #[test]
     fn a_channel_says_how_full_it_is_and_will_be() {
-        let view = |capacity, now_ms| UtilisationView::new(&channel(capacity), Timestamp(now_ms), Millis(60_000));
+        let view =
+            |capacity, now_ms| UtilisationView::new(&channel(capacity, &TAKEN), Timestamp(now_ms), Millis(60_000));
         let full = view(4, 150_000);
         assert_eq!(
             (full.present.starts_at, full.present.used, full.present_pm),
@@ -366,7 +351,7 @@ mod tests {
             (view(2, 150_000).present_pm, view(0, 150_000).present_pm),
             (1_000, 1_000)
         );
-        let long = UtilisationView::new(&channel(4), Timestamp(0), Millis::from_mins(600));
+        let long = UtilisationView::new(&channel(4, &TAKEN), Timestamp(0), Millis::from_mins(600));
         assert_eq!(long.ahead.len(), 1, "one slot at least, however long");
     }
 }

@@ -5,6 +5,7 @@ use crate::call::{Call, Origin};
 use crate::error::CallError;
 use crate::node::Node;
 use domain::ids::ZoneId;
+use domain::time::Millis;
 use domain::zone::{Command, JobState, Trip, Zone};
 use routing::Budget;
 use routing::dispatch::{Dispatcher, Doubt, Policy, Seconds, Tuning};
@@ -180,14 +181,17 @@ struct Thought {
 impl Mind {
     fn new(node: &Node, seed: u64) -> Self {
         let options = &node.options.dispatch;
+        let seconds = |length: Millis| Seconds::try_from(length.0 / 1_000).unwrap_or(Seconds::MAX / 4);
         let doubt = Doubt {
-            head_start_s: Seconds::try_from(options.head_start.0 / 1_000).unwrap_or(0),
+            head_start_s: seconds(options.head_start),
             // A zone's courier keeps what it was promised, so it waits for all of it.
             patience_s: None,
             ..Doubt::default()
         };
         let tuning = Tuning {
             doubt,
+            // Whoever would have to leave before the next plan leaves now.
+            commit_ahead_s: seconds(options.every),
             ..Tuning::default()
         };
         Self {

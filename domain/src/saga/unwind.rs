@@ -7,6 +7,7 @@ use super::ledger::Backward;
 use super::turn::Turn;
 use super::{Answer, Attempt, Direction, Record, Step, StepDefinition};
 use crate::order::{Ending, Event};
+use crate::policy::CallPolicy;
 use crate::rejection::Rejection;
 use crate::time::Timestamp;
 
@@ -70,14 +71,9 @@ impl Turn<'_> {
 
     /// An attempt of a compensation brought no answer: the next one, until an operator must look.
     pub(super) fn undo_failed(&mut self, step: Step, round: u32, detail: String) -> Result<(), Rejection> {
-        let attempt = self
-            .order
-            .record(step, round)
-            .and_then(|record| record.attempt(Direction::Backward));
-        let (Some(attempt), Some(row)) = (attempt, StepDefinition::of(&self.order, step)) else {
+        let Some((attempt, call)) = self.undoing(step, round) else {
             return Ok(());
         };
-        let call = self.context.policy.call(row.participant);
         if attempt.number < call.persistent_attempts_max {
             let start_at = call.retry_at(self.context.now, attempt.number);
             return self.start_undo_of(step, round, attempt.number + 1, start_at);
@@ -88,16 +84,18 @@ impl Turn<'_> {
     /// An attempt of a compensation never left: it is made later, as the same attempt. However long a circuit is open, it
     /// costs a compensation none of its attempts.
     fn undo_postponed(&mut self, step: Step, round: u32) -> Result<(), Rejection> {
-        let attempt = self
-            .order
-            .record(step, round)
-            .and_then(|record| record.attempt(Direction::Backward));
-        let (Some(attempt), Some(row)) = (attempt, StepDefinition::of(&self.order, step)) else {
+        let Some((attempt, call)) = self.undoing(step, round) else {
             return Ok(());
         };
-        let call = self.context.policy.call(row.participant);
         let start_at = self.context.now + call.backoff_ms_max;
         self.start_undo_of(step, round, attempt.number, start_at)
+    }
+
+    /// The attempt of a compensation that is under way, and how its participant is called.
+    fn undoing(&self, step: Step, round: u32) -> Option<(Attempt, CallPolicy)> {
+        let attempt = self.order.record(step, round)?.attempt(Direction::Backward)?;
+        let row = StepDefinition::of(&self.order, step)?;
+        Some((attempt, *self.context.policy.call(row.participant)))
     }
 
     /// Once everything is undone, the order is what it was turned back for.
