@@ -9,6 +9,7 @@ use domain::ports::{KeyClaim, StreamKind};
 use domain::rejection::Rejection;
 use domain::saga;
 use domain::zone::{self, Zone};
+use std::fmt;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -68,13 +69,70 @@ pub struct CommandOptions {
     pub key: Option<IdempotencyKey>,
 }
 
+/// What came of a command.
+pub(crate) type Answered<E> = Result<Applied<E>, CallError>;
+
+/// Whom an actor answers.
+pub(crate) enum Reply<E: Entity> {
+    /// Nobody waits.
+    Nobody,
+    /// Somebody waits.
+    Waiting(oneshot::Sender<Answered<E>>),
+    /// Nobody waits, but something follows.
+    Then(Continuation<E>),
+}
+
+impl<E: Entity> Reply<E> {
+    /// Does `then` with the answer, in the task of whoever answers: it must not block. If the actor ends without one, that
+    /// is an answer too: the command may have been carried out.
+    pub(crate) fn then(then: impl FnOnce(Answered<E>) + Send + 'static) -> Self {
+        Self::Then(Continuation(Some(Box::new(then))))
+    }
+
+    pub(crate) fn send(self, answer: Answered<E>) {
+        match self {
+            Self::Nobody => {}
+            // Nobody waits any more: the caller gave up, and the result is in the log.
+            Self::Waiting(reply_tx) => drop(reply_tx.send(answer)),
+            Self::Then(mut continuation) => continuation.run(answer),
+        }
+    }
+}
+
+impl<E: Entity> fmt::Debug for Reply<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nobody => "Nobody",
+            Self::Waiting(_) => "Waiting",
+            Self::Then(_) => "Then",
+        })
+    }
+}
+
+/// What follows an answer: done exactly once.
+pub(crate) struct Continuation<E: Entity>(Option<Box<dyn FnOnce(Answered<E>) + Send>>);
+
+impl<E: Entity> Continuation<E> {
+    fn run(&mut self, answer: Answered<E>) {
+        if let Some(then) = self.0.take() {
+            then(answer);
+        }
+    }
+}
+
+impl<E: Entity> Drop for Continuation<E> {
+    fn drop(&mut self) {
+        self.run(Err(CallError::TimedOut));
+    }
+}
+
 /// A command on its way to an entity.
 #[derive(Debug)]
 pub(crate) struct Ask<E: Entity> {
     pub(crate) command: E::Command,
     pub(crate) if_match: Option<Seq>,
     pub(crate) claim: Option<KeyClaim>,
-    pub(crate) reply: Option<oneshot::Sender<Result<Applied<E>, CallError>>>,
+    pub(crate) reply: Reply<E>,
     /// Returned to the shard's admission when the command has been answered.
     pub(crate) permit: Option<OwnedSemaphorePermit>,
     /// A new order's place among those under way: its actor keeps it until the order rests for the first time.
@@ -90,7 +148,7 @@ impl<E: Entity> Ask<E> {
             command,
             if_match: None,
             claim: None,
-            reply: None,
+            reply: Reply::Nobody,
             permit: None,
             place: None,
             wake: false,
@@ -102,16 +160,6 @@ impl<E: Entity> Ask<E> {
         Self {
             wake: true,
             ..Self::tell(E::wake())
-        }
-    }
-
-    pub(crate) fn answer(
-        reply: Option<oneshot::Sender<Result<Applied<E>, CallError>>>,
-        result: Result<Applied<E>, CallError>,
-    ) {
-        if let Some(reply) = reply {
-            // Nobody waits any more: the caller gave up, and the result is in the log.
-            let _ = reply.send(result);
         }
     }
 }
@@ -178,9 +226,9 @@ impl Envelope {
     /// Answers whoever waits with an error.
     pub(crate) fn refuse(self, error: CallError) {
         match self {
-            Self::Order(ask) => Ask::answer(ask.reply, Err(error)),
-            Self::Channel(ask) => Ask::answer(ask.reply, Err(error)),
-            Self::Zone(ask) => Ask::answer(ask.reply, Err(error)),
+            Self::Order(ask) => ask.reply.send(Err(error)),
+            Self::Channel(ask) => ask.reply.send(Err(error)),
+            Self::Zone(ask) => ask.reply.send(Err(error)),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Asking an actor, wherever it lives.
 
-use crate::ask::{Applied, Ask, Versioned};
+use crate::ask::{Answered, Applied, Ask, Reply, Versioned};
 use crate::cluster::Cluster;
 use crate::error::CallError;
 use crate::hosted::Hosted;
@@ -105,6 +105,57 @@ impl Node {
         self.call_anywhere(cluster, call).await
     }
 
+    /// Asks an actor on behalf of a saga, and does `then` with its reply, in the task of whoever answers: it must not block.
+    /// An actor of this node is asked without a task; `then` is done exactly once in any case.
+    pub(crate) fn call_then<E: Hosted>(
+        self: &Arc<Self>,
+        stream: StreamId,
+        command: E::Command,
+        then: impl FnOnce(Result<E::Reply, CallError>) + Send + 'static,
+    ) {
+        let call = Call::<E>::new(stream, command, Origin::Saga);
+        let Some(_) = self.cluster.get() else {
+            let reply = Reply::then(move |answered| then(answered.map(|applied| applied.reply)));
+            return self.deliver(
+                stream,
+                E::envelope(Ask {
+                    reply,
+                    ..Ask::tell(call.command)
+                }),
+                false,
+            );
+        };
+        if !self.holds(self.map.shard_of(stream)) {
+            return self.call_in_background(call, then);
+        }
+        let (node, mut again) = (Arc::clone(self), call.clone());
+        let reply = Reply::then(move |answered: Answered<E>| match answered {
+            // The shard is on its way to another node.
+            Err(error) if is_worth_another(&error, &again) => {
+                again.again |= error == CallError::TimedOut;
+                node.call_in_background(again, then);
+            }
+            answered => then(answered.map(|applied| applied.reply)),
+        });
+        self.deliver(
+            stream,
+            E::envelope(Ask {
+                reply,
+                ..Ask::tell(call.command)
+            }),
+            false,
+        );
+    }
+
+    fn call_in_background<E: Hosted>(
+        self: &Arc<Self>,
+        call: Call<E>,
+        then: impl FnOnce(Result<E::Reply, CallError>) + Send + 'static,
+    ) {
+        let node = Arc::clone(self);
+        tokio::spawn(async move { then(node.call(call).await.map(|outcome| outcome.reply)) });
+    }
+
     /// Asks an actor of this node.
     pub(crate) async fn call_here<E: Hosted>(&self, call: Call<E>) -> Result<Applied<E>, CallError> {
         let is_new = call.origin == Origin::New;
@@ -116,7 +167,7 @@ impl Node {
             command: call.command,
             if_match: call.if_match,
             claim: call.claim,
-            reply: Some(tx),
+            reply: Reply::Waiting(tx),
             permit,
             place,
             wake: false,

@@ -1,6 +1,8 @@
 //! What can be seen of an actor without asking it: counters and the last committed state.
 
-use crate::ask::Versioned;
+use crate::ask::{Envelope, Versioned};
+use crate::error::CallError;
+use crate::life::Inbox;
 use arc_swap::ArcSwapOption;
 use dashmap::DashMap;
 use domain::channel::Channel;
@@ -63,6 +65,8 @@ pub(crate) struct Cell {
     pub(crate) resting: AtomicBool,
     /// The version of the last stored snapshot.
     pub(crate) snapshot_seq: AtomicU64,
+    /// Where the actor takes its messages, while there is one.
+    pub(crate) inbox: ArcSwapOption<Inbox>,
 }
 
 impl Cell {
@@ -82,6 +86,7 @@ impl Cell {
             latest: ArcSwapOption::empty(),
             resting: AtomicBool::new(false),
             snapshot_seq: AtomicU64::new(0),
+            inbox: ArcSwapOption::empty(),
         }
     }
 
@@ -121,11 +126,46 @@ impl Cell {
             .saturating_sub(self.last_active_ms.load(Ordering::Relaxed))
     }
 
-    /// Commands taken out of the mailbox. The shard raises the depth before it sends, so it cannot fall below zero.
+    /// Puts a command into the actor's mailbox, or refuses it when that is full. Back: there is no actor of its kind that
+    /// would take it now.
+    pub(crate) fn hand_over(&self, envelope: Envelope, mailbox_max: u64) -> Option<Envelope> {
+        let inbox = self.inbox.load();
+        let Some(inbox) = inbox.as_deref().filter(|_| envelope.kind() == self.kind) else {
+            return Some(envelope);
+        };
+        if self.depth.load(Ordering::Relaxed) >= mailbox_max {
+            metrics::counter!("uoop_commands_refused_total", "bound" => "mailbox").increment(1);
+            envelope.refuse(CallError::Overloaded { what: self.name() });
+            return None;
+        }
+        self.depth.fetch_add(1, Ordering::Relaxed);
+        let back = inbox.send(envelope);
+        if back.is_some() {
+            self.left(1);
+        }
+        back
+    }
+
+    /// Commands taken out of the mailbox.
     pub(crate) fn took(&self, commands: u64) {
         self.handled.fetch_add(commands, Ordering::Relaxed);
-        self.depth.fetch_sub(commands, Ordering::Relaxed);
+        self.left(commands);
         self.touch();
+    }
+
+    /// Commands wait no more. An actor that is started anew counts from zero, whatever was on its way to the one before.
+    pub(crate) fn left(&self, commands: u64) {
+        let less = |depth: u64| Some(depth.saturating_sub(commands));
+        let _ = self.depth.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// What it is, for people.
+    pub(crate) fn name(&self) -> String {
+        match self.kind {
+            StreamKind::Order => format!("order {}", self.stream),
+            StreamKind::Channel => format!("channel {}", self.stream),
+            StreamKind::Zone => format!("zone {}", self.stream),
+        }
     }
 }
 

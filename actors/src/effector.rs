@@ -1,14 +1,15 @@
 //! Carries out the effects of sagas: asks the participant, bounded in time, and brings the answer to the order.
 
-use crate::call::{Call, Origin};
 use crate::choice;
 use crate::error::CallError;
-use crate::hosted::Hosted;
 use crate::node::Node;
-use domain::ids::{OrderId, StreamId, ZoneId};
+use domain::channel::{self, Channel};
+use domain::ids::{ChannelId, OrderId, ZoneId};
 use domain::order::Order;
 use domain::ports::Recorded;
-use domain::saga::{Action, Answer, CapacityRequest, Command, Direction, Effect, Refused};
+use domain::saga::{Action, Answer, CapacityRequest, Command, Direction, Effect, EffectKey, JobRequest, Refused};
+use domain::time::Millis;
+use domain::zone::{self, Zone};
 use fail::fail_point;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,120 +19,160 @@ const INSIST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest such pause.
 const INSIST_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Begins an effect in a task of its own. There are at most as many as orders have steps under way, which admission
-/// bounds; the task ends when the order has heard the answer. `resumed`: an earlier attempt of the same number may have left.
+/// Begins an effect. There are at most as many under way as orders have steps under way, which admission bounds.
+/// `resumed`: an earlier attempt of the same number may have left.
 pub(crate) fn begin(node: &Arc<Node>, effect: Effect, resumed: bool) {
+    let pause = node.wall_until(effect.start_at);
+    if pause.is_zero() {
+        return send(node, effect, resumed);
+    }
     let node = Arc::clone(node);
     tokio::spawn(async move {
-        let pause = node.wall_until(effect.start_at);
-        if !pause.is_zero() {
-            tokio::time::sleep(pause).await;
-        }
-        if node.is_stopped() {
-            return;
-        }
-        fail_point!(&format!(
-            "effect::send:{}:{}",
-            effect.key.step.as_str(),
-            direction(&effect)
-        ));
-        let wall_ms = effect.timeout_ms.0.div_ceil(node.ports.clock.scale().max(1));
-        let answer = match tokio::time::timeout(Duration::from_millis(wall_ms), perform(&node, &effect, resumed)).await
-        {
-            Ok(answer) => answer,
-            Err(_) => Answer::Failed(format!("no answer within {wall_ms} ms")),
-        };
-        fail_point!(&format!(
-            "effect::answered:{}:{}",
-            effect.key.step.as_str(),
-            direction(&effect)
-        ));
-        count(&effect, &answer);
-        let command = effect.answered(answer);
-        insist(&node, effect.key.order, command).await;
+        tokio::time::sleep(pause).await;
+        send(&node, effect, resumed);
     });
 }
 
-const fn direction(effect: &Effect) -> &'static str {
-    match effect.key.direction {
-        Direction::Forward => "forward",
-        Direction::Backward => "backward",
+/// Actors are asked without waiting for them: if no answer comes, the order's own deadline ends the wait. Everybody else is
+/// asked in a task, bounded in time.
+fn send(node: &Arc<Node>, effect: Effect, resumed: bool) {
+    if node.is_stopped() {
+        return;
+    }
+    let asked = Asked {
+        node: Arc::clone(node),
+        key: effect.key,
+        attempt: effect.attempt,
+    };
+    fail_point!(&format!(
+        "effect::send:{}:{}",
+        asked.key.step.as_str(),
+        asked.direction()
+    ));
+    // Only of what was never asked before can it be said, without asking, that it did not happen.
+    let first = effect.attempt == 1 && !resumed;
+    let ports = &node.ports;
+    match effect.action {
+        Action::Capacity(channel, request) => asked.channel(&channel, request, first),
+        Action::Job(zone, request) => asked.zone(zone, request),
+        // Settled within the turn (see `Hosted::settle`) where capacity is not scarce.
+        Action::Route => asked.wait(effect.timeout_ms, route(Arc::clone(node), effect.key.order)),
+        Action::Payment(request) => {
+            let payments = Arc::clone(&ports.payments);
+            asked.wait(effect.timeout_ms, async move { payments.request(&request).await });
+        }
+        Action::Ticket(request) => {
+            let kitchens = Arc::clone(&ports.kitchens);
+            asked.wait(effect.timeout_ms, async move {
+                if first {
+                    kitchens.offer(&request).await
+                } else {
+                    kitchens.request(&request).await
+                }
+            });
+        }
     }
 }
 
-fn count(effect: &Effect, answer: &Answer) {
-    let outcome = match answer {
-        Answer::Done(_) => "done",
-        Answer::Pending => "pending",
-        Answer::Refused(_) => "refused",
-        Answer::Failed(_) => "failed",
-        Answer::Unsent(_) => "unsent",
-    };
-    let (step, direction) = (effect.key.step.as_str(), direction(effect));
-    metrics::counter!("uoop_effects_total", "step" => step, "direction" => direction, "outcome" => outcome)
-        .increment(1);
+/// An effect that has been asked for.
+struct Asked {
+    node: Arc<Node>,
+    key: EffectKey,
+    attempt: u32,
 }
 
-async fn perform(node: &Arc<Node>, effect: &Effect, resumed: bool) -> Answer {
-    // Only of what was never asked before can it be said, without asking, that it did not happen.
-    let first = effect.attempt == 1 && !resumed;
-    match &effect.action {
-        // Settled within the turn (see `Hosted::settle`) where capacity is not scarce.
-        Action::Route => match current(node, effect.key.order).await {
-            Ok(order) => choice::together(node, &order).await,
-            Err(error) => Answer::Failed(error),
-        },
-        Action::Payment(request) => node.ports.payments.request(request).await,
-        Action::Ticket(request) if first => node.ports.kitchens.offer(request).await,
-        Action::Ticket(request) => node.ports.kitchens.request(request).await,
-        Action::Capacity(channel, request) => {
-            let holds = first && matches!(request, CapacityRequest::Hold { .. });
-            let command = domain::channel::Command::Capacity(*request);
-            match ask::<domain::channel::Channel>(node, channel.stream(), command).await {
+impl Asked {
+    fn channel(self, channel: &ChannelId, request: CapacityRequest, first: bool) {
+        let holds = first && matches!(request, CapacityRequest::Hold { .. });
+        let (node, command) = (Arc::clone(&self.node), channel::Command::Capacity(request));
+        node.call_then::<Channel>(channel.stream(), command, move |reply| {
+            self.answered(match reply {
                 // A channel that has too much to do is passed over, like one that has no capacity.
                 Err(CallError::Overloaded { what }) if holds => Answer::Refused(Refused::new("overloaded", what)),
-                result => result.unwrap_or_else(|error| Answer::Failed(error.to_string())),
-            }
+                reply => reply.unwrap_or_else(|error| Answer::Failed(error.to_string())),
+            });
+        });
+    }
+
+    fn zone(self, zone: ZoneId, request: JobRequest) {
+        let (node, stream) = (Arc::clone(&self.node), zone.stream());
+        node.call_then::<Zone>(stream, zone::Command::Job { zone, request }, move |reply| {
+            self.answered(reply.unwrap_or_else(|error| Answer::Failed(error.to_string())));
+        });
+    }
+
+    fn wait(self, timeout: Millis, answer: impl Future<Output = Answer> + Send + 'static) {
+        tokio::spawn(async move {
+            let wall_ms = timeout.0.div_ceil(self.node.ports.clock.scale().max(1));
+            let answer = tokio::time::timeout(Duration::from_millis(wall_ms), answer).await;
+            self.answered(answer.unwrap_or_else(|_| Answer::Failed(format!("no answer within {wall_ms} ms"))));
+        });
+    }
+
+    /// Brings the answer to the order.
+    fn answered(self, answer: Answer) {
+        fail_point!(&format!(
+            "effect::answered:{}:{}",
+            self.key.step.as_str(),
+            self.direction()
+        ));
+        let outcome = match answer {
+            Answer::Done(_) => "done",
+            Answer::Pending => "pending",
+            Answer::Refused(_) => "refused",
+            Answer::Failed(_) => "failed",
+            Answer::Unsent(_) => "unsent",
+        };
+        let (step, direction) = (self.key.step.as_str(), self.direction());
+        metrics::counter!("uoop_effects_total", "step" => step, "direction" => direction, "outcome" => outcome)
+            .increment(1);
+        tell(&self.node, self.key.order, self.key.answered(self.attempt, answer));
+    }
+
+    const fn direction(&self) -> &'static str {
+        match self.key.direction {
+            Direction::Forward => "forward",
+            Direction::Backward => "backward",
         }
-        Action::Job(zone, request) => {
-            let command = domain::zone::Command::Job {
-                zone: zone.clone(),
-                request: request.clone(),
-            };
-            let answer = ask::<domain::zone::Zone>(node, zone.stream(), command).await;
-            answer.unwrap_or_else(|error| Answer::Failed(error.to_string()))
-        }
+    }
+}
+
+/// Chooses a channel for an order.
+async fn route(node: Arc<Node>, order: OrderId) -> Answer {
+    match current(&node, order).await {
+        Ok(order) => choice::together(&node, &order).await,
+        Err(error) => Answer::Failed(error),
     }
 }
 
 /// Tells an order something until it has heard it, through crashes, restarts and a store that is away: what a zone reports
 /// it says only once, and an answer that got lost would cost the order a whole deadline.
-pub(crate) async fn insist(node: &Arc<Node>, order: OrderId, command: Command) {
-    let mut pause = INSIST_PAUSE;
-    loop {
-        match ask::<Order>(node, order.stream(), command.clone()).await {
-            Ok(()) | Err(CallError::Rejected(_) | CallError::Fenced) => return,
-            Err(_) if node.is_stopped() => return,
-            Err(_) => tokio::time::sleep(pause).await,
-        }
-        pause = pause.saturating_mul(2).min(INSIST_PAUSE_MAX);
-    }
+pub(crate) fn tell(node: &Arc<Node>, order: OrderId, command: Command) {
+    insist(node, order, command, INSIST_PAUSE);
 }
 
-/// Tells a zone something that only makes its plans better: once, in a task of its own.
-pub(crate) fn hint(node: &Arc<Node>, zone: &ZoneId, command: domain::zone::Command) {
-    let (node, stream) = (Arc::clone(node), zone.stream());
-    tokio::spawn(async move {
-        if let Err(error) = ask::<domain::zone::Zone>(&node, stream, command).await {
-            tracing::debug!(%stream, %error, "a zone was not told how far some food is");
+fn insist(node: &Arc<Node>, order: OrderId, command: Command, pause: Duration) {
+    let (node_then, again) = (Arc::clone(node), command.clone());
+    node.call_then::<Order>(order.stream(), command, move |heard| match heard {
+        Ok(()) | Err(CallError::Rejected(_) | CallError::Fenced) => {}
+        Err(_) if node_then.is_stopped() => {}
+        Err(_) => {
+            tokio::spawn(async move {
+                tokio::time::sleep(pause).await;
+                insist(&node_then, order, again, pause.saturating_mul(2).min(INSIST_PAUSE_MAX));
+            });
         }
     });
 }
 
-/// Asks an actor on behalf of a saga: past the shard's admission, which the order has passed already.
-async fn ask<E: Hosted>(node: &Arc<Node>, stream: StreamId, command: E::Command) -> Result<E::Reply, CallError> {
-    let outcome = node.call::<E>(Call::new(stream, command, Origin::Saga)).await;
-    outcome.map(|outcome| outcome.reply)
+/// Tells a zone something that only makes its plans better: once.
+pub(crate) fn hint(node: &Arc<Node>, zone: &ZoneId, command: zone::Command) {
+    let stream = zone.stream();
+    node.call_then::<Zone>(stream, command, move |heard| {
+        if let Err(error) = heard {
+            tracing::debug!(%stream, %error, "a zone was not told how far some food is");
+        }
+    });
 }
 
 /// The order as it stands, from its actor's last commit or, failing that, from the store.

@@ -76,6 +76,10 @@ pub(crate) struct EntityState<E: Hosted> {
     paused: bool,
     /// The shard is lost: everything is refused.
     fenced: bool,
+    /// It is going: what still comes is for its successor.
+    leaving: bool,
+    /// What the shard was last told of when to wake it.
+    scheduled: Option<Timestamp>,
 }
 
 impl<E: Hosted> Actor for EntityActor<E> {
@@ -93,6 +97,8 @@ impl<E: Hosted> Actor for EntityActor<E> {
             place: None,
             paused: false,
             fenced: false,
+            leaving: false,
+            scheduled: None,
         })
     }
 
@@ -114,6 +120,10 @@ impl<E: Hosted> Actor for EntityActor<E> {
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
+            EntityMessage::Ask(ask) if state.leaving => {
+                state.pass_on(*ask);
+                return Ok(());
+            }
             EntityMessage::Ask(ask) => state.queue.push_back(*ask),
             EntityMessage::Appended(result) => state.appended(&myself, result)?,
             EntityMessage::Again => state.paused = false,
@@ -202,13 +212,15 @@ impl<E: Hosted> EntityState<E> {
         let append = self.append(&turn.next, &events, claim, context.now)?;
         turn.row = replica_row(&node, &turn.next, &append);
         self.in_flight = Some(turn);
-        let (myself, under_way) = (myself.clone(), node.append_begins(append.shard));
-        tokio::spawn(async move {
-            let result = node.ports.journal.append(append).await;
-            drop(under_way);
+        let (myself, shard) = (myself.clone(), append.shard);
+        node.append_begins(shard);
+        let journal = Arc::clone(&node.ports.journal);
+        let on_appended = move |result| {
+            node.append_ended(shard);
             // The actor is gone only with its shard, which starts again from the store once no append is under way.
             let _ = myself.cast(EntityMessage::Appended(result));
-        });
+        };
+        journal.submit(append, Box::new(on_appended));
         Ok(())
     }
 
@@ -325,7 +337,7 @@ impl<E: Hosted> EntityState<E> {
         }
         E::perform(&self.args.node, effects, false);
         for Heard { reply, outcome, .. } in heard {
-            Ask::answer(reply, answer(outcome, Some(&versioned)));
+            reply.send(answer(outcome, Some(&versioned)));
         }
         self.args.cell.touch();
         self.schedule(false);
@@ -346,7 +358,7 @@ impl<E: Hosted> EntityState<E> {
         }
         self.args.cell.took(self.queue.len() as u64);
         for ask in self.queue.drain(..) {
-            Ask::answer(ask.reply, Err(error.clone()));
+            ask.reply.send(Err(error.clone()));
         }
     }
 
@@ -362,7 +374,7 @@ impl<E: Hosted> EntityState<E> {
 
     /// Tells the shard when to wake the entity. `quiet`: it was woken and nothing changed, so a moment that has passed
     /// must not bring the next turn at once.
-    fn schedule(&self, quiet: bool) {
+    fn schedule(&mut self, quiet: bool) {
         // Whoever found no stream of its kind has no say in the timers of one of another kind.
         let Some(committed) = &self.committed else { return };
         let context = self.args.node.context();
@@ -374,6 +386,12 @@ impl<E: Hosted> EntityState<E> {
         };
         let earliest = context.now + pause;
         let wake_at = wake_at.map(|at| at.max(earliest));
+        // A timer that is set stays set; one whose time has come may be used up.
+        let is_set = self.scheduled == wake_at && wake_at.is_none_or(|at| at > context.now);
+        if is_set {
+            return;
+        }
+        self.scheduled = wake_at;
         self.args.cell.wake_at.store(
             wake_at.map_or(0, |at| u64::try_from(at.0).unwrap_or(0)),
             Ordering::Relaxed,
@@ -396,7 +414,13 @@ impl<E: Hosted> EntityState<E> {
         }
     }
 
-    /// Only the shard sends here, and it holds everything back from the moment it sent this.
+    /// What others sent straight to this actor before they could know that it is going.
+    fn pass_on(&self, ask: Ask<E>) {
+        self.args.cell.left(1);
+        self.args.node.deliver_to_shard(self.stream(), E::envelope(ask), false);
+    }
+
+    /// Only the shard sends here, and it holds back what comes through it from the moment it sent this.
     fn passivate(&mut self, myself: &ActorRef<EntityMessage<E>>) -> Result<(), ActorProcessingErr> {
         if self.in_flight.is_some() || self.waiting.is_some() || !self.queue.is_empty() {
             self.args
@@ -404,6 +428,7 @@ impl<E: Hosted> EntityState<E> {
                 .cast(ShardMessage::StillBusy { stream: self.stream() })?;
             return Ok(());
         }
+        self.leaving = true;
         myself.drain()?;
         Ok(())
     }

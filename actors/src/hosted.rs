@@ -268,9 +268,7 @@ impl Hosted for Zone {
 
     fn perform(node: &Arc<Node>, effects: Vec<Self::Effect>, _resumed: bool) {
         for effect in effects {
-            let node = Arc::clone(node);
-            let command = domain::saga::Command::Report(effect.report);
-            tokio::spawn(async move { effector::insist(&node, effect.order, command).await });
+            effector::tell(node, effect.order, domain::saga::Command::Report(effect.report));
         }
     }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Where an actor takes its messages.
+#[derive(Debug)]
 pub(crate) enum Inbox {
     Order(ActorRef<EntityMessage<Order>>),
     Channel(ActorRef<EntityMessage<Channel>>),
@@ -59,9 +60,9 @@ impl Inbox {
 
 /// Where a stream's actor is in its life.
 pub(crate) enum Life {
-    Running(Inbox),
+    Running,
     /// Told to go; what comes meanwhile waits for its successor.
-    Passivating(Inbox, VecDeque<Envelope>),
+    Passivating(VecDeque<Envelope>),
     /// Crashed; its successor comes after a pause.
     Restarting(VecDeque<Envelope>),
     /// Kept still until an operator brings it back.
@@ -72,8 +73,8 @@ impl Life {
     /// What waits for the successor.
     pub(crate) fn into_waiting(self) -> VecDeque<Envelope> {
         match self {
-            Self::Passivating(_, waiting) | Self::Restarting(waiting) => waiting,
-            Self::Running(_) | Self::Parked => VecDeque::new(),
+            Self::Passivating(waiting) | Self::Restarting(waiting) => waiting,
+            Self::Running | Self::Parked => VecDeque::new(),
         }
     }
 }
@@ -88,13 +89,12 @@ pub(crate) struct Child {
 impl Child {
     /// Tells a running actor to go; what waits is for its successor.
     pub(crate) fn passivate(&mut self, waiting: VecDeque<Envelope>) {
-        if !matches!(self.life, Life::Running(_)) {
-            return;
-        }
-        if let Life::Running(inbox) = std::mem::replace(&mut self.life, Life::Parked) {
-            inbox.passivate();
+        if matches!(self.life, Life::Running) {
+            if let Some(inbox) = &*self.cell.inbox.load() {
+                inbox.passivate();
+            }
             self.cell.set_status(Status::Passivating);
-            self.life = Life::Passivating(inbox, waiting);
+            self.life = Life::Passivating(waiting);
         }
     }
 }

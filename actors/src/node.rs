@@ -90,15 +90,6 @@ impl Pulse {
     }
 }
 
-/// An append under way; it is over when this is dropped.
-pub(crate) struct UnderWay(Arc<Node>, ShardId);
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.slot(self.1).appends.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 /// Where those who watch an order hear of it.
 pub(crate) type Watcher = channel::Sender<Option<Versioned<Order>>>;
 
@@ -227,8 +218,20 @@ impl Node {
         })
     }
 
-    /// Hands a command to the stream's shard. `fresh`: the stream is known not to exist yet.
+    /// Hands a command to the stream's actor, or to its shard if there is none that would take it. `fresh`: the stream is
+    /// known not to exist yet.
     pub(crate) fn deliver(&self, stream: StreamId, envelope: Envelope, fresh: bool) {
+        let Some(cell) = self.registry.get(stream) else {
+            return self.deliver_to_shard(stream, envelope, fresh);
+        };
+        self.slot(cell.shard).pulse.handled.fetch_add(1, Ordering::Relaxed);
+        if let Some(envelope) = cell.hand_over(envelope, self.options.mailbox_max) {
+            self.deliver_to_shard(stream, envelope, false);
+        }
+    }
+
+    /// Hands a command to the stream's shard, which starts an actor if need be.
+    pub(crate) fn deliver_to_shard(&self, stream: StreamId, envelope: Envelope, fresh: bool) {
         let shard = self.map.shard_of(stream);
         let message = ShardMessage::Deliver {
             stream,
@@ -263,9 +266,13 @@ impl Node {
     }
 
     /// An append of one of the shard's streams begins.
-    pub(crate) fn append_begins(self: &Arc<Self>, shard: ShardId) -> UnderWay {
+    pub(crate) fn append_begins(&self, shard: ShardId) {
         self.slot(shard).appends.fetch_add(1, Ordering::AcqRel);
-        UnderWay(Arc::clone(self), shard)
+    }
+
+    /// It is known what became of it. As long as nobody can say, it is under way.
+    pub(crate) fn append_ended(&self, shard: ShardId) {
+        self.slot(shard).appends.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Whether an append of one of the shard's streams is under way.

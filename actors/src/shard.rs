@@ -193,31 +193,23 @@ impl ShardState {
         };
         let stranger = envelope.kind() != child.cell.kind;
         match &mut child.life {
-            Life::Running(_) if stranger && child.cell.latest.load().is_none() => {
+            Life::Running if stranger && child.cell.latest.load().is_none() => {
                 // The actor has found no stream of its kind (or not yet): it makes room for one of another kind.
                 self.passivate_for(stream, envelope);
             }
-            Life::Running(_) | Life::Restarting(_) | Life::Parked if stranger => envelope.not_found(),
-            Life::Running(inbox) => {
-                if child.cell.depth.load(Ordering::Relaxed) >= self.node.options.mailbox_max {
-                    metrics::counter!("uoop_commands_refused_total", "bound" => "mailbox").increment(1);
-                    return envelope.refuse(CallError::Overloaded {
-                        what: name(&child.cell),
-                    });
-                }
-                child.cell.depth.fetch_add(1, Ordering::Relaxed);
-                if let Some(envelope) = inbox.send(envelope) {
-                    child.cell.depth.fetch_sub(1, Ordering::Relaxed);
+            Life::Running | Life::Restarting(_) | Life::Parked if stranger => envelope.not_found(),
+            Life::Running => {
+                if let Some(envelope) = child.cell.hand_over(envelope, self.node.options.mailbox_max) {
                     envelope.refuse(CallError::Unavailable("the actor is stopping".into()));
                 }
             }
-            Life::Passivating(_, waiting) | Life::Restarting(waiting) if waiting.len() < WAITING_MAX => {
+            Life::Passivating(waiting) | Life::Restarting(waiting) if waiting.len() < WAITING_MAX => {
                 child.cell.depth.fetch_add(1, Ordering::Relaxed);
                 waiting.push_back(envelope);
             }
             Life::Passivating(..) | Life::Restarting(_) => {
                 envelope.refuse(CallError::Overloaded {
-                    what: name(&child.cell),
+                    what: child.cell.name(),
                 });
             }
             Life::Parked if envelope.unparks() => {
@@ -280,17 +272,18 @@ impl ShardState {
         };
         for envelope in own {
             if let Some(envelope) = inbox.send(envelope) {
-                cell.depth.fetch_sub(1, Ordering::Relaxed);
+                cell.left(1);
                 envelope.refuse(CallError::Unavailable("the actor is stopping".into()));
             }
         }
+        cell.inbox.store(Some(Arc::new(inbox)));
         self.node.registry.enter(&cell);
         self.actors.insert(id, stream);
         self.children.insert(
             stream,
             Child {
                 cell,
-                life: Life::Running(inbox),
+                life: Life::Running,
                 crashes,
             },
         );
@@ -336,16 +329,14 @@ impl ShardState {
         let Some(child) = self.children.get_mut(&stream) else {
             return;
         };
-        if !matches!(child.life, Life::Passivating(..)) {
+        if !matches!(child.life, Life::Passivating(_)) {
             return;
         }
-        if let Life::Passivating(inbox, waiting) = std::mem::replace(&mut child.life, Life::Parked) {
-            child.cell.set_status(Status::Running);
-            child.cell.depth.fetch_sub(waiting.len() as u64, Ordering::Relaxed);
-            child.life = Life::Running(inbox);
-            for envelope in waiting {
-                self.deliver(myself, stream, envelope, false);
-            }
+        let waiting = std::mem::replace(&mut child.life, Life::Running).into_waiting();
+        child.cell.set_status(Status::Running);
+        child.cell.left(waiting.len() as u64);
+        for envelope in waiting {
+            self.deliver(myself, stream, envelope, false);
         }
     }
 
@@ -355,6 +346,7 @@ impl ShardState {
         let Some(child) = self.children.remove(&stream) else {
             return;
         };
+        child.cell.inbox.store(None);
         if child.cell.resting.load(Ordering::Relaxed) && !self.fenced {
             self.recent.insert(stream, child.cell);
         }
@@ -371,6 +363,7 @@ impl ShardState {
         let options = &self.node.options;
         let pause = child.crashes.add(options);
         let crashes = child.crashes.count;
+        child.cell.inbox.store(None);
         child.cell.set_trouble(Some(why.to_owned()));
         metrics::counter!("uoop_actor_crashes_total").increment(1);
         let waiting = std::mem::replace(&mut child.life, Life::Parked).into_waiting();
@@ -427,22 +420,12 @@ impl ShardState {
         }
         let mut left = Vec::new();
         for (stream, child) in &mut self.children {
-            match std::mem::replace(&mut child.life, Life::Parked) {
-                Life::Running(inbox) => {
-                    inbox.fence();
-                    child.life = Life::Running(inbox);
-                }
-                Life::Passivating(inbox, waiting) => {
-                    inbox.fence();
-                    child.life = Life::Running(inbox);
-                    refuse_all(waiting, &CallError::Fenced);
-                }
-                Life::Restarting(waiting) => {
-                    left.push(*stream);
-                    refuse_all(waiting, &CallError::Fenced);
-                }
-                Life::Parked => left.push(*stream),
+            let was = std::mem::replace(&mut child.life, Life::Running);
+            match &*child.cell.inbox.load() {
+                Some(inbox) => inbox.fence(),
+                None => left.push(*stream),
             }
+            refuse_all(was.into_waiting(), &CallError::Fenced);
         }
         for stream in left {
             self.children.remove(&stream);
@@ -463,13 +446,5 @@ fn start<E: Hosted>(
 fn refuse_all(waiting: impl IntoIterator<Item = Envelope>, error: &CallError) {
     for envelope in waiting {
         envelope.refuse(error.clone());
-    }
-}
-
-fn name(cell: &Cell) -> String {
-    match cell.kind {
-        StreamKind::Order => format!("order {}", cell.stream),
-        StreamKind::Channel => format!("channel {}", cell.stream),
-        StreamKind::Zone => format!("zone {}", cell.stream),
     }
 }

@@ -1,6 +1,6 @@
 //! A turn of an actor: what the commands that waited came to, before and while it is written.
 
-use crate::ask::{Applied, Ask, Versioned};
+use crate::ask::{Answered, Applied, Ask, Reply, Versioned};
 use crate::cluster::ReplicaRow;
 use crate::error::CallError;
 use crate::hosted::Hosted;
@@ -9,9 +9,7 @@ use domain::entity::{Context, Decision, Entity, fold};
 use domain::ids::Seq;
 use domain::ports::KeyClaim;
 use domain::rejection::Rejection;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
-
-type Reply<E> = Option<oneshot::Sender<Result<Applied<E>, CallError>>>;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// What is answered once the turn is durable: the entity's reply and whether the command changed anything, or why it was
 /// refused. A refusal that rests on what is not durable yet waits like everything else.
@@ -125,7 +123,7 @@ impl<E: Hosted> Gathered<E> {
             }
         };
         if self.events.is_empty() {
-            return Ask::answer(reply, answer(outcome, committed));
+            return reply.send(answer(outcome, committed));
         }
         self.permits.extend(permit);
         self.place = self.place.take().or(place);
@@ -155,7 +153,7 @@ impl<E: Hosted> InFlight<E> {
     /// The append was not made: whoever waits is told.
     pub(crate) fn fail(self, error: &CallError) {
         for heard in self.heard {
-            Ask::answer(heard.reply, Err(error.clone()));
+            heard.reply.send(Err(error.clone()));
         }
     }
 
@@ -171,7 +169,7 @@ impl<E: Hosted> InFlight<E> {
                     wake: heard.wake,
                     ..Ask::tell(command)
                 }),
-                None => Ask::answer(heard.reply, Err(error.clone())),
+                None => heard.reply.send(Err(error.clone())),
             }
         }
         again
@@ -179,10 +177,7 @@ impl<E: Hosted> InFlight<E> {
 }
 
 /// The answer to a command, given the durable state after it.
-pub(crate) fn answer<E: Hosted>(
-    outcome: Outcome<E>,
-    committed: Option<&Versioned<E>>,
-) -> Result<Applied<E>, CallError> {
+pub(crate) fn answer<E: Hosted>(outcome: Outcome<E>, committed: Option<&Versioned<E>>) -> Answered<E> {
     let (reply, changed) = outcome?;
     let entity = committed.cloned().ok_or(Rejection::NotFound("stream"))?;
     Ok(Applied { entity, changed, reply })

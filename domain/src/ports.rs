@@ -298,14 +298,16 @@ pub enum AppendError {
     Unavailable(String),
 }
 
+/// Who hears what became of an append. Called by whoever finds out, in the midst of its work: it must not block.
+pub type OnAppended = Box<dyn FnOnce(Result<(), AppendError>) + Send>;
+
 /// The write path: gathers appends of many actors into few commits.
 #[async_trait]
 pub trait Journal: Send + Sync + 'static {
-    /// Appends one row; returns once it is durable. An answer is always certain: an unknown commit is resolved first.
-    ///
-    /// # Errors
-    /// See [`AppendError`].
-    async fn append(&self, append: Append) -> Result<(), AppendError>;
+    /// Appends one row and tells once it is durable, or certainly not written: an unknown commit is resolved first. If the
+    /// journal dies with the row in its hands, nobody can say what became of it, and nothing is told: no answer is better
+    /// than a wrong one.
+    fn submit(&self, append: Append, on_appended: OnAppended);
 
     /// Takes shards in, which were just taken from the store: from now on their rows are written.
     async fn adopt(&self, owned: &[OwnedShard]);

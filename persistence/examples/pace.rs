@@ -5,7 +5,7 @@
 //! (256 unless said otherwise).
 
 use domain::ids::{Epoch, HashSlot, OrderId, Position, Seq, StreamId};
-use domain::ports::{Append, Journal, KeyClaim, Snapshot, Store, StreamKind};
+use domain::ports::{Append, KeyClaim, Snapshot, Store, StreamKind};
 use domain::shard::{ShardId, ShardMap};
 use domain::time::Timestamp;
 use persistence::{GroupJournal, JournalOptions, SqliteOptions, SqliteStore};

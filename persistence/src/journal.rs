@@ -19,13 +19,14 @@ mod writer;
 
 use crate::tail::Tail;
 use async_trait::async_trait;
-use domain::ports::{Append, AppendError, Journal, Store};
+use domain::ports::{Append, AppendError, Journal, OnAppended, Store};
 use domain::shard::{OwnedShard, ShardId};
 use figures::Figures;
 use ownership::Ownership;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use trouble::Trouble;
@@ -38,7 +39,7 @@ pub struct JournalOptions {
     pub writers: usize,
     /// The most rows in one commit.
     pub batch_rows_max: usize,
-    /// The most rows waiting for each writer; beyond it, [`Journal::append`] waits for a place.
+    /// The most rows waiting for each writer; beyond it, rows wait for a place.
     pub queue_rows_max: usize,
     /// The longest pause between attempts while the store is away.
     pub backoff_max: Duration,
@@ -93,11 +94,8 @@ struct Pending {
     /// The adoption of the shard that the row was appended under. A row that was on its way while its shard was given
     /// up and adopted again was decided by an actor of before, and is fenced.
     generation: u64,
-    reply_tx: Reply,
+    on_appended: OnAppended,
 }
-
-/// Where an append is answered.
-type Reply = oneshot::Sender<Result<(), AppendError>>;
 
 /// Where it is said that shards have come or gone.
 type Done = oneshot::Sender<()>;
@@ -140,6 +138,19 @@ impl GroupJournal {
         }
     }
 
+    /// Appends one row; returns once it is durable, or certainly not written.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub async fn append(&self, append: Append) -> Result<(), AppendError> {
+        let (tx, rx) = oneshot::channel();
+        self.submit(append, Box::new(move |result| drop(tx.send(result))));
+        match rx.await {
+            Ok(result) => result,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
     /// The queue of a shard's writer.
     fn queue(&self, shard: ShardId) -> Option<&mpsc::Sender<Task>> {
         self.queues.get(writer_of(shard, self.queues.len()))
@@ -175,32 +186,42 @@ impl GroupJournal {
     }
 }
 
+fn closed() -> Result<(), AppendError> {
+    Err(AppendError::Unavailable("the journal is closed".into()))
+}
+
 fn writer_of(shard: ShardId, writers: usize) -> usize {
     usize::from(shard.0) % writers
 }
 
 #[async_trait]
 impl Journal for GroupJournal {
-    async fn append(&self, append: Append) -> Result<(), AppendError> {
-        let closed = || AppendError::Unavailable("the journal is closed".into());
+    fn submit(&self, append: Append, on_appended: OnAppended) {
         let Some(generation) = self.owned.generation(append.shard) else {
             self.figures.fenced_here.increment(1);
-            return Err(AppendError::Fenced);
+            return on_appended(Err(AppendError::Fenced));
         };
-        let queue_tx = self.queue(append.shard).ok_or_else(closed)?;
-        let (reply_tx, reply_rx) = oneshot::channel();
-        let place = queue_tx.reserve().await.map_err(|_| closed())?;
-        self.figures.queue_rows.increment(1);
-        place.send(Task::Append(Pending {
+        let Some(queue_tx) = self.queue(append.shard) else {
+            return on_appended(closed());
+        };
+        let row = Pending {
             append,
             generation,
-            reply_tx,
-        }));
-        match reply_rx.await {
-            Ok(answer) => answer,
-            // The writer died with the row in its hands (it panicked, or the runtime is ending), so nobody can say
-            // what became of it. No answer is better than a wrong one.
-            Err(_) => std::future::pending().await,
+            on_appended,
+        };
+        match queue_tx.try_reserve() {
+            Ok(place) => self.figures.enqueue(place, row),
+            Err(TrySendError::Closed(())) => (row.on_appended)(closed()),
+            // Only then does somebody wait in a task of their own.
+            Err(TrySendError::Full(())) => {
+                let (queue_tx, figures) = (queue_tx.clone(), self.figures.clone());
+                tokio::spawn(async move {
+                    match queue_tx.reserve().await {
+                        Ok(place) => figures.enqueue(place, row),
+                        Err(_) => (row.on_appended)(closed()),
+                    }
+                });
+            }
         }
     }
 

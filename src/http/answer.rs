@@ -62,7 +62,7 @@ fn request_id(gateway: &Gateway, headers: &HeaderMap) -> HeaderValue {
     if let Some(id) = headers.get(REQUEST_ID).filter(sensible) {
         return id.clone();
     }
-    let (prefix, next) = &*gateway.request_ids;
+    let (prefix, next) = &gateway.request_ids;
     let number = next.fetch_add(1, Ordering::Relaxed);
     // Hexadecimal digits and a dash are always a header value.
     HeaderValue::from_str(&format!("{prefix}-{number:x}")).unwrap_or_else(|_| HeaderValue::from_static("none"))

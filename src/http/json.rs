@@ -27,6 +27,11 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         let text = format!("the body is nested too deeply; at most {DEPTH_MAX} levels are allowed");
         return Err(Problem::new(Kind::MalformedRequest, text));
     }
+    serde_json::from_slice(bytes).or_else(|_| parse_again(bytes))
+}
+
+/// Reads what has been refused once more, to find the place: keeping track of it costs as much as reading itself.
+fn parse_again<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().clone();

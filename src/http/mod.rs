@@ -51,6 +51,7 @@ use serde::{Deserialize, Serialize};
 use std::any::Any;
 use std::convert::Infallible;
 use std::io;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -134,22 +135,32 @@ impl Default for HttpLimits {
     }
 }
 
-/// What handlers share.
+/// What handlers share. Cheap to clone, as is done several times for each request.
 #[derive(Clone)]
-struct Gateway {
+struct Gateway(Arc<Shared>);
+
+impl Deref for Gateway {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+struct Shared {
     app: AppState,
     /// Who may report for channels; `None`: anybody.
     keyring: Option<Keyring>,
     wall: WallClock,
     /// How many requests each client may make; `None`: as many as it likes.
-    throttle: Option<Arc<Throttle>>,
+    throttle: Option<Throttle>,
     requests: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     waits: Arc<Semaphore>,
     /// Raised when the server stops: whoever waits or streams lets go.
     stopping: CancellationToken,
     /// What request ids begin with, and the number of the next one.
-    request_ids: Arc<(String, AtomicU64)>,
+    request_ids: (String, AtomicU64),
 }
 
 impl Gateway {
@@ -157,17 +168,17 @@ impl Gateway {
         health::describe();
         let began = app.platform.clock().now().as_ms();
         let slots = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        Self {
-            throttle: Throttle::new(&app.limits).map(Arc::new),
+        Self(Arc::new(Shared {
+            throttle: Throttle::new(&app.limits),
             requests: slots(app.limits.requests_max),
             streams: slots(app.limits.streams_max),
             waits: slots(app.limits.waits_max),
             keyring: (!app.webhook_secrets.is_empty()).then(|| Keyring::new(&app.webhook_secrets)),
             wall: Arc::clone(&app.wall),
             stopping: CancellationToken::new(),
-            request_ids: Arc::new((format!("{began:x}"), AtomicU64::new(0))),
+            request_ids: (format!("{began:x}"), AtomicU64::new(0)),
             app,
-        }
+        }))
     }
 
     fn platform(&self) -> &Platform {
@@ -239,7 +250,7 @@ pub async fn serve(
     let gateway = Gateway::new(app);
     let stopping = gateway.stopping.clone();
     let bounded = connection::Bounded::new(listener, &limits);
-    let throttle = gateway.throttle.clone();
+    let shared = gateway.clone();
     let stop = stopping.clone();
     let service = build(gateway).into_make_service_with_connect_info::<connection::Peer>();
     let serving = axum::serve(bounded, service).with_graceful_shutdown(async move {
@@ -256,7 +267,7 @@ pub async fn serve(
             tracing::warn!(limits.drain_ms_max, "requests were still under way when the time to stop was over");
             Ok(())
         }
-        never = forgetting(throttle.as_deref()) => match never {},
+        never = forgetting(shared.throttle.as_ref()) => match never {},
     }
 }
 

@@ -7,6 +7,7 @@ use super::message::Told;
 use super::unsettled::Place;
 use domain::ids::Position;
 use domain::order::public_events;
+use domain::ports::StoreError;
 use domain::shard::ShardId;
 use persistence::{Delivery, Follower, TailRow};
 use std::collections::HashMap;
@@ -18,6 +19,9 @@ use tokio::time::MissedTickBehavior;
 pub(super) const NAME: &str = "webhooks";
 /// Rows that are taken at a time.
 const ROWS_MAX: usize = 512;
+/// The pause between two looks while nobody is told.
+const PAUSE_IDLE: Duration = Duration::from_millis(100);
+const ROWS_IDLE_MAX: usize = 16_384;
 /// Deliveries that are kept in one transaction.
 const KEPT_AT_ONCE: usize = 512;
 /// How often the cursor is written while somebody is told, ...
@@ -34,6 +38,15 @@ pub(super) struct Follow {
     /// a row is settled stays true, whoever owns it, and the follower moves no cursor back. What is not settled by then is
     /// not said to be, and comes again to the line's next owner.
     read: HashMap<ShardId, Position>,
+}
+
+/// The next rows. While nobody is told there is no hurry: looking at all lines costs more than passing over their rows.
+async fn next(follower: &mut Follower, is_idle: bool) -> Result<Vec<Arc<TailRow>>, StoreError> {
+    if !is_idle {
+        return follower.next(ROWS_MAX).await;
+    }
+    tokio::time::sleep(PAUSE_IDLE).await;
+    follower.next(ROWS_IDLE_MAX).await
 }
 
 impl Follow {
@@ -54,7 +67,7 @@ impl Follow {
         loop {
             tokio::select! {
                 () = hub.stopping.cancelled() => return self,
-                rows = self.follower.next(ROWS_MAX) => match rows {
+                rows = next(&mut self.follower, hub.endpoints().is_empty()) => match rows {
                     Ok(rows) => {
                         if self.hand_over(&rows).await.is_err() {
                             return self;

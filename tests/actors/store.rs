@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use domain::ids::{Epoch, Position, Seq, StreamId};
 use domain::ports::{
-    Append, AppendError, ClaimRecord, ClusterView, CommitError, Journal, Membership, Recorded, Row, RowOutcome, Store,
-    StoreError, StreamKind,
+    Append, AppendError, ClaimRecord, ClusterView, CommitError, Journal, Membership, OnAppended, Recorded, Row,
+    RowOutcome, Store, StoreError, StreamKind,
 };
 use domain::shard::{OwnedShard, ShardId, ShardMap};
 use persistence::MemoryStore;
@@ -263,7 +263,7 @@ impl Journal for FaultyJournal {
         self.inner.trouble()
     }
 
-    async fn append(&self, append: Append) -> Result<(), AppendError> {
+    fn submit(&self, append: Append, on_appended: OnAppended) {
         self.appends.fetch_add(1, Ordering::SeqCst);
         let next = self
             .next
@@ -272,11 +272,7 @@ impl Journal for FaultyJournal {
             .remove(&append.stream);
         let all = self.all.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(error) = all {
-            return Err(error);
-        }
-        let delay_ms = self.delay_ms.load(Ordering::SeqCst);
-        if delay_ms > 0 {
-            tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+            return on_appended(Err(error));
         }
         let slow = self
             .delays
@@ -284,15 +280,20 @@ impl Journal for FaultyJournal {
             .unwrap_or_else(PoisonError::into_inner)
             .get(&append.stream)
             .copied();
-        if let Some(delay) = slow {
-            tokio::time::sleep(delay).await;
-        }
-        for _ in 0..self.yields.load(Ordering::SeqCst) {
-            tokio::task::yield_now().await;
-        }
-        match next {
-            Some(error) => Err(error),
-            None => self.inner.append(append).await,
-        }
+        let delay = Duration::from_millis(self.delay_ms.load(Ordering::SeqCst)) + slow.unwrap_or_default();
+        let yields = self.yields.load(Ordering::SeqCst);
+        let inner = Arc::clone(&self.inner);
+        tokio::spawn(async move {
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            for _ in 0..yields {
+                tokio::task::yield_now().await;
+            }
+            match next {
+                Some(error) => on_appended(Err(error)),
+                None => inner.submit(append, on_appended),
+            }
+        });
     }
 }

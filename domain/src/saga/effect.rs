@@ -43,6 +43,17 @@ impl EffectKey {
             ..self
         }
     }
+
+    /// The command that brings the order the answer to an attempt at this effect.
+    pub const fn answered(self, attempt: u32, answer: Answer) -> Command {
+        Command::Answer {
+            step: self.step,
+            round: self.round,
+            direction: self.direction,
+            attempt,
+            answer,
+        }
+    }
 }
 
 impl fmt::Display for EffectKey {
@@ -111,13 +122,7 @@ pub struct Effect {
 impl Effect {
     /// The command that brings the order the participant's answer.
     pub fn answered(&self, answer: Answer) -> Command {
-        Command::Answer {
-            step: self.key.step,
-            round: self.key.round,
-            direction: self.key.direction,
-            attempt: self.attempt,
-            answer,
-        }
+        self.key.answered(self.attempt, answer)
     }
 }
 

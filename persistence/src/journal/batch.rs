@@ -1,7 +1,7 @@
 //! Rows on their way to the store, and the pauses between attempts.
 
-use super::{Pending, Reply};
-use domain::ports::{Append, AppendError};
+use super::Pending;
+use domain::ports::{Append, AppendError, OnAppended};
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -9,8 +9,8 @@ use tokio::time::sleep;
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) appends: Vec<Append>,
-    /// For each row: the adoption that it was appended under, and where it is answered.
-    replies: Vec<(u64, Reply)>,
+    /// For each row: the adoption that it was appended under, and who hears what became of it.
+    replies: Vec<(u64, OnAppended)>,
     /// How often it was sent and lost while it was as small as it is.
     pub(super) attempts: u32,
 }
@@ -19,7 +19,7 @@ impl Batch {
     pub(super) fn of(rows: impl IntoIterator<Item = Pending>) -> Self {
         let (appends, replies) = rows
             .into_iter()
-            .map(|row| (row.append, (row.generation, row.reply_tx)))
+            .map(|row| (row.append, (row.generation, row.on_appended)))
             .unzip();
         Self {
             appends,
@@ -36,10 +36,10 @@ impl Batch {
         self.appends
             .into_iter()
             .zip(self.replies)
-            .map(|(append, (generation, reply_tx))| Pending {
+            .map(|(append, (generation, on_appended))| Pending {
                 append,
                 generation,
-                reply_tx,
+                on_appended,
             })
     }
 
@@ -70,10 +70,10 @@ impl Batch {
         )
     }
 
-    /// The same answer to all. Whoever does not wait for it any more is passed over.
+    /// The same answer to all.
     pub(super) fn answer(self, answer: &Result<(), AppendError>) {
-        for (_, reply_tx) in self.replies {
-            let _ = reply_tx.send(answer.clone());
+        for (_, on_appended) in self.replies {
+            on_appended(answer.clone());
         }
     }
 }

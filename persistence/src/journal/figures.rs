@@ -1,7 +1,9 @@
 //! What the journal counts.
 
+use super::{Pending, Task};
 use metrics::{Counter, Gauge, Histogram, Unit};
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use tokio::sync::mpsc;
 
 /// The journal's figures, looked up once.
 #[derive(Clone)]
@@ -25,6 +27,12 @@ pub(super) struct Figures {
 }
 
 impl Figures {
+    /// Puts a row into its place in a writer's queue.
+    pub(super) fn enqueue(&self, place: mpsc::Permit<'_, Task>, row: Pending) {
+        self.queue_rows.increment(1);
+        place.send(Task::Append(row));
+    }
+
     pub(super) fn new() -> Self {
         describe_histogram!("uoop_journal_batch_rows", Unit::Count, "Rows in each commit");
         describe_histogram!(

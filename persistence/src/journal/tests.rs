@@ -42,7 +42,7 @@ async fn a_row_from_before_a_shard_went_and_came_back_is_fenced() {
     let late = Task::Append(Pending {
         append: append(),
         generation: before,
-        reply_tx,
+        on_appended: Box::new(move |result| drop(reply_tx.send(result))),
     });
     let queue_tx = journal.queue(SHARD).expect("a writer");
     assert!(queue_tx.send(late).await.is_ok());

@@ -5,11 +5,11 @@ use super::figures::Figures;
 use super::ownership::Ownership;
 use super::pace::{LINGER, Pace};
 use super::trouble::Trouble;
-use super::{JournalOptions, Pending, Reply, Task};
+use super::{JournalOptions, Pending, Task};
 use crate::record::shards_of;
 use crate::tail::Tail;
 use domain::ids::{Epoch, Position};
-use domain::ports::{Append, AppendError, CommitError, Refusal, Row, RowOutcome, Store};
+use domain::ports::{Append, AppendError, CommitError, OnAppended, Refusal, Row, RowOutcome, Store};
 use domain::shard::{OwnedShard, ShardId};
 use fail::fail_point;
 use std::collections::{HashMap, HashSet};
@@ -224,7 +224,7 @@ impl Writer {
             let line = self.lines.get(&row.append.shard);
             let Some(line) = line.filter(|line| line.generation == row.generation) else {
                 self.figures.fenced_here.increment(1);
-                let _ = row.reply_tx.send(Err(AppendError::Fenced));
+                (row.on_appended)(Err(AppendError::Fenced));
                 continue;
             };
             let end = ends.entry(row.append.shard).or_insert(line.end);
@@ -249,13 +249,13 @@ impl Writer {
                     if let Some(line) = self.lines.get_mut(&row.append.shard) {
                         line.end = row.append.position;
                     }
-                    replies.push(row.reply_tx);
+                    replies.push(row.on_appended);
                     committed.push(row.append);
                 }
                 RowOutcome::Fenced => {
                     self.lose(row.append.shard);
                     self.figures.fenced_there.increment(1);
-                    let _ = row.reply_tx.send(Err(AppendError::Fenced));
+                    (row.on_appended)(Err(AppendError::Fenced));
                 }
             }
         }
@@ -263,11 +263,11 @@ impl Writer {
     }
 
     /// Tells what is durable: those who follow the lines first, so that whoever is answered finds it there.
-    fn acknowledge(&self, committed: Vec<Append>, replies: Vec<Reply>) {
+    fn acknowledge(&self, committed: Vec<Append>, replies: Vec<OnAppended>) {
         self.figures.committed.increment(count(committed.len()));
         self.tail.push(committed);
-        for reply_tx in replies {
-            let _ = reply_tx.send(Ok(()));
+        for on_appended in replies {
+            on_appended(Ok(()));
         }
     }
 
@@ -350,7 +350,7 @@ impl Writer {
             }
         }
         let (done, lost) = batch.split(|append| committed.contains(&(append.shard, append.position)));
-        let (committed, replies) = done.into_rows().map(|row| (row.append, row.reply_tx)).unzip();
+        let (committed, replies) = done.into_rows().map(|row| (row.append, row.on_appended)).unzip();
         self.acknowledge(committed, replies);
         lost
     }

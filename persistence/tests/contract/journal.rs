@@ -3,7 +3,7 @@
 use crate::faults::{Commit, Faulty, Take};
 use crate::fixture::{Fixture, append, line, lines, row, with_key};
 use domain::ids::{Position, Seq};
-use domain::ports::{Append, AppendError, Journal, Refusal, Row, Store};
+use domain::ports::{Append, AppendError, Refusal, Row, Store};
 use domain::shard::ShardId;
 use persistence::{GroupJournal, JournalHandle, JournalOptions};
 use rand::rngs::StdRng;

@@ -1,7 +1,7 @@
 //! What only a server can do: end connections, refuse them, and let two nodes meet in the middle of a statement.
 
 use crate::fixture::{Fixture, Kind, append, line, lines, postgres_server, row, row_of, run, shard_map};
-use domain::ports::{Append, AppendError, CommitError, Journal, Refusal, RowOutcome, Store, StoreError};
+use domain::ports::{Append, AppendError, CommitError, Refusal, RowOutcome, Store, StoreError};
 use domain::shard::ShardId;
 use persistence::{GroupJournal, JournalOptions, PostgresOptions, PostgresStore};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};

@@ -1,7 +1,7 @@
 //! What only a file can do: fill the disk, be locked, be of another version.
 
 use crate::fixture::{Fixture, Kind, append, line, row, run, shard_map, with_snapshot};
-use domain::ports::{Append, AppendError, CommitError, Journal, RowOutcome, Store, StoreError};
+use domain::ports::{Append, AppendError, CommitError, RowOutcome, Store, StoreError};
 use domain::shard::{ShardId, ShardMap};
 use persistence::{GroupJournal, JournalOptions, SqliteOptions, SqliteStore};
 use sqlx::ConnectOptions;
