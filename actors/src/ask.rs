@@ -232,3 +232,33 @@ impl Envelope {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    /// A reply, and what it was answered with.
+    fn reply() -> (Reply<Channel>, Arc<Mutex<Vec<CallError>>>) {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let list = Arc::clone(&heard);
+        let reply = Reply::then(move |answered: Answered<Channel>| {
+            list.lock().expect("no panic").extend(answered.err());
+        });
+        (reply, heard)
+    }
+
+    #[test]
+    fn what_follows_an_answer_is_done_once() {
+        let (answered, heard) = reply();
+        answered.send(Err(CallError::Fenced));
+        assert_eq!(*heard.lock().expect("no panic"), [CallError::Fenced]);
+    }
+
+    #[test]
+    fn an_actor_that_ends_without_an_answer_may_have_done_it() {
+        let (forgotten, heard) = reply();
+        drop(forgotten);
+        assert_eq!(*heard.lock().expect("no panic"), [CallError::TimedOut]);
+    }
+}

@@ -9,6 +9,7 @@ mod call;
 mod cell;
 mod choice;
 mod cluster;
+mod delay;
 mod directory;
 mod dispatch;
 mod effector;

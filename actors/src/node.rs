@@ -4,6 +4,7 @@ use crate::ask::{Envelope, Versioned};
 use crate::cell::{Latest, Registry};
 use crate::choice::Chooser;
 use crate::cluster::{Cluster, watch};
+use crate::delay::Delay;
 use crate::directory::Directory;
 use crate::dispatch::Dispatch;
 use crate::error::CallError;
@@ -116,6 +117,7 @@ pub(crate) struct Node {
     leaving: AtomicBool,
     /// Places for orders under way.
     places: Arc<Semaphore>,
+    pub(crate) delay: Delay,
     stopped: AtomicBool,
     /// How many watchers there may be before those that nobody holds any more are looked for.
     watchers_max: AtomicUsize,
@@ -155,6 +157,7 @@ impl Node {
             recovery: OnceLock::new(),
             stopped: AtomicBool::new(false),
             watchers_max: AtomicUsize::new(WATCHERS_MIN),
+            delay: Delay::default(),
             places: Arc::new(Semaphore::new(options.orders_under_way_max)),
             ports,
             options,
@@ -165,14 +168,20 @@ impl Node {
     /// on at its pace.
     pub(crate) fn admit_order(&self) -> Result<OwnedSemaphorePermit, CallError> {
         let max = self.options.orders_under_way_max;
-        let under_way = u32::try_from(max - self.places.available_permits().min(max)).unwrap_or(u32::MAX);
-        metrics::gauge!("uoop_orders_under_way").set(under_way);
-        Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
-            metrics::counter!("uoop_commands_refused_total", "bound" => "orders").increment(1);
+        let under_way = max - self.places.available_permits().min(max);
+        metrics::gauge!("uoop_orders_under_way").set(u32::try_from(under_way).unwrap_or(u32::MAX));
+        let refuse = |bound| {
+            metrics::counter!("uoop_commands_refused_total", "bound" => bound).increment(1);
             CallError::Overloaded {
                 what: "the platform".to_owned(),
             }
-        })
+        };
+        if self.delay.is_too_long(self.options.delay_max, under_way, max) {
+            return Err(refuse("delay"));
+        }
+        Arc::clone(&self.places)
+            .try_acquire_owned()
+            .map_err(|_| refuse("orders"))
     }
 
     pub(crate) fn context(&self) -> Context<'_> {

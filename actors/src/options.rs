@@ -14,6 +14,9 @@ pub struct ActorOptions {
     /// New orders that may be under way at a time, until each rests for the first time (it is confirmed, or has ended, or
     /// waits for somebody); beyond it callers are told to come back.
     pub orders_under_way_max: usize,
+    /// How long what is ready to run may wait for its turn; beyond it new orders are told to come back, unless few are under
+    /// way. Zero: however long.
+    pub delay_max: Duration,
     /// Commands that may wait for one channel or zone.
     pub mailbox_max: u64,
     /// How long an order's actor may have nothing under way before it is passivated.
@@ -41,6 +44,7 @@ impl Default for ActorOptions {
         Self {
             shard_commands_max: 1_024,
             orders_under_way_max: 4_096,
+            delay_max: Duration::from_millis(25),
             mailbox_max: 4_096,
             idle_after: Duration::from_millis(500),
             recent_orders_max: 20_000,

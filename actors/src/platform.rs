@@ -2,6 +2,7 @@
 
 use crate::ask::{Applied, CommandOptions, IdempotencyKey, Placed, Versioned};
 use crate::call::{Call, Origin};
+use crate::delay::Delay;
 use crate::directory::Directory;
 use crate::error::CallError;
 use crate::hosted::Hosted;
@@ -20,6 +21,7 @@ use domain::saga;
 use domain::zone::{self, Zone};
 use ractor::{Actor, ActorRef};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Until authentication brings others, everybody is this tenant.
@@ -56,6 +58,7 @@ impl Platform {
     pub(crate) async fn spawn(node: Arc<Node>) -> Result<Self, CallError> {
         let started = RegionActor::spawn(None, RegionActor, Arc::clone(&node)).await;
         let (region, ending) = started.map_err(|error| CallError::Unavailable(error.to_string()))?;
+        tokio::spawn(Delay::measure(Arc::downgrade(&node)));
         let platform = Self { node, region };
         let watched = platform.clone();
         tokio::spawn(async move {
@@ -97,6 +100,11 @@ impl Platform {
             },
             other => other.clone(),
         }
+    }
+
+    /// How long what is ready to run waited for its turn when that was measured last.
+    pub fn scheduling_delay(&self) -> Duration {
+        self.node.delay.now()
     }
 
     /// What the start found in flight; `None` until all of it moves again.

@@ -167,6 +167,7 @@ pub(super) static KEYS: &[Key] = &[
     key("dispatch.pay_per_hour_minor", Whole(0, MANY)),
     key("actors.shard_commands_max", Whole(1, MANY)),
     key("actors.orders_under_way_max", Whole(1, MANY)),
+    key("actors.delay_ms_max", Whole(0, HOUR_MS)),
     key("actors.channel_mailbox_max", Whole(1, MANY)),
     key("actors.idle_ms", Whole(100, 24 * HOUR_MS)),
     key("actors.gather_ms", Whole(0, 1_000)),

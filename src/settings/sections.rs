@@ -226,6 +226,9 @@ pub struct ActorSettings {
     pub shard_commands_max: usize,
     /// How many new orders may be under way.
     pub orders_under_way_max: usize,
+    /// How long what is ready to run may wait for its turn before new orders are refused; zero: however long.
+    #[serde(rename = "delay_ms_max", deserialize_with = "millis")]
+    pub delay_max: Duration,
     /// How many commands may wait for one channel.
     pub channel_mailbox_max: u64,
     /// How long an order may be idle before its actor is put away.
@@ -253,6 +256,7 @@ impl ActorSettings {
         ActorOptions {
             shard_commands_max: self.shard_commands_max,
             orders_under_way_max: self.orders_under_way_max,
+            delay_max: self.delay_max,
             mailbox_max: self.channel_mailbox_max,
             idle_after: self.idle,
             gather: self.gather,

@@ -73,6 +73,40 @@ async fn no_more_orders_are_under_way_than_there_are_places_for() {
     rig.place().await;
 }
 
+/// Real time on one thread, which somebody keeps for themselves most of the time.
+#[tokio::test]
+async fn new_orders_are_refused_while_what_is_ready_to_run_waits_too_long() {
+    let mut setup = Setup::silent();
+    setup.options.orders_under_way_max = 1_600;
+    setup.options.delay_max = Duration::from_millis(25);
+    let rig = Rig::with_kitchen(setup).await;
+    rig.fakes.follow(|call| match (call.key.step, call.key.direction) {
+        (Step::Authorize, Direction::Forward) => Say::Hang,
+        _ => Say::Yes,
+    });
+    join_all((0..100).map(|_| rig.place())).await;
+    let hog = tokio::spawn(async {
+        loop {
+            std::thread::sleep(Duration::from_millis(60));
+            tokio::task::yield_now().await;
+        }
+    });
+    let mut refused = None;
+    for _ in 0..200 {
+        refused = rig.platform.place(crate::rig::details(), None).await.err();
+        if refused.is_some() {
+            break;
+        }
+    }
+    assert!(matches!(refused, Some(CallError::Overloaded { what }) if what == "the platform"));
+    hog.abort();
+    rig.until("orders are taken again", |rig| {
+        rig.platform.scheduling_delay() < Duration::from_millis(25)
+    })
+    .await;
+    rig.place().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_hot_channel_is_bounded_and_writes_few_rows() {
     let mut setup = Setup::default();

@@ -22,6 +22,8 @@ async fn ten_thousand_orders_in_flight_move_again_after_a_restart() {
     setup.policy.hold_ttl_ms = Millis::from_mins(120);
     setup.options.mailbox_max = 100_000;
     setup.options.orders_under_way_max = ORDERS;
+    // They come all at once.
+    setup.options.delay_max = Duration::ZERO;
     let rig = Rig::start(setup).await;
     rig.open_kitchen(1, 100_000).await;
     rig.fakes.follow(thinking);
