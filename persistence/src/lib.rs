@@ -13,6 +13,7 @@ mod memory;
 mod postgres;
 pub mod projection;
 mod record;
+mod retention;
 mod sqlite;
 mod tail;
 mod usage;
@@ -33,6 +34,7 @@ pub use postgres::{PostgresOptions, PostgresStore};
 /// The client of Kafka, whose configuration [`KafkaOptions::client`] returns.
 pub use rdkafka;
 pub use record::{DISK_FULL, KEY_BYTES_MAX};
+pub use retention::{ExpiredKeys, ExpiredOrders, Expiry, RetentionOptions, RetentionStore, Sweep, Sweeper, Swept};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use tail::{Tail, TailRow};
 pub use usage::{Usage, usage};

@@ -99,6 +99,8 @@ pub(super) static KEYS: &[Key] = &[
     key("store.journal_writers", Whole(1, 63)),
     key("store.batch_rows_max", Whole(1, 16_384)),
     key("store.queue_rows_max", Whole(1, MANY)),
+    key("store.retention_days", Whole(0, 36_500)),
+    key("store.key_retention_h", Whole(0, 876_000)),
     key("cluster.enabled", Flag),
     key("cluster.node", AnyText),
     key("cluster.listen", Socket),

@@ -6,6 +6,7 @@ use domain::policy::Assigning;
 use domain::time::Millis;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 const DEFAULT: &str = include_str!("../../config/default.toml");
 
@@ -730,6 +731,16 @@ fn secrets_are_never_shown() {
     let loaded = sources.load().expect("sound");
     assert_eq!(
         loaded.settings.store.database_url.expose(),
+        (
+            &[("store.key_retention_h", "23")],
+            "store.key_retention_h is 23: must be 0, or at least 24 (store.key_retention_h: flag --set; \
+             store.retention_days: default)",
+        ),
+        (
+            &[("store.key_retention_h", "49"), ("store.retention_days", "2")],
+            "store.key_retention_h is 49: must not exceed store.retention_days, which is 2 (48 hours) \
+             (store.key_retention_h: flag --set; store.retention_days: flag --set)",
+        ),
         format!("postgres://postgres:{secret}@localhost:5432/uoop")
     );
     assert!(!format!("{loaded:?}").contains("s3cret"));
@@ -752,6 +763,20 @@ fn secrets_are_never_shown() {
         short,
         [
             "participants.signing_secrets is [\"[redacted]\", \"[redacted]\"] (variable \
+#[test]
+fn nothing_is_deleted_unless_it_is_said_when() {
+    let kept = |pairs: &[(&str, &str)]| {
+        let retention = settings(&flags(pairs)).store.retention();
+        let hours = |length: Option<Duration>| length.map(|length| length.as_secs() / 3_600);
+        (hours(retention.orders), hours(retention.keys))
+    };
+    assert_eq!(kept(&[]), (None, None));
+    assert_eq!(kept(&[("store.key_retention_h", "24")]), (None, Some(24)));
+    assert_eq!(kept(&[("store.retention_days", "2")]), (Some(48), Some(48)));
+    let both = [("store.retention_days", "2"), ("store.key_retention_h", "36")];
+    assert_eq!(kept(&both), (Some(48), Some(36)));
+}
+
           UOOP_PARTICIPANTS__SIGNING_SECRETS): must be a list of secrets of 24 to 64 bytes, as they are or as \
           \"whsec_\" and their base64"
         ]
