@@ -27,7 +27,7 @@ pub use follower::Follower;
 pub use journal::{GroupJournal, JournalHandle, JournalOptions};
 pub use kafka::{
     Handled, Inbound, InboundError, InboundHandler, InboundMessage, InboundOptions, InvalidProperty, KafkaOptions,
-    Poison, Relay, RelayStatus,
+    KafkaSecurity, Poison, Relay, RelayStatus,
 };
 pub use memory::MemoryStore;
 pub use postgres::{PostgresOptions, PostgresStore};

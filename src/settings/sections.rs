@@ -172,14 +172,17 @@ pub struct RedisSettings {
     /// For how long it is not asked after it failed to.
     #[serde(rename = "pause_ms", deserialize_with = "millis")]
     pub pause: Duration,
+    /// The certificates of authorities that its own may be signed by, a PEM file; empty: those that the machine trusts.
+    pub authority: PathBuf,
 }
 
 impl RedisSettings {
     /// How it is used.
-    pub const fn options(&self) -> RedisOptions {
+    pub fn options(&self) -> RedisOptions {
         RedisOptions {
             timeout: self.timeout,
             pause: self.pause,
+            authority: Some(self.authority.clone()).filter(|file| !file.as_os_str().is_empty()),
         }
     }
 }

@@ -186,8 +186,18 @@ fn retention_conflicts(store: &StoreSettings, conflicts: &mut Vec<Conflict>) {
 fn kafka_conflicts(settings: &Settings, conflicts: &mut Vec<Conflict>) {
     if let Err(error) = settings.kafka.all_options().check() {
         conflicts.push(Conflict {
-            keys: vec!["kafka.properties".into()],
-            message: format!("kafka.properties: {error}"),
+            keys: vec!["kafka.security_protocol".into(), "kafka.properties".into()],
+            message: format!("kafka cannot be reached like that: {error}"),
+        });
+    }
+    if settings.kafka.lacks_credentials() {
+        let keys = ["security_protocol", "sasl_username", "sasl_password"];
+        conflicts.push(Conflict {
+            keys: keys.iter().map(|key| format!("kafka.{key}")).collect(),
+            message: format!(
+                "kafka.security_protocol is {}: kafka.sasl_username and kafka.sasl_password must be set",
+                settings.kafka.security_protocol
+            ),
         });
     }
     if let Some([one, other]) = settings.kafka.same_topics() {
