@@ -22,7 +22,7 @@ use actors::{CallError, ClusterError, Platform, Ports, Readiness};
 use domain::ports::{Clock, Kitchens, Membership, OrderObserver, Payments, Store, StoreError};
 use domain::shard::ShardId;
 use metrics_exporter_prometheus::BuildError;
-use persistence::projection::Projector;
+use persistence::projection::{Projection, Projector};
 use persistence::{GroupJournal, InvalidAddress, JournalHandle, MemoryStore, PostgresStore, Redis, Relay, SqliteStore};
 use persistence::{Inbound, InboundError, RetentionStore, Sweep, Sweeper};
 use persistence::{MemoryWebhooks, PostgresWebhooks, SqliteWebhooks, WebhookStore};
@@ -208,16 +208,7 @@ impl Node {
         let projection = projection::open(settings, &*store).await?;
         let following = settings.projection.options();
         let kafka = settings.kafka.options();
-        let mut followers = vec![WEBHOOKS];
-        followers.extend(kafka.is_some().then_some(Relay::FOLLOWER));
-        let aging = Sweep {
-            kept,
-            store: Arc::clone(&store),
-            projection: Arc::clone(&projection),
-            tail: journal.tail(),
-            clock: Arc::clone(&clock),
-            followers,
-        };
+        let aging = aging(settings, kept, &store, &projection, &journal, &clock);
         let projector = Projector::start(projection, &journal.tail(), &store, Arc::clone(&clock), following);
         let relay = kafka.map(|options| Relay::start(&journal.tail(), &store, options));
         let ports = Ports {
@@ -396,6 +387,27 @@ pub(crate) async fn open(settings: &Settings) -> Result<Arc<dyn Store>, StoreErr
             Arc::new(PostgresStore::connect(url.expose(), shards, &settings.store.postgres()).await?)
         }
     })
+}
+
+/// What is swept of orders that ended long ago, and who must have passed them.
+fn aging(
+    settings: &Settings,
+    kept: Arc<dyn RetentionStore>,
+    store: &Arc<dyn Store>,
+    projection: &Arc<dyn Projection>,
+    journal: &JournalHandle,
+    clock: &Arc<dyn Clock>,
+) -> Sweep {
+    let mut followers = vec![WEBHOOKS];
+    followers.extend(settings.kafka.options().map(|_| Relay::FOLLOWER));
+    Sweep {
+        kept,
+        store: Arc::clone(store),
+        projection: Arc::clone(projection),
+        tail: journal.tail(),
+        clock: Arc::clone(clock),
+        followers,
+    }
 }
 
 /// Webhooks, kept beside the orders: on the embedded store in a file of their own.

@@ -10,9 +10,10 @@ use domain::shard::{OwnedShard, ShardMap};
 use domain::time::Timestamp;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 const POSTGRES_URL: &str = "UOOP_TEST_POSTGRES_URL";
 

@@ -144,12 +144,12 @@ impl RetentionStore for SqliteStore {
         after: Option<StreamId>,
         limit: usize,
     ) -> Result<ExpiredOrders, StoreError> {
-        let expire = ExpireOrders {
+        let work = ExpireOrders {
             expiry: expiry.clone(),
             after,
             limit,
         };
-        self.writer.write(expire).await.map_err(away)
+        self.writer.write(work).await.map_err(away)
     }
 
     async fn expire_keys(
@@ -159,13 +159,13 @@ impl RetentionStore for SqliteStore {
         after: Option<&str>,
         limit: usize,
     ) -> Result<ExpiredKeys, StoreError> {
-        let expire = ExpireKeys {
+        let work = ExpireKeys {
             shard,
             before,
             after: after.unwrap_or_default().to_owned(),
             limit,
         };
-        self.writer.write(expire).await.map_err(away)
+        self.writer.write(work).await.map_err(away)
     }
 
     async fn missing(&self, orders: &[OrderId]) -> Result<Vec<OrderId>, StoreError> {

@@ -160,8 +160,8 @@ pub(crate) async fn orders_are_looked_at_page_by_page(fixture: Arc<Fixture>) {
         batch.extend(settled(&mut owned[usize::from(n % 2 == 0) + 1], n, 1 + n % 3, 1_500));
     }
     // Each of them has a newer row behind it.
-    for shard in 1..=2 {
-        batch.push(with_snapshot(row(&mut owned[shard], 100, 1), true));
+    for line in &mut owned[1..=2] {
+        batch.push(with_snapshot(row(line, 100, 1), true));
     }
     // Began after the moment, so it is not even looked at.
     let slot = HashSlot::of(&[b"later"]);

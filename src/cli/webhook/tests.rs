@@ -1,5 +1,4 @@
 //! What is asked of the server, and how its answers are shown.
-#![expect(clippy::unused_async, reason = "handlers are async, whatever they do")]
 
 use super::*;
 use crate::api::{DeadLetterList, WebhookList, WebhookView};
