@@ -2,20 +2,21 @@
 # Run: docker run -p 8080:8080 -v uoop-data:/data -e UOOP_PARTICIPANTS__PAYMENTS_URL=https://… \
 #        -e UOOP_PARTICIPANTS__KITCHENS_URL=https://… uoop
 
-# This image has what the C libraries are built with (librdkafka: gcc, g++, make); of a slim one, install those first.
+# This image has what the C libraries are built with (librdkafka: gcc, g++, make, libssl-dev); of a slim one, install those
+# first.
 FROM rust:1.95-bookworm AS build
 WORKDIR /build
 COPY . .
 # The caches keep dependencies between builds; the binary leaves them because a cache is not part of a layer.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
-    cargo build --release --locked --bin uoop \
+    cargo build --release --locked --bin uoop --features kafka-tls \
     && cp target/release/uoop /usr/local/bin/uoop
 
 FROM debian:bookworm-slim
-# Certificates: partners and payment providers are called over TLS.
+# Certificates: partners and payment providers are called over TLS. OpenSSL: Kafka is, too.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates \
+    && apt-get install -y --no-install-recommends ca-certificates libssl3 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin uoop \
     && install -d -o uoop -g uoop -m 750 /data

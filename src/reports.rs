@@ -123,8 +123,11 @@ pub(crate) fn of_courier(platform: &Platform, id: &CourierId, event: CourierEven
     check_text("/reason", &reason)?;
     let id = id.clone();
     let command = match event.kind {
-        CourierEventKind::Online => zone::Command::SetOnline { id, online: true },
-        CourierEventKind::Offline => zone::Command::SetOnline { id, online: false },
+        online @ (CourierEventKind::Online | CourierEventKind::Offline) => zone::Command::SetOnline {
+            id,
+            online: online == CourierEventKind::Online,
+            said: None,
+        },
         CourierEventKind::Position => {
             let missing = || Unclear::field("/location", "is missing: a 'position' says where the courier is");
             zone::Command::Locate {

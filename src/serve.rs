@@ -16,15 +16,15 @@ use crate::settings::{
 };
 use crate::status::Statuses;
 use crate::utilisation;
-use crate::webhooks::{Delivering, Webhooks};
+use crate::webhooks::{Delivering, FOLLOWER as WEBHOOKS, Webhooks};
 use crate::world::{Roles, World};
 use actors::{CallError, ClusterError, Platform, Ports, Readiness};
 use domain::ports::{Clock, Kitchens, Membership, OrderObserver, Payments, Store, StoreError};
 use domain::shard::ShardId;
 use metrics_exporter_prometheus::BuildError;
-use persistence::projection::Projector;
+use persistence::projection::{Projection, Projector};
 use persistence::{GroupJournal, InvalidAddress, JournalHandle, MemoryStore, PostgresStore, Redis, Relay, SqliteStore};
-use persistence::{Inbound, InboundError};
+use persistence::{Inbound, InboundError, RetentionStore, Sweep, Sweeper};
 use persistence::{MemoryWebhooks, PostgresWebhooks, SqliteWebhooks, WebhookStore};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -128,6 +128,7 @@ pub async fn serve(
         demo::create(&node.platform).await?;
     }
     node.consume(&settings.kafka)?;
+    node.sweep(settings);
     announce(bound, &node.platform);
     let app = AppState {
         platform: node.platform.clone(),
@@ -166,11 +167,17 @@ struct Node {
     projector: Projector,
     relay: Option<Relay>,
     inbound: Option<Inbound>,
+    aging: Sweep,
+    sweeper: Option<Sweeper>,
 }
 
 impl Node {
     async fn start(settings: &Settings) -> Result<Self, ServeError> {
-        let Opened { store, membership } = Opened::open(settings).await?;
+        let Opened {
+            store,
+            kept,
+            membership,
+        } = Opened::open(settings).await?;
         let local = wall::skewed(settings.time.skew_ms);
         let clock = Arc::new(BusinessClock::of(&store, settings.time.scale, local).await?);
         let wall = clock.wall();
@@ -200,8 +207,9 @@ impl Node {
         let delivering = webhooks.start(&journal.tail(), &store).await?;
         let projection = projection::open(settings, &*store).await?;
         let following = settings.projection.options();
-        let projector = Projector::start(projection, &journal.tail(), &store, Arc::clone(&clock), following);
         let kafka = settings.kafka.options();
+        let aging = aging(settings, kept, &store, &projection, &journal, &clock);
+        let projector = Projector::start(projection, &journal.tail(), &store, Arc::clone(&clock), following);
         let relay = kafka.map(|options| Relay::start(&journal.tail(), &store, options));
         let ports = Ports {
             store,
@@ -232,6 +240,8 @@ impl Node {
             projector,
             relay,
             inbound: None,
+            aging,
+            sweeper: None,
         })
     }
 
@@ -242,6 +252,12 @@ impl Node {
             self.inbound = Some(Inbound::start(&kafka, options, reports)?);
         }
         Ok(())
+    }
+
+    /// Begins to delete what is old, if anything ever is.
+    fn sweep(&mut self, settings: &Settings) {
+        let options = settings.store.retention();
+        self.sweeper = options.is_needed().then(|| Sweeper::start(self.aging.clone(), options));
     }
 
     async fn recovered(&self) {
@@ -278,6 +294,7 @@ impl Node {
         if let Some(inbound) = self.inbound.take() {
             inbound.stop().await;
         }
+        self.sweeper.take();
         self.platform.stop().await;
         if tokio::time::timeout(CLOSE_TIMEOUT, self.journal.close()).await.is_err() {
             tracing::warn!("the store did not take what was still to be committed; nobody was told that it had");
@@ -314,20 +331,23 @@ async fn fenced(platform: &Platform, journal: &mut JournalHandle) -> ShardId {
 /// The store, and who is in its cluster, if it can have one.
 struct Opened {
     store: Arc<dyn Store>,
+    kept: Arc<dyn RetentionStore>,
     membership: Option<Arc<dyn Membership>>,
 }
 
 impl Opened {
     async fn open(settings: &Settings) -> Result<Self, ServeError> {
-        let StorePlace::Postgres(url) = settings.store.place() else {
-            let store = open(settings).await?;
-            return Ok(Self {
-                store,
-                membership: None,
-            });
+        let shards = settings.store.shards;
+        let url = match settings.store.place() {
+            StorePlace::Memory => return Ok(Self::alone(MemoryStore::new(shards))),
+            StorePlace::Sqlite(path) => {
+                let store = SqliteStore::open(&path, shards, &settings.store.sqlite()).await?;
+                return Ok(Self::alone(store));
+            }
+            StorePlace::Postgres(url) => url,
         };
         let options = settings.store.postgres();
-        let store = Arc::new(PostgresStore::connect(url.expose(), settings.store.shards, &options).await?);
+        let store = Arc::new(PostgresStore::connect(url.expose(), shards, &options).await?);
         if !settings.cluster.enabled {
             let members = store.view().await?.members;
             if let Some(member) = members.into_iter().find(|member| member.lease_left_ms > 0) {
@@ -336,8 +356,19 @@ impl Opened {
         }
         Ok(Self {
             store: Arc::clone(&store) as Arc<dyn Store>,
+            kept: Arc::clone(&store) as Arc<dyn RetentionStore>,
             membership: Some(store),
         })
+    }
+
+    /// A store that no nodes share.
+    fn alone<S: Store + RetentionStore>(store: S) -> Self {
+        let store = Arc::new(store);
+        Self {
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            kept: store,
+            membership: None,
+        }
     }
 }
 
@@ -356,6 +387,27 @@ pub(crate) async fn open(settings: &Settings) -> Result<Arc<dyn Store>, StoreErr
             Arc::new(PostgresStore::connect(url.expose(), shards, &settings.store.postgres()).await?)
         }
     })
+}
+
+/// What is swept of orders that ended long ago, and who must have passed them.
+fn aging(
+    settings: &Settings,
+    kept: Arc<dyn RetentionStore>,
+    store: &Arc<dyn Store>,
+    projection: &Arc<dyn Projection>,
+    journal: &JournalHandle,
+    clock: &Arc<dyn Clock>,
+) -> Sweep {
+    let mut followers = vec![WEBHOOKS];
+    followers.extend(settings.kafka.options().map(|_| Relay::FOLLOWER));
+    Sweep {
+        kept,
+        store: Arc::clone(store),
+        projection: Arc::clone(projection),
+        tail: journal.tail(),
+        clock: Arc::clone(clock),
+        followers,
+    }
 }
 
 /// Webhooks, kept beside the orders: on the embedded store in a file of their own.

@@ -179,3 +179,30 @@ async fn what_comes_again_after_a_crash_changes_nothing() {
     assert_eq!(outcomes(&server, topic, "applied").await, 0);
     assert_eq!(estimates(&server, &id).await, [first, second]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_courier_said_is_not_heard_again_after_a_crash() {
+    let (kafka, data) = (Kafka::start().await, tempfile::tempdir().expect("a directory"));
+    let server = start(&kafka, data.path());
+    let courier = json!({"location": {"lat": 41.88, "lng": -87.63}});
+    let put = server.request("PUT", "/v1/couriers/anna").json(&courier).send().await;
+    assert_eq!(put.expect("an answer").status(), 201);
+    let topic = &kafka.couriers;
+    let says = |kind: &str| json!({"type": kind}).to_string();
+    // Each of them changes something, so that taken once more it would be seen to.
+    for (id, kind) in [("1", "offline"), ("2", "online"), ("3", "offline")] {
+        kafka.send(topic, &Sent::new("anna", id, &says(kind))).await;
+    }
+    until("all are taken", async || outcomes(&server, topic, "applied").await == 3).await;
+    drop(server);
+
+    let server = start(&kafka, data.path());
+    kafka.send(topic, &Sent::new("anna", "4", &says("online"))).await;
+    until("the new one is taken", async || {
+        outcomes(&server, topic, "applied").await == 1
+    })
+    .await;
+    // The broker may have heard of none of the others, of some or of all; none of them counts again.
+    assert!(outcomes(&server, topic, "duplicate").await <= 3);
+    assert_eq!(server.read("/v1/couriers/anna").await["online"], true);
+}

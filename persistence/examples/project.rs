@@ -46,7 +46,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let began = Instant::now();
         let mut pending = Pending::default();
         for (shard, row) in &rows {
-            pending.take_in(*shard, row);
+            let after = Position(row.position.0 - 1);
+            pending.take_in(*shard, after, row);
         }
         let batch = Arc::new(pending.into_batch());
         reading += began.elapsed().as_secs_f64();

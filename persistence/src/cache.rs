@@ -19,6 +19,7 @@ mod publisher;
 mod redis;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use entry::StatusEntry;
 pub use redis::{Away, InvalidAddress, Redis, RedisOptions};

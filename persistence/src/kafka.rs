@@ -8,5 +8,5 @@ mod relay;
 mod topics;
 
 pub use inbound::{Handled, Inbound, InboundError, InboundHandler, InboundMessage, InboundOptions, Poison};
-pub use options::{InvalidProperty, KafkaOptions};
+pub use options::{InvalidProperty, KafkaOptions, KafkaSecurity};
 pub use relay::{Relay, RelayStatus};

@@ -13,6 +13,7 @@ mod memory;
 mod postgres;
 pub mod projection;
 mod record;
+mod retention;
 mod sqlite;
 mod tail;
 mod usage;
@@ -26,13 +27,14 @@ pub use follower::Follower;
 pub use journal::{GroupJournal, JournalHandle, JournalOptions};
 pub use kafka::{
     Handled, Inbound, InboundError, InboundHandler, InboundMessage, InboundOptions, InvalidProperty, KafkaOptions,
-    Poison, Relay, RelayStatus,
+    KafkaSecurity, Poison, Relay, RelayStatus,
 };
 pub use memory::MemoryStore;
 pub use postgres::{PostgresOptions, PostgresStore};
 /// The client of Kafka, whose configuration [`KafkaOptions::client`] returns.
 pub use rdkafka;
 pub use record::{DISK_FULL, KEY_BYTES_MAX};
+pub use retention::{ExpiredKeys, ExpiredOrders, Expiry, RetentionOptions, RetentionStore, Sweep, Sweeper, Swept};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use tail::{Tail, TailRow};
 pub use usage::{Usage, usage};

@@ -2,6 +2,7 @@
 //! the databases are compared with.
 
 mod membership;
+mod retention;
 
 use crate::record::{KEY_BYTES_MAX, SHARDS_SETTING, in_order, no_such_shard, outcomes, poison, position_taken, signed};
 use async_trait::async_trait;

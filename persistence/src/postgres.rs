@@ -10,6 +10,7 @@ mod connections;
 mod errors;
 mod lifeline;
 mod membership;
+mod retention;
 
 use crate::record::{self, Piece, SHARDS_SETTING, check_shards, in_order, migration_error, read_error, shard_code};
 use async_trait::async_trait;

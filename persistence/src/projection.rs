@@ -21,6 +21,7 @@ pub use change::{OrderChange, Placed, StatusChange};
 pub use memory::MemoryProjection;
 pub use postgres::{PostgresProjection, PostgresProjectionOptions};
 pub use projector::{OrderSearch, Projector, ProjectorOptions};
+pub(crate) use query::first_id;
 pub use rebuild::{Rebuilt, rebuild};
 pub use sqlite::SqliteProjection;
 
@@ -119,6 +120,12 @@ pub trait Projection: Send + Sync + 'static {
     /// # Errors
     /// The database is away.
     async fn reset(&self) -> Result<(), StoreError>;
+
+    /// Forgets orders that the store does not keep any more. Idempotent.
+    ///
+    /// # Errors
+    /// The database is away.
+    async fn forget(&self, orders: &[OrderId]) -> Result<(), StoreError>;
 
     /// The orders that match, newest first.
     ///

@@ -4,6 +4,7 @@
 //! wait for the writer nor make it wait.
 
 mod errors;
+mod retention;
 mod work;
 mod writer;
 

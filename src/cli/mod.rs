@@ -9,6 +9,7 @@ mod order;
 mod plan;
 mod replay;
 mod serve;
+mod webhook;
 
 pub use self::config::ConfigArgs;
 pub use bench::BenchArgs;
@@ -19,6 +20,7 @@ pub use order::OrderArgs;
 pub use plan::PlanArgs;
 pub use replay::ReplayArgs;
 pub use serve::ServeArgs;
+pub use webhook::WebhookArgs;
 
 use crate::sandbox::SandboxArgs;
 use crate::settings::start_log_of_tool;
@@ -69,6 +71,8 @@ enum Command {
     Bench(BenchArgs),
     /// Submit, show, watch, cancel and list orders
     Order(OrderArgs),
+    /// Create, list, show and delete webhook subscriptions; list and replay dead letters
+    Webhook(WebhookArgs),
     /// Show the nodes of a cluster, or take one out of service
     Cluster(ClusterArgs),
     /// Bring the store's schema up to date
@@ -111,6 +115,7 @@ impl Cli {
             | Command::Plan(_)
             | Command::Bench(_)
             | Command::Order(_)
+            | Command::Webhook(_)
             | Command::Cluster(_)
             | Command::Migrate(_) => {
                 start_log_of_tool("warn")?;
@@ -127,6 +132,7 @@ impl Cli {
             Command::Plan(args) => args.run().await?,
             Command::Bench(args) => args.run().await?,
             Command::Order(args) => args.run().await?,
+            Command::Webhook(args) => args.run().await?,
             Command::Cluster(args) => args.run().await?,
             Command::Migrate(args) => args.run().await?,
             Command::Config(args) => args.run()?,
@@ -203,6 +209,7 @@ mod tests {
             "plan",
             "bench",
             "order",
+            "webhook",
             "migrate",
             "config",
             "--profile",

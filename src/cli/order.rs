@@ -5,6 +5,7 @@ mod list;
 mod show;
 
 pub(super) use draft::parse_place;
+pub(super) use show::{moment, table, text};
 
 use super::{ServerArgs, answer};
 use crate::api::{CancelBody, OrderView};

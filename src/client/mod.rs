@@ -11,6 +11,7 @@ mod sse;
 mod tests;
 mod transport;
 mod watch;
+mod webhooks;
 
 pub use error::{ClientError, Problem};
 pub use retry::RetryPolicy;

@@ -2,7 +2,7 @@
 
 use super::retry::spread;
 use super::{Client, ClientError, Problem};
-use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, IF_NONE_MATCH, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 use std::net::IpAddr;
@@ -27,6 +27,8 @@ pub(super) struct Call<'a> {
     pub(super) key: Option<&'a str>,
     /// `Prefer: wait`, in seconds.
     pub(super) wait_s: Option<u32>,
+    /// Only if there is nothing there yet.
+    pub(super) create: bool,
 }
 
 impl<'a> Call<'a> {
@@ -38,6 +40,7 @@ impl<'a> Call<'a> {
             body: None,
             key: None,
             wait_s: None,
+            create: false,
         }
     }
 
@@ -167,6 +170,9 @@ impl Client {
         }
         if let Some(seconds) = call.wait_s {
             request = request.header("prefer", format!("wait={seconds}"));
+        }
+        if call.create {
+            request = request.header(IF_NONE_MATCH, "*");
         }
         if let Some(body) = &call.body {
             request = request.header(CONTENT_TYPE, "application/json").body(body.clone());

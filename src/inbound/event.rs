@@ -192,6 +192,7 @@ mod tests {
             topic: "t".into(),
             partition: 2,
             offset: 7,
+            at_ms: 1_700_000_000_000,
             key: Some(key.as_bytes().to_vec()),
             payload: Some(payload.as_bytes().to_vec()),
             headers: headers.collect(),

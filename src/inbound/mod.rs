@@ -3,8 +3,11 @@
 //! topics is believed: that is for the brokers to decide.
 //!
 //! An event about an order counts once: its source and id are an idempotency key, which is committed with what the
-//! event did. Events of couriers about themselves (`online`, `offline`, `position`) have no such key. They state how
-//! things are, so that those which come again after a crash end where they ended before; see [`recent`].
+//! event did. Events of couriers about themselves have no such key. They state how things are, so that those which come
+//! again after a crash end where they ended before. On the way there an `offline` would take jobs away that were given after
+//! the `online` behind it: so these two say where they stand in their partition, and the zone, which keeps the last such
+//! place with its courier, passes over what it has heard. A `position` does no harm: the ones behind it come again at once.
+//! See [`recent`] for what comes again late, at another place.
 
 mod event;
 mod poison;
@@ -15,6 +18,7 @@ use crate::reports::{self, Meaning, Taken};
 use actors::{CallError, IdempotencyKey, Platform};
 use async_trait::async_trait;
 use domain::ids::{ChannelId, CourierId, ZoneId};
+use domain::time::Timestamp;
 use domain::zone;
 use event::Event;
 use persistence::{Handled, InboundHandler, InboundMessage, Poison};
@@ -61,6 +65,7 @@ impl Reports {
         zone: &ZoneId,
         command: zone::Command,
     ) -> Result<Taken, CallError> {
+        let command = placed(message, command);
         let key = event.key(message);
         if self.recent.knows(&event.reporter, &key) {
             return Ok(Taken {
@@ -71,6 +76,22 @@ impl Reports {
         let taken = reports::tell_zone(&self.platform, zone, command).await?;
         self.recent.note(&event.reporter, key);
         Ok(taken)
+    }
+}
+
+/// A courier's word with its place in the topic, if it is one that must not be heard again.
+fn placed(message: &InboundMessage, command: zone::Command) -> zone::Command {
+    let zone::Command::SetOnline { id, online, .. } = command else {
+        return command;
+    };
+    zone::Command::SetOnline {
+        id,
+        online,
+        said: Some(zone::Said {
+            line: format!("{}/{}", message.topic, message.partition),
+            place: u64::try_from(message.offset).unwrap_or(0),
+            at: Timestamp(message.at_ms),
+        }),
     }
 }
 

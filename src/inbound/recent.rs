@@ -1,7 +1,9 @@
 //! What couriers said of themselves lately, so that the same event does not count twice while this process lives.
 //!
-//! It is not durable: after a crash all events since the last commit come again in their order, and the last word of
-//! each courier is what it was. Within a process, one that comes again late must not undo a later one.
+//! It is not durable, and need not be: after a crash all events since the last commit come again from where they stood, and
+//! the zone passes over those about `online` and `offline` by their places. What is kept here is for an event that its
+//! producer sends once more, at another place: within a process, it must not undo a later one. A `position` that comes
+//! again is where the courier was a moment ago, until the next one.
 
 use dashmap::DashMap;
 use std::collections::VecDeque;

@@ -1,6 +1,7 @@
 //! `[kafka]`: where events are published, and where what others report is consumed.
 
-use persistence::{InboundOptions, KafkaOptions};
+use super::secret::Hidden;
+use persistence::{InboundOptions, KafkaOptions, KafkaSecurity};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
@@ -18,6 +19,17 @@ pub struct KafkaSettings {
     pub partitions: u16,
     /// How many copies a topic gets that has to be created.
     pub replication: u16,
+    /// How the brokers are spoken to.
+    pub security_protocol: String,
+    /// How this client shows who it is.
+    pub sasl_mechanism: String,
+    /// The user.
+    pub sasl_username: String,
+    /// The password.
+    pub sasl_password: Hidden,
+    /// The certificates of the authorities that may have signed the brokers', a PEM file; empty: those that the machine
+    /// trusts.
+    pub authority: String,
     /// Further settings of librdkafka.
     pub properties: Properties,
     /// The topic on which kitchens and partners report; empty: none.
@@ -48,6 +60,12 @@ impl KafkaSettings {
         })
     }
 
+    /// Whether the brokers ask who this is and are not told.
+    pub(super) fn lacks_credentials(&self) -> bool {
+        let given = !self.sasl_username.is_empty() && !self.sasl_password.expose().is_empty();
+        !self.brokers.is_empty() && self.security_protocol.starts_with("sasl_") && !given
+    }
+
     /// Two topics that must not be one: their keys.
     pub(super) fn same_topics(&self) -> Option<[&'static str; 2]> {
         let topics = [
@@ -70,6 +88,13 @@ impl KafkaSettings {
             orders_topic: self.orders_topic.clone(),
             partitions: self.partitions,
             replication: self.replication,
+            security: KafkaSecurity {
+                protocol: self.security_protocol.clone(),
+                mechanism: self.sasl_mechanism.clone(),
+                username: self.sasl_username.clone(),
+                password: self.sasl_password.expose().to_owned(),
+                authority: self.authority.clone(),
+            },
             properties: self.properties.0.clone(),
             ..KafkaOptions::default()
         }

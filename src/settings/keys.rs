@@ -99,6 +99,8 @@ pub(super) static KEYS: &[Key] = &[
     key("store.journal_writers", Whole(1, 63)),
     key("store.batch_rows_max", Whole(1, 16_384)),
     key("store.queue_rows_max", Whole(1, MANY)),
+    key("store.retention_days", Whole(0, 36_500)),
+    key("store.key_retention_h", Whole(0, 876_000)),
     key("cluster.enabled", Flag),
     key("cluster.node", AnyText),
     key("cluster.listen", Socket),
@@ -119,6 +121,7 @@ pub(super) static KEYS: &[Key] = &[
     key("redis.url", RedisAddress),
     key("redis.timeout_ms", Whole(1, 60_000)),
     key("redis.pause_ms", Whole(1, HOUR_MS)),
+    key("redis.authority", AnyText),
     key("cache.entries_max", Whole(1, 100 * MANY)),
     key("time.scale", Whole(1, 100_000)),
     key("time.skew_ms", Whole(-24 * HOUR_MS, 24 * HOUR_MS)),
@@ -205,6 +208,17 @@ pub(super) static KEYS: &[Key] = &[
     key("kafka.orders_topic", Topic),
     key("kafka.partitions", Whole(1, 1_024)),
     key("kafka.replication", Whole(1, 16)),
+    key(
+        "kafka.security_protocol",
+        OneOf(&["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"]),
+    ),
+    key(
+        "kafka.sasl_mechanism",
+        OneOf(&["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]),
+    ),
+    key("kafka.sasl_username", AnyText),
+    key("kafka.sasl_password", HiddenText),
+    key("kafka.authority", AnyText),
     key("kafka.properties", Properties),
     key("kafka.channel_events_topic", TopicIfAny),
     key("kafka.courier_events_topic", TopicIfAny),
@@ -333,7 +347,9 @@ impl Rule {
             Origins => r#""", "*", or origins like "https://shop.example" separated by commas"#.into(),
             HttpAddress => r#""" or an address like "https://host/path""#.into(),
             StoreAddress => r#""", "memory:" or an address like "postgres://user:password@host:5432/database""#.into(),
-            RedisAddress => r#""" or an address like "redis://user:password@host:6379/0""#.into(),
+            RedisAddress => {
+                r#""" or an address like "redis://user:password@host:6379/0", or "rediss://..." over TLS"#.into()
+            }
             Brokers => r#""" or brokers like "kafka-1:9092,kafka-2:9092""#.into(),
             TopicIfAny => r#""" or a topic: up to 249 of a-z, A-Z, 0-9, '.', '_' and '-'"#.into(),
             Topic => "a topic: 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-'".into(),
@@ -376,7 +392,8 @@ fn has_host(address: &str, schemes: &[&str]) -> bool {
 
 /// Whether it is the address of one Redis server, with nothing behind it but the number of a database.
 fn is_redis(address: &str) -> bool {
-    let Some(rest) = address.strip_prefix("redis://") else {
+    let schemes = ["redis://", "rediss://"];
+    let Some(rest) = schemes.iter().find_map(|scheme| address.strip_prefix(scheme)) else {
         return false;
     };
     // A password may stand there without a user.

@@ -10,7 +10,7 @@ use crate::webhooks::{Guard, WebhookOptions};
 use actors::ActorOptions;
 use domain::shard::ShardMap;
 use persistence::projection::{PostgresProjectionOptions, ProjectorOptions};
-use persistence::{JournalOptions, PostgresOptions, RedisOptions, SqliteOptions};
+use persistence::{JournalOptions, PostgresOptions, RedisOptions, RetentionOptions, SqliteOptions};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use std::fmt;
@@ -84,6 +84,10 @@ pub struct StoreSettings {
     pub batch_rows_max: usize,
     /// The most rows waiting for each writer.
     pub queue_rows_max: usize,
+    /// For how many days orders are kept after their end; 0: for ever.
+    pub retention_days: u32,
+    /// For how many hours idempotency keys are kept; 0: for as long as orders.
+    pub key_retention_h: u32,
 }
 
 /// Where a store is. Shown without its password.
@@ -134,6 +138,17 @@ impl StoreSettings {
         }
     }
 
+    /// What is deleted for its age.
+    pub fn retention(&self) -> RetentionOptions {
+        let orders = (self.retention_days > 0).then(|| Duration::from_hours(24 * u64::from(self.retention_days)));
+        let keys = (self.key_retention_h > 0).then(|| Duration::from_hours(u64::from(self.key_retention_h)));
+        RetentionOptions {
+            orders,
+            keys: keys.or(orders),
+            ..RetentionOptions::default()
+        }
+    }
+
     /// How the journal gathers.
     pub fn journal(&self) -> JournalOptions {
         JournalOptions {
@@ -157,14 +172,17 @@ pub struct RedisSettings {
     /// For how long it is not asked after it failed to.
     #[serde(rename = "pause_ms", deserialize_with = "millis")]
     pub pause: Duration,
+    /// The certificates of authorities that its own may be signed by, a PEM file; empty: those that the machine trusts.
+    pub authority: PathBuf,
 }
 
 impl RedisSettings {
     /// How it is used.
-    pub const fn options(&self) -> RedisOptions {
+    pub fn options(&self) -> RedisOptions {
         RedisOptions {
             timeout: self.timeout,
             pause: self.pause,
+            authority: Some(self.authority.clone()).filter(|file| !file.as_os_str().is_empty()),
         }
     }
 }

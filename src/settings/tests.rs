@@ -6,6 +6,7 @@ use domain::policy::Assigning;
 use domain::time::Millis;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 const DEFAULT: &str = include_str!("../../config/default.toml");
 
@@ -373,6 +374,41 @@ fn values_of_kafka_properties_are_not_shown() {
 }
 
 #[test]
+fn kafka_is_told_who_asks_and_nobody_else_is() {
+    let sources = variables(&[
+        ("KAFKA_BROKERS", "kafka:9092"),
+        ("UOOP_KAFKA__SECURITY_PROTOCOL", "sasl_plaintext"),
+        ("UOOP_KAFKA__SASL_USERNAME", "uoop"),
+        ("UOOP_KAFKA__SASL_PASSWORD", "s3cret"),
+    ]);
+    let loaded = sources.load().expect("sound");
+    assert_eq!(
+        loaded.settings.kafka.options().expect("said").security.password,
+        "s3cret"
+    );
+    assert!(!format!("{:?}{:?}", loaded.settings, loaded.entries).contains("s3cret"));
+    let password = loaded.entries.iter().find(|entry| entry.key == "kafka.sasl_password");
+    assert!(password.is_some_and(|password| password.redacted));
+
+    let brokers = ("kafka.brokers", "kafka:9092");
+    let nobody = errors(&flags(&[brokers, ("kafka.security_protocol", "sasl_plaintext")]));
+    assert!(
+        nobody[0].contains("kafka.sasl_username and kafka.sasl_password must be set"),
+        "{nobody:?}"
+    );
+    let over_tls = flags(&[brokers, ("kafka.security_protocol", "ssl")]);
+    if cfg!(feature = "kafka-tls") {
+        settings(&over_tls);
+    } else {
+        let error = errors(&over_tls);
+        assert!(
+            error[0].contains("security.protocol is ssl") && error[0].contains("--features kafka-tls"),
+            "{error:?}"
+        );
+    }
+}
+
+#[test]
 fn what_kafka_cannot_be_told_is_refused() {
     for (key, value) in [
         ("kafka.brokers", "kafka"),
@@ -420,6 +456,14 @@ fn redis_is_named_in_three_ways_and_its_password_never_shown() {
     let whole = ("REDIS_URL", "redis://u:s3cret@other");
     assert_eq!(url(&[parts[0], whole]), whole.1);
     assert_eq!(url(&[whole, ("UOOP_REDIS__URL", "")]), "");
+    let over_tls = [("REDIS_URL", "rediss://:s3cret@managed.example:6380/0")];
+    assert_eq!(url(&over_tls), over_tls[0].1);
+    assert!(!format!("{:?}", variables(&over_tls).load().expect("sound").entries).contains("s3cret"));
+    let authority = settings(&flags(&[("redis.authority", "/etc/redis.pem")]))
+        .redis
+        .options()
+        .authority;
+    assert_eq!(authority, Some(PathBuf::from("/etc/redis.pem")));
     assert_eq!(
         errors(&variables(&[("REDIS_PORT", "0"), ("REDIS_DB", "256")])),
         [
@@ -428,8 +472,9 @@ fn redis_is_named_in_three_ways_and_its_password_never_shown() {
         ]
     );
     for wrong in [
-        "rediss://h",
+        "redissl://h",
         "redis://",
+        "rediss://h?db=1",
         "redis://u:p@",
         "redis://h/x",
         "redis://h?db=1",
@@ -439,7 +484,7 @@ fn redis_is_named_in_three_ways_and_its_password_never_shown() {
             errors(&variables(&[("REDIS_URL", wrong)])),
             [format!(
                 "redis.url is {shown:?} (variable REDIS_URL): must be \"\" or an address like \
-                 \"redis://user:password@host:6379/0\""
+                 \"redis://user:password@host:6379/0\", or \"rediss://...\" over TLS"
             )]
         );
     }
@@ -685,6 +730,16 @@ fn values_must_go_together() {
             "store.write_connections is 4 but store.journal_writers is 4: each writer needs a connection, and one more \
              is needed to take shards over (store.write_connections: default; store.journal_writers: flag --set)",
         ),
+        (
+            &[("store.key_retention_h", "23")],
+            "store.key_retention_h is 23: must be 0, or at least 24 (store.key_retention_h: flag --set; \
+             store.retention_days: default)",
+        ),
+        (
+            &[("store.key_retention_h", "49"), ("store.retention_days", "2")],
+            "store.key_retention_h is 49: must not exceed store.retention_days, which is 2 (48 hours) \
+             (store.key_retention_h: flag --set; store.retention_days: flag --set)",
+        ),
     ] {
         assert_eq!(errors(&flags(pairs)), [error]);
     }
@@ -705,6 +760,20 @@ fn values_must_go_together() {
         unsigned[0].starts_with("participants.signing_secrets is empty"),
         "{unsigned:?}"
     );
+}
+
+#[test]
+fn nothing_is_deleted_unless_it_is_said_when() {
+    let kept = |pairs: &[(&str, &str)]| {
+        let retention = settings(&flags(pairs)).store.retention();
+        let hours = |length: Option<Duration>| length.map(|length| length.as_secs() / 3_600);
+        (hours(retention.orders), hours(retention.keys))
+    };
+    assert_eq!(kept(&[]), (None, None));
+    assert_eq!(kept(&[("store.key_retention_h", "24")]), (None, Some(24)));
+    assert_eq!(kept(&[("store.retention_days", "2")]), (Some(48), Some(48)));
+    let both = [("store.retention_days", "2"), ("store.key_retention_h", "36")];
+    assert_eq!(kept(&both), (Some(48), Some(36)));
 }
 
 #[test]

@@ -2,10 +2,13 @@
 
 use super::error::{Problem, SettingsError};
 use super::load::Entry;
-use super::sections::{ParticipantKind, StorePlace};
+use super::sections::{ParticipantKind, StorePlace, StoreSettings};
 use super::{Address, Settings};
 use domain::policy::CallPolicy;
 use std::time::Duration;
+
+/// For how many hours clients may count on an idempotency key.
+const KEY_HOURS_MIN: u32 = 24;
 
 /// What does not go together, and the keys concerned.
 struct Conflict {
@@ -147,6 +150,7 @@ fn needs_address(conflicts: &mut Vec<Conflict>, name: &str, url: &Address) {
 
 fn store_conflicts(settings: &Settings, conflicts: &mut Vec<Conflict>) {
     let store = &settings.store;
+    retention_conflicts(store, conflicts);
     let connections = usize::try_from(store.write_connections).unwrap_or(usize::MAX);
     if matches!(store.place(), StorePlace::Postgres(_)) && connections <= store.journal_writers {
         conflicts.push(Conflict {
@@ -160,11 +164,40 @@ fn store_conflicts(settings: &Settings, conflicts: &mut Vec<Conflict>) {
     }
 }
 
+/// Keys lead to orders, so they go first; and clients count on them for a day.
+fn retention_conflicts(store: &StoreSettings, conflicts: &mut Vec<Conflict>) {
+    let (days, hours) = (store.retention_days, store.key_retention_h);
+    let conflict = |message| Conflict {
+        keys: vec!["store.key_retention_h".into(), "store.retention_days".into()],
+        message,
+    };
+    if (1..KEY_HOURS_MIN).contains(&hours) {
+        let message = format!("store.key_retention_h is {hours}: must be 0, or at least {KEY_HOURS_MIN}");
+        conflicts.push(conflict(message));
+    } else if days > 0 && hours > days * 24 {
+        let message = format!(
+            "store.key_retention_h is {hours}: must not exceed store.retention_days, which is {days} ({} hours)",
+            days * 24
+        );
+        conflicts.push(conflict(message));
+    }
+}
+
 fn kafka_conflicts(settings: &Settings, conflicts: &mut Vec<Conflict>) {
     if let Err(error) = settings.kafka.all_options().check() {
         conflicts.push(Conflict {
-            keys: vec!["kafka.properties".into()],
-            message: format!("kafka.properties: {error}"),
+            keys: vec!["kafka.security_protocol".into(), "kafka.properties".into()],
+            message: format!("kafka cannot be reached like that: {error}"),
+        });
+    }
+    if settings.kafka.lacks_credentials() {
+        let keys = ["security_protocol", "sasl_username", "sasl_password"];
+        conflicts.push(Conflict {
+            keys: keys.iter().map(|key| format!("kafka.{key}")).collect(),
+            message: format!(
+                "kafka.security_protocol is {}: kafka.sasl_username and kafka.sasl_password must be set",
+                settings.kafka.security_protocol
+            ),
         });
     }
     if let Some([one, other]) = settings.kafka.same_topics() {

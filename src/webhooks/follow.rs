@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
 /// The follower's name in the store.
-pub(super) const NAME: &str = "webhooks";
+pub const NAME: &str = "webhooks";
 /// Rows that are taken at a time.
 const ROWS_MAX: usize = 512;
 /// The pause between two looks while nobody is told.

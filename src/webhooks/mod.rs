@@ -39,6 +39,7 @@ use domain::ids::Seq;
 use domain::ports::{IdSource, Store, StoreError};
 use domain::rejection::Rejection;
 use follow::Follow;
+pub use follow::NAME as FOLLOWER;
 use hub::{Hub, settings_text};
 use persistence::{Changed, Delivery, Follower, Tail, WebhookId, WebhookStore};
 use std::sync::Arc;

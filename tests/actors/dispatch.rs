@@ -103,6 +103,7 @@ async fn a_courier_that_drops_out_is_replaced() {
         zone::Command::SetOnline {
             id: first.clone(),
             online: false,
+            said: None,
         },
     )
     .await;

@@ -303,7 +303,7 @@ impl Run {
 impl Hub {
     fn courier(&mut self, courier: usize, online: bool) {
         let id = world::courier_id(courier);
-        let command = Command::Zone(zone::Command::SetOnline { id, online });
+        let command = Command::Zone(zone::Command::SetOnline { id, online, said: None });
         self.want(self.now, Errand::Tell(world::zone_id().stream(), command));
     }
 

@@ -1,7 +1,7 @@
 //! What a zone can be told and what can happen to it.
 
 use super::assignment::{Assignment, assign, wanted_at};
-use super::courier::{Courier, CourierConfig};
+use super::courier::{Courier, CourierConfig, Said};
 use super::{JobEntry, JobState, Progress, Zone};
 use crate::entity::{Context, Decision, Entity, IllegalEvent};
 use crate::geo::Location;
@@ -26,12 +26,16 @@ pub enum Command {
         /// The settings.
         config: Box<CourierConfig>,
     },
-    /// A courier takes jobs, or drops out. Idempotent.
+    /// A courier takes jobs, or drops out. Idempotent; and what is heard again after what came behind it changes nothing, if
+    /// it says where it stands.
     SetOnline {
         /// Who.
         id: CourierId,
         /// Whether it takes jobs.
         online: bool,
+        /// Where that stands among its words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        said: Option<Said>,
     },
     /// Where a courier is.
     Locate {
@@ -95,6 +99,9 @@ pub enum Event {
         id: CourierId,
         /// Whether.
         online: bool,
+        /// Where that stands among its words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        said: Option<Said>,
     },
     /// Where a courier is.
     CourierLocated {
@@ -324,14 +331,18 @@ impl Turn<'_> {
                     self.emit(Event::CourierPut { id, config })?;
                 }
             }
-            Command::SetOnline { id, online } => {
+            Command::SetOnline { id, online, said } => {
                 let courier = self.zone.couriers.get(&id).ok_or(Rejection::NotFound("courier"))?;
+                if courier.has_heard(said.as_ref()) {
+                    return Ok(done);
+                }
                 let (was, trip) = (courier.online, courier.trip.clone());
                 if !online {
                     trip.into_iter().try_for_each(|key| self.emit(Event::JobLost { key }))?;
                 }
-                if was != online {
-                    self.emit(Event::CourierOnline { id, online })?;
+                // Also when it changes nothing: an earlier word that comes again must be known for one.
+                if was != online || said.is_some() {
+                    self.emit(Event::CourierOnline { id, online, said })?;
                 }
             }
             Command::Locate { id, location } => {

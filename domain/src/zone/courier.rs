@@ -49,6 +49,24 @@ impl CourierConfig {
     }
 }
 
+/// Where something that a courier said stands among all that it says. What comes again has the same place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// Along which line it came: places on different lines say nothing about each other.
+    pub line: String,
+    /// Its place on the line.
+    pub place: u64,
+    /// When it was put there. A line that is made anew begins at its first place again, but later.
+    pub at: Timestamp,
+}
+
+impl Said {
+    /// Whether this is said in vain, after `last` was heard.
+    fn is_old_after(&self, last: &Self) -> bool {
+        self.line == last.line && self.place <= last.place && self.at <= last.at
+    }
+}
+
 /// A courier as its zone knows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Courier {
@@ -58,6 +76,9 @@ pub struct Courier {
     pub config: CourierConfig,
     /// Whether it takes jobs, by its own word.
     pub online: bool,
+    /// The last of its words about that which have a place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard: Option<Said>,
     /// Where it was last.
     pub location: Location,
     /// Since when it is known to have been there.
@@ -96,6 +117,12 @@ impl Courier {
         let on = self.config.on_at.is_none_or(|on_at| on_at <= now);
         let off = self.config.off_at.is_some_and(|off_at| off_at <= now);
         self.online && self.trip.is_empty() && on && !off
+    }
+
+    /// Whether that was heard before, by its place.
+    pub(super) fn has_heard(&self, said: Option<&Said>) -> bool {
+        let last = self.heard.as_ref();
+        said.is_some_and(|said| last.is_some_and(|last| said.is_old_after(last)))
     }
 
     /// It no longer carries out a job, and has not done it.

@@ -14,7 +14,13 @@ impl Zone {
         match event {
             Event::ZoneOpened { .. } => return Err("the zone exists already"),
             Event::CourierPut { id, config } => self.put(id, config),
-            Event::CourierOnline { id, online } => self.courier(id)?.online = *online,
+            Event::CourierOnline { id, online, said } => {
+                let courier = self.courier(id)?;
+                courier.online = *online;
+                if said.is_some() {
+                    courier.heard.clone_from(said);
+                }
+            }
             Event::CourierLocated { id, location } => {
                 let courier = self.courier(id)?;
                 (courier.location, courier.located_at) = (*location, Some(at));
@@ -77,6 +83,7 @@ impl Zone {
             id: id.clone(),
             config: config.clone(),
             online: true,
+            heard: None,
             location: config.location,
             located_at: None,
             jobs_taken: 0,

@@ -1,7 +1,7 @@
 //! Redis, which may be slow, away or empty at any time.
 
 use super::circuit::Circuit;
-use super::{StatusEntry, TTL};
+use super::{StatusEntry, TTL, tls};
 use domain::ids::OrderId;
 use fred::bytes::Bytes;
 use fred::clients::{Client, WithOptions};
@@ -11,6 +11,7 @@ use fred::types::Value;
 use fred::types::config::{
     Config, ConnectionConfig, Options, ReconnectPolicy, Server, ServerConfig, UnresponsiveConfig,
 };
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::AbortHandle;
@@ -41,13 +42,19 @@ return 1";
 
 const NOW_MS: &str = "local now = redis.call('TIME') return now[1] * 1000 + math.floor(now[2] / 1000)";
 
+/// How an address begins where Redis is asked over TLS.
+const TLS_SCHEME: &str = "rediss://";
+
 /// How Redis is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisOptions {
     /// How long it may take to answer.
     pub timeout: Duration,
     /// For how long it is not asked after it failed to.
     pub pause: Duration,
+    /// Over TLS, the certificates of authorities that its own may be signed by, a PEM file; `None`: those that this machine
+    /// trusts.
+    pub authority: Option<PathBuf>,
 }
 
 impl Default for RedisOptions {
@@ -55,14 +62,21 @@ impl Default for RedisOptions {
         Self {
             timeout: Duration::from_millis(50),
             pause: Duration::from_secs(1),
+            authority: None,
         }
     }
 }
 
-/// The address is not one of a Redis server. Says nothing of the address, which may hold a password.
+/// Why there can be no connection to Redis. Says nothing of the address, which may hold a password.
 #[derive(Debug, thiserror::Error)]
-#[error("the address of Redis is not like redis://user:password@host:port/database")]
-pub struct InvalidAddress;
+pub enum InvalidAddress {
+    /// The address is not one of a Redis server.
+    #[error("the address of Redis is not like redis://user:password@host:port/database, or rediss:// over TLS")]
+    Unreadable,
+    /// Who signed the certificate of the server is not to be found out.
+    #[error("the certificates of authorities cannot be used: {0}")]
+    Authority(String),
+}
 
 /// Redis did not do what it was asked, or was not asked because it recently failed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -91,18 +105,18 @@ impl Drop for Redis {
 }
 
 impl Redis {
-    /// Begins to connect to the server at a `redis://` address, and goes on trying for ever. Needs a runtime.
+    /// Begins to connect to the server at a `redis://` address, over TLS to one at `rediss://`, and goes on trying for
+    /// ever. Needs a runtime.
     ///
     /// # Errors
-    /// The address cannot be read.
+    /// The address cannot be read, or there are no authorities to go by.
     pub fn connect(address: &str, options: &RedisOptions) -> Result<Arc<Self>, InvalidAddress> {
-        let mut config = Config::from_url_centralized(address).map_err(|_| InvalidAddress)?;
+        let mut config = plain_config(address)?;
+        if address.starts_with(TLS_SCHEME) {
+            config.tls = Some(tls::connector(options.authority.as_deref())?.into());
+        }
         // Else a server that is not there yet would end the attempts.
         config.fail_fast = false;
-        if let ServerConfig::Centralized { server } = &mut config.server {
-            // The brackets of an IPv6 address belong to the URL.
-            *server = Server::new(server.host.trim_matches(['[', ']']).to_owned(), server.port);
-        }
         let connection = ConnectionConfig {
             connection_timeout: Duration::from_secs(2),
             internal_command_timeout: Duration::from_secs(2),
@@ -216,4 +230,18 @@ impl Redis {
 /// The brief's key.
 fn key(id: OrderId) -> String {
     format!("order:{id}:status")
+}
+
+/// What an address says but for TLS, of which there is only one way here.
+fn plain_config(address: &str) -> Result<Config, InvalidAddress> {
+    let plain = match address.strip_prefix(TLS_SCHEME) {
+        Some(rest) => format!("redis://{rest}"),
+        None => address.to_owned(),
+    };
+    let mut config = Config::from_url_centralized(&plain).map_err(|_| InvalidAddress::Unreadable)?;
+    if let ServerConfig::Centralized { server } = &mut config.server {
+        // The brackets of an IPv6 address belong to the URL.
+        *server = Server::new(server.host.trim_matches(['[', ']']).to_owned(), server.port);
+    }
+    Ok(config)
 }

@@ -115,6 +115,8 @@ pub struct InboundMessage {
     pub partition: i32,
     /// Where it stands in its partition.
     pub offset: i64,
+    /// When it was put there, as its producer or the broker has it, in milliseconds since the Unix epoch; 0: nobody says.
+    pub at_ms: i64,
     /// Its key.
     pub key: Option<Vec<u8>>,
     /// Its value; `None`: it has none (a tombstone).
@@ -130,6 +132,7 @@ impl InboundMessage {
             topic: message.topic().to_owned(),
             partition: message.partition(),
             offset: message.offset(),
+            at_ms: message.timestamp().to_millis().unwrap_or(0),
             key: message.key().map(<[u8]>::to_vec),
             payload: message.payload().map(<[u8]>::to_vec),
             headers: headers

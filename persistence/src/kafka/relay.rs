@@ -62,6 +62,9 @@ pub struct Relay {
 }
 
 impl Relay {
+    /// The follower's name: under it the store keeps how far the relay is.
+    pub const FOLLOWER: &'static str = NAME;
+
     /// Starts to relay what the tail holds now and later. Kafka may be away: the relay goes on trying.
     ///
     /// Must be called within a tokio runtime, and after the metrics recorder was installed. One relay for each tail: two

@@ -43,13 +43,14 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// Takes a row in. Rows of one line come in position order and without gaps. One that cannot be read is logged,
-    /// counted and passed over.
-    pub fn take_in(&mut self, shard: ShardId, row: &Row) {
+    /// Takes a row in. Rows of one line come in position order and without leaving one out; the first comes `after` where
+    /// the projection is on that line, which need not be the position before: what lay between may be deleted since. One
+    /// that cannot be read is logged, counted and passed over.
+    pub fn take_in(&mut self, shard: ShardId, after: Position, row: &Row) {
         let (position, stream, seq) = (row.position, row.stream, row.seq);
         let line = self.lines.entry(shard).or_insert(LineMove {
             shard,
-            from: Position(position.0.saturating_sub(1)),
+            from: after,
             to: position,
             stream,
             seq,

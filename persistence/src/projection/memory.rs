@@ -107,6 +107,14 @@ impl Projection for MemoryProjection {
         Ok(())
     }
 
+    async fn forget(&self, orders: &[OrderId]) -> Result<(), StoreError> {
+        let mut contents = self.contents();
+        for order in orders {
+            contents.orders.remove(order);
+        }
+        Ok(())
+    }
+
     async fn search(&self, search: &Search) -> Result<Vec<OrderSummary>, StoreError> {
         let contents = self.contents();
         let end = search.behind.map_or(Bound::Unbounded, Bound::Excluded);

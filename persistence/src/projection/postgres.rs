@@ -4,7 +4,7 @@ use super::query::{self, Line, Statement, Value, channel_of, is_live, status_cha
 use super::{Applied, Batch, FOLLOWER, OrderSummary, Projection, Search};
 use crate::record::{poison, read_error, shard_code, signed, unsigned};
 use async_trait::async_trait;
-use domain::ids::Position;
+use domain::ids::{OrderId, Position};
 use domain::ports::{CommitError, StoreError};
 use domain::shard::ShardId;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -313,6 +313,15 @@ impl Projection for PostgresProjection {
         in_time(self.options.write_timeout, forget)
             .await?
             .map_err(|error| said(&error))
+    }
+
+    async fn forget(&self, orders: &[OrderId]) -> Result<(), StoreError> {
+        let streams: Vec<Uuid> = orders.iter().map(|order| order.0.0).collect();
+        let forget = sqlx::query("DELETE FROM order_search WHERE stream = ANY ($1)").bind(streams);
+        in_time(self.options.write_timeout, forget.execute(&self.writer))
+            .await?
+            .map_err(|error| said(&error))
+            .map(|_| ())
     }
 
     async fn search(&self, search: &Search) -> Result<Vec<OrderSummary>, StoreError> {

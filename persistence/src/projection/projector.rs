@@ -286,7 +286,8 @@ impl Feed {
             };
             self.forget(follower);
             for row in &rows {
-                self.pending.take_in(row.shard, &row.row);
+                let after = self.cursors.get(&row.shard).copied().unwrap_or_default();
+                self.pending.take_in(row.shard, after, &row.row);
             }
             if follower.is_level() {
                 self.level_at = Some(looked_at);

@@ -116,7 +116,7 @@ impl<'a> Statement<'a> {
 
 /// What all ids from a moment on are greater than, and none before it: 48 bits of milliseconds come first. `None`
 /// beyond what those can hold.
-fn first_id(at: Timestamp) -> Option<Uuid> {
+pub(crate) fn first_id(at: Timestamp) -> Option<Uuid> {
     let ms = u64::try_from(at.0.max(0)).ok().filter(|ms| *ms < 1 << 48)?;
     Some(Uuid::from_u128(u128::from(ms) << 80))
 }

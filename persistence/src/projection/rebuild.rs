@@ -63,7 +63,7 @@ pub async fn rebuild(
             let end = last.position;
             let mut pending = Pending::default();
             for row in &rows {
-                pending.take_in(shard, row);
+                pending.take_in(shard, after, row);
             }
             let (count, poison) = (pending.rows(), pending.poison());
             match write(projection, &Arc::new(pending.into_batch())).await {

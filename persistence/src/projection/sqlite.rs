@@ -7,7 +7,7 @@ use super::query::{self, Line, Statement, Value, channel_of, is_live, status_cha
 use super::{Applied, Batch, LineMove, OrderChange, OrderSummary, Projection, Search};
 use crate::record::{poison, read_error, shard_code, signed, unsigned};
 use async_trait::async_trait;
-use domain::ids::{Position, Seq, StreamId};
+use domain::ids::{OrderId, Position, Seq, StreamId};
 use domain::ports::{CommitError, Store, StoreError};
 use domain::shard::ShardId;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
@@ -317,6 +317,19 @@ impl Projection for SqliteProjection {
         let forget = |connection: &mut Connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             create(&transaction)?;
+            Ok(transaction.commit()?)
+        };
+        self.write(forget).await.map_err(away)
+    }
+
+    async fn forget(&self, orders: &[OrderId]) -> Result<(), StoreError> {
+        let orders = orders.to_vec();
+        let forget = move |connection: &mut Connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            for order in &orders {
+                let mut forget = transaction.prepare_cached("DELETE FROM order_search WHERE stream = ?1")?;
+                forget.execute([order.0.0.as_bytes().as_slice()])?;
+            }
             Ok(transaction.commit()?)
         };
         self.write(forget).await.map_err(away)

@@ -2,8 +2,11 @@
 //! is all of the write or nothing.
 
 use crate::fixture::{Fixture, Kind, line, row, run, shard_map, stream_in, with_key, with_snapshot};
+use domain::ids::{Position, Seq};
 use domain::ports::{Append, CommitError, Store};
 use domain::shard::{OwnedShard, ShardId};
+use domain::time::Timestamp;
+use persistence::{Expiry, RetentionStore, SqliteOptions, SqliteStore};
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,9 +44,24 @@ async fn dying_child() {
     let batch = batch(&mut owned, u64::try_from(step).expect("few steps"));
     match std::env::var(WORK).as_deref() {
         Ok("commit") => store.commit(&batch).await.map(|_| ()).expect("committed"),
+        Ok("expire") => expire(&location, step).await,
         Ok("acquire") => store.acquire("child", &SHARDS).await.map(|_| ()).expect("acquired"),
         other => panic!("what is {other:?}?"),
     }
+}
+
+/// Deletes the orders of the steps before: all that are settled.
+async fn expire(location: &str, step: usize) {
+    let path = std::path::Path::new(location);
+    let kept = SqliteStore::open(path, shard_map(), &SqliteOptions::default())
+        .await
+        .expect("the store");
+    let expiry = Expiry {
+        before: Timestamp(5_000),
+        lines: SHARDS.iter().map(|shard| (*shard, Position(u64::MAX))).collect(),
+    };
+    let expired = kept.expire_orders(&expiry, None, 100).await.expect("expired");
+    assert_eq!(expired.orders.len(), 2, "step {step}: {expired:?}");
 }
 
 /// Not a test of its own either: a write panics at each of its steps in turn, and the store goes on in the same process.
@@ -202,6 +220,71 @@ async fn sqlite_survives_a_crash_at_every_step() {
     run(Kind::Sqlite, |fixture| async move {
         let location = fixture.path().display().to_string();
         acquire_at_every_step(fixture, location).await;
+    })
+    .await;
+}
+
+/// Two orders are deleted together or not at all, and what is left goes on.
+async fn expire_at_every_step(fixture: Arc<Fixture>, location: String) {
+    let mut there = Vec::new();
+    for step in 1.. {
+        let n = u64::try_from(step).expect("few steps");
+        let mut owned = fixture.store.acquire("before", &SHARDS).await.expect("the shards");
+        let mut rows = Vec::new();
+        for line in &mut owned {
+            rows.push(with_snapshot(row(line, n, 1), true));
+            rows.push(with_snapshot(row(line, n, 2), false));
+            rows.push(with_snapshot(row(line, 1_000 + n, 1), true));
+        }
+        fixture.store.commit(&rows).await.expect("committed");
+        let died = dies(location.clone(), "expire", step).await;
+        let store = fixture
+            .open_again(shard_map())
+            .await
+            .expect("the store opens after a crash");
+        let mut orders = Vec::new();
+        for shard in SHARDS {
+            let loaded = store.load(stream_in(shard, n)).await.expect("load");
+            let rows = store.rows(stream_in(shard, n), Seq(0), 9).await.expect("rows");
+            assert_eq!(
+                rows.len(),
+                if loaded.is_some() { 2 } else { 0 },
+                "half of an order is there"
+            );
+            assert!(
+                store.load(stream_in(shard, 1_000 + n)).await.expect("load").is_some(),
+                "a live one is gone"
+            );
+            orders.push(loaded.is_some());
+        }
+        assert_eq!(orders[0], orders[1], "one went without the other");
+        there.push(orders[0]);
+        if !died {
+            break;
+        }
+        // What was left is deleted by the next one that comes by.
+        let left = usize::from(orders[0]) * 2;
+        let kept = fixture.kept().await;
+        let expiry = Expiry {
+            before: Timestamp(5_000),
+            lines: SHARDS.iter().map(|shard| (*shard, Position(u64::MAX))).collect(),
+        };
+        let expired = kept.expire_orders(&expiry, None, 100).await.expect("expired");
+        assert_eq!(expired.orders.len(), left);
+    }
+    let before = there.iter().take_while(|there| **there).count();
+    assert!(before >= 3, "it did not die before each statement: {there:?}");
+    assert!(
+        there[before..].iter().all(|there| !there) && there.len() > before,
+        "{there:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite_survives_a_crash_of_retention_at_every_step() {
+    run(Kind::Sqlite, |fixture| async move {
+        let location = fixture.path().display().to_string();
+        expire_at_every_step(fixture, location).await;
     })
     .await;
 }

@@ -4,7 +4,7 @@ use domain::ids::{Epoch, HashSlot, OrderId, Position, Seq, StreamId};
 use domain::ports::{Append, KeyClaim, Membership, Row, Snapshot, Store, StoreError, StreamKind};
 use domain::shard::{OwnedShard, ShardId, ShardMap};
 use domain::time::Timestamp;
-use persistence::{MemoryStore, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore};
+use persistence::{MemoryStore, PostgresOptions, PostgresStore, RetentionStore, SqliteOptions, SqliteStore};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::future::Future;
 use std::path::PathBuf;
@@ -88,6 +88,21 @@ impl Fixture {
                 Arc::new(store.expect("the store"))
             }
             Place::Sqlite(_) => panic!("nodes cannot share a SQLite store"),
+        }
+    }
+
+    /// Another handle on the same store, to delete what is old from it.
+    pub(crate) async fn kept(&self) -> Arc<dyn RetentionStore> {
+        match &self.place {
+            Place::Memory(store) => Arc::new(store.another()),
+            Place::Sqlite(_) => {
+                let store = SqliteStore::open(&self.path(), shard_map(), &SqliteOptions::default()).await;
+                Arc::new(store.expect("the store"))
+            }
+            Place::Postgres(url) => {
+                let store = PostgresStore::connect(url, shard_map(), &PostgresOptions::default()).await;
+                Arc::new(store.expect("the store"))
+            }
         }
     }
 

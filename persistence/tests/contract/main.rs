@@ -12,6 +12,7 @@ mod journal;
 mod membership;
 mod model;
 mod postgres;
+mod retention;
 mod sqlite;
 mod stores;
 mod webhooks;
@@ -71,6 +72,10 @@ contract!(
     stores::poison_is_refused_and_named,
     stores::no_commit_under_an_old_epoch,
     stores::a_cancelled_commit_leaves_the_store_usable,
+    retention::settled_orders_go_as_a_whole_and_nothing_else,
+    retention::positions_are_never_used_again,
+    retention::orders_are_looked_at_page_by_page,
+    retention::keys_go_when_they_are_old,
     model::random_batches_do_the_same_as_in_memory,
     journal::concurrent_appends_are_gapless,
     journal::what_waits_is_one_batch,

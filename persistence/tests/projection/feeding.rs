@@ -270,6 +270,10 @@ impl Projection for Watched {
         self.inner.reset().await
     }
 
+    async fn forget(&self, orders: &[OrderId]) -> Result<(), StoreError> {
+        self.inner.forget(orders).await
+    }
+
     async fn search(&self, search: &Search) -> Result<Vec<OrderSummary>, StoreError> {
         self.inner.search(search).await
     }

@@ -14,6 +14,7 @@ mod random;
 mod rebuilding;
 mod rig;
 mod sqlite;
+mod sweeping;
 
 /// Runs each function against all three projections.
 macro_rules! suite {
@@ -48,4 +49,7 @@ suite!(
     feeding::nodes_feed_the_lines_that_they_own,
     rebuilding::a_rebuild_is_the_same_as_what_grew,
     rebuilding::a_rebuild_and_a_server_fill_it_together,
+    sweeping::what_everybody_has_passed_leaves_store_and_list,
+    sweeping::gaps_trip_up_nobody_who_begins_at_the_beginning,
+    sweeping::a_pass_removes_what_an_interrupted_one_left_in_the_list,
 );

@@ -2,9 +2,9 @@
 
 use crate::fixture::{Fixture, Kind, shard_map};
 use crate::history::World;
-use domain::ids::Position;
+use domain::ids::{Epoch, Position};
 use domain::ports::{Append, Row, RowOutcome};
-use domain::shard::ShardId;
+use domain::shard::{OwnedShard, ShardId};
 use domain::time::Millis;
 use persistence::projection::{
     Applied, Batch, MemoryProjection, OrderSummary, Pending, PostgresProjection, PostgresProjectionOptions, Projection,
@@ -110,9 +110,19 @@ pub(crate) fn all() -> Search {
 pub(crate) fn batch(rows: &[Append]) -> Arc<Batch> {
     let mut pending = Pending::default();
     for append in rows {
-        pending.take_in(shard_map().shard_of(append.stream), &row(append));
+        let after = Position(append.position.0.saturating_sub(1));
+        pending.take_in(shard_map().shard_of(append.stream), after, &row(append));
     }
     Arc::new(pending.into_batch())
+}
+
+/// A shard as its owner has it, which nobody asked a store for.
+pub(crate) fn unowned(shard: ShardId) -> OwnedShard {
+    OwnedShard {
+        shard,
+        epoch: Epoch(1),
+        position: Position(0),
+    }
 }
 
 fn row(append: &Append) -> Row {

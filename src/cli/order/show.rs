@@ -63,7 +63,7 @@ pub(super) fn order(order: &OrderView, events: Option<&EventsView>) -> String {
     parts.iter().map(text).collect::<Vec<_>>().join("\n\n")
 }
 
-pub(super) fn table() -> Table {
+pub(in crate::cli) fn table() -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Dynamic);
@@ -71,7 +71,7 @@ pub(super) fn table() -> Table {
 }
 
 /// A table's lines without the blanks that pad them.
-pub(super) fn text(table: &Table) -> String {
+pub(in crate::cli) fn text(table: &Table) -> String {
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     lines.join("\n")
 }
@@ -227,7 +227,7 @@ fn offset(ms: i64) -> String {
 }
 
 /// A moment in UTC, as `2026-01-31 23:59:59Z`.
-pub(super) fn moment(ms: i64) -> String {
+pub(in crate::cli) fn moment(ms: i64) -> String {
     let (days, s) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000) / 1_000);
     let (year, month, day) = civil_from_days(days);
     format!(

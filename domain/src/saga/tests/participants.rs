@@ -230,6 +230,7 @@ impl Participants {
         let command = zone::Command::SetOnline {
             id: courier_id(n),
             online,
+            said: None,
         };
         self.zone
             .tell(command, now, policy)

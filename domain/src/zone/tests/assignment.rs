@@ -7,7 +7,7 @@ use crate::policy::Policy;
 use crate::rejection::Rejection;
 use crate::saga::{Answer, Job, JobRequest, Receipt, Report, Step};
 use crate::time::{Millis, Timestamp};
-use crate::zone::{Command, CourierConfig, Effect, JobState, Zone};
+use crate::zone::{Command, CourierConfig, Effect, JobState, Said, Zone};
 
 pub(super) fn put(n: usize, config: CourierConfig) -> Command {
     Command::PutCourier {
@@ -84,6 +84,7 @@ impl Centre {
         self.told(Command::SetOnline {
             id: courier_id(n),
             online,
+            said: None,
         })
         .1
     }
@@ -198,6 +199,48 @@ fn waiting_jobs_go_out_in_the_order_in_which_the_food_is_ready() {
         "told again after a restart"
     );
     zone.0.restart();
+}
+
+/// It drops out, comes back and is sent off; then its first words come again, as after a crash.
+#[test]
+fn words_that_are_heard_again_take_no_job_away() {
+    let mut zone = Centre::with(&[at(north(0))]);
+    let say = |zone: &mut Centre, online, place, at| {
+        let said = Said {
+            line: "couriers/3".into(),
+            place,
+            at,
+        };
+        let command = Command::SetOnline {
+            id: courier_id(0),
+            online,
+            said: Some(said),
+        };
+        zone.told(command).1
+    };
+    say(&mut zone, false, 7, T0);
+    say(&mut zone, true, 8, T0);
+    zone.told(assign(1, job(north(0), 5)));
+    assert_eq!(zone.job_of(0), Some(1));
+    for round in 0..2 {
+        let rows = zone.0.rows.len();
+        assert_eq!(say(&mut zone, false, 7, T0), [], "round {round}");
+        assert_eq!(say(&mut zone, true, 8, T0), []);
+        assert_eq!((zone.job_of(0), zone.0.rows.len()), (Some(1), rows));
+        zone.0.restart();
+    }
+    // A word that changes nothing is remembered too, lest one before it be taken for new.
+    say(&mut zone, true, 12, T0);
+    assert_eq!(say(&mut zone, false, 11, T0), []);
+    assert_eq!(zone.job_of(0), Some(1));
+    // The topic was made anew: its places begin again, but later.
+    say(&mut zone, false, 0, T0 + Millis(1));
+    assert_eq!(zone.job_of(0), None);
+    // Places on another line say nothing, and neither do words without one.
+    zone.online(0, true);
+    zone.told(assign(2, job(north(0), 5)));
+    zone.online(0, false);
+    assert!(!zone.0.state().couriers[&courier_id(0)].online);
 }
 
 #[test]
@@ -316,6 +359,7 @@ fn a_courier_that_nobody_knows_cannot_be_told_anything() {
             Command::SetOnline {
                 id: courier_id(7),
                 online: true,
+                said: None,
             },
             Command::Locate {
                 id: courier_id(7),

@@ -89,6 +89,7 @@ fn command(happening: Happening) -> Option<Command> {
         Happening::Online(n, online) => Some(Command::SetOnline {
             id: courier_id(n),
             online,
+            said: None,
         }),
         Happening::Locate(n, place) => Some(Command::Locate {
             id: courier_id(n),

@@ -43,6 +43,7 @@ fn telling_it_the_same_twice_changes_nothing() {
     let online = |online| Command::SetOnline {
         id: courier_id(0),
         online,
+        said: None,
     };
     let commands = [put(0, at(north(0))), put(0, at(north(5))), online(false), online(true)];
     for command in commands {
@@ -80,6 +81,7 @@ fn every_event_is_read_and_written_as_ever() {
         r#"{"type":"ZoneOpened","id":"centre"}"#,
         r#"{"type":"CourierPut","id":"courier-1","config":{"zone":"centre","location":{"lat":41.0,"lng":-87.0},"on_at":1800000000000,"off_at":null,"metres_per_min":320}}"#,
         r#"{"type":"CourierOnline","id":"courier-1","online":false}"#,
+        r#"{"type":"CourierOnline","id":"courier-1","online":true,"said":{"line":"couriers/3","place":7,"at":1800000000000}}"#,
         r#"{"type":"CourierLocated","id":"courier-1","location":{"lat":41.0,"lng":-87.0}}"#,
         r#"{"type":"JobQueued","key":"01a3185c-5000-893d-8000-000000000001:dispatch:0:do","job":{"pickup":{"lat":41.0,"lng":-87.0},"dropoff":{"lat":41.02,"lng":-87.0},"ready_at":1800000300000}}"#,
         r#"{"type":"JobAssigned","key":"01a3185c-5000-893d-8000-000000000001:dispatch:0:do","courier":"courier-1","pickup_at":1800000300000}"#,

@@ -3,7 +3,9 @@
 
 use super::*;
 use fred::interfaces::KeysInterface;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::time::sleep;
@@ -16,6 +18,7 @@ const LOOK: Duration = Duration::from_millis(10);
 const PATIENT: RedisOptions = RedisOptions {
     timeout: Duration::from_secs(10),
     pause: Duration::from_millis(20),
+    authority: None,
 };
 
 fn url() -> Option<String> {
@@ -224,7 +227,7 @@ async fn nobody_who_reads_notices_that_redis_is_killed_and_it_is_used_again_when
         timeout: Duration::from_millis(500),
         ..PATIENT
     };
-    let redis = connect(&server.url(), options).await;
+    let redis = connect(&server.url(), options.clone()).await;
     let id = fresh(&redis, 1).await;
     let owner = Arc::new(StatusCache::start(100, Some(Arc::clone(&redis))));
     let other = Arc::new(StatusCache::start(100, Some(connect(&server.url(), options).await)));
@@ -313,6 +316,122 @@ async fn without_redis_everything_is_read_as_if_there_were_none() {
     assert_eq!(read.expect("infallible").version, Seq(1));
     assert_eq!(held(&cache, id).await, 1);
     assert_eq!(redis.score("set", vec![(0.5, "a".into())], TTL).await, Err(Away));
+}
+
+/// An authority, and a certificate of it for this machine, as files.
+fn certify(folder: &Path) {
+    let mut params = CertificateParams::new(Vec::new()).expect("no names");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("it signs itself");
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+    let certificate = params.signed_by(&key, &issuer).expect("it is signed");
+    for (name, text) in [
+        ("authority.pem", issuer.pem()),
+        ("redis.pem", certificate.pem()),
+        ("redis.key", key.serialize_pem()),
+    ] {
+        std::fs::write(folder.join(name), text).expect("it is written");
+    }
+}
+
+/// A Redis of our own that speaks nothing but TLS.
+fn start_over_tls(folder: &Path) -> Option<Own> {
+    url()?;
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = free.local_addr().expect("an address").port();
+    drop(free);
+    let file = |name: &str| folder.join(name).display().to_string();
+    let process = Command::new("redis-server")
+        .args(["--bind", "127.0.0.1", "--port", "0", "--tls-port", &port.to_string()])
+        .args([
+            "--tls-cert-file",
+            &file("redis.pem"),
+            "--tls-key-file",
+            &file("redis.key"),
+        ])
+        .args(["--tls-ca-cert-file", &file("authority.pem"), "--tls-auth-clients", "no"])
+        .args([
+            "--requirepass",
+            "s3cret",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--dir",
+            "/tmp",
+        ])
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("redis-server is installed");
+    Some(Own { process, port })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_tls_redis_must_show_a_certificate_of_the_authority() {
+    let (folder, other) = (
+        tempfile::tempdir().expect("a folder"),
+        tempfile::tempdir().expect("a folder"),
+    );
+    certify(folder.path());
+    certify(other.path());
+    let Some(server) = start_over_tls(folder.path()) else {
+        return;
+    };
+    let trusting = |folder: &Path| RedisOptions {
+        authority: Some(folder.join("authority.pem")),
+        ..PATIENT
+    };
+    let address = format!("rediss://:s3cret@localhost:{}/1", server.port);
+    let redis = connect(&address, trusting(folder.path())).await;
+    let id = fresh(&redis, 1).await;
+    let now = redis.now_ms().await.expect("redis answers");
+    redis
+        .put(&[(id, entry(id, 7, false))], now + ttl_ms())
+        .await
+        .expect("redis answers");
+    assert_eq!(version_in(&redis, id).await, Some(7));
+
+    // Neither without TLS, nor signed by somebody else, nor under a name that is not in the certificate.
+    let hasty = |options: RedisOptions| RedisOptions {
+        timeout: Duration::from_millis(100),
+        ..options
+    };
+    for (address, options) in [
+        (format!("redis://:s3cret@localhost:{}", server.port), PATIENT),
+        (address.clone(), trusting(other.path())),
+        (
+            format!("rediss://:s3cret@127.0.0.1:{}", server.port),
+            trusting(folder.path()),
+        ),
+    ] {
+        let strange = Redis::connect(&address, &hasty(options)).expect("an address");
+        // Several attempts to connect, one after the other.
+        for _ in 0..10 {
+            assert_eq!(strange.now_ms().await.ok(), None, "{address}");
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn over_tls_there_must_be_authorities() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("authority.pem");
+    for (content, said) in [(None, "authority.pem"), (Some(""), "there is no certificate in it")] {
+        if let Some(content) = content {
+            std::fs::write(&file, content).expect("written");
+        }
+        let options = RedisOptions {
+            authority: Some(file.clone()),
+            ..PATIENT
+        };
+        let error = Redis::connect("rediss://u:s3cret@localhost", &options)
+            .err()
+            .expect("no authority");
+        let error = error.to_string();
+        assert!(error.contains(said) && !error.contains("s3cret"), "{error}");
+    }
 }
 
 #[test]
