@@ -8,7 +8,7 @@ use crate::node::Node;
 use domain::ids::{OrderId, StreamId, ZoneId};
 use domain::order::Order;
 use domain::ports::Recorded;
-use domain::saga::{Action, Answer, CapacityRequest, Command, Direction, Effect, Refused};
+use domain::saga::{Action, Answer, Command, Direction, Effect};
 use fail::fail_point;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,7 +74,7 @@ fn count(effect: &Effect, answer: &Answer) {
 
 async fn perform(node: &Arc<Node>, effect: &Effect, resumed: bool) -> Answer {
     // Only of what was never asked before can it be said, without asking, that it did not happen.
-    let first = effect.attempt == 1 && !resumed;
+    let first = effect.is_first(resumed);
     match &effect.action {
         // Settled within the turn (see `Hosted::settle`) where capacity is not scarce.
         Action::Route => match current(node, effect.key.order).await {
@@ -85,11 +85,9 @@ async fn perform(node: &Arc<Node>, effect: &Effect, resumed: bool) -> Answer {
         Action::Ticket(request) if first => node.ports.kitchens.offer(request).await,
         Action::Ticket(request) => node.ports.kitchens.request(request).await,
         Action::Capacity(channel, request) => {
-            let holds = first && matches!(request, CapacityRequest::Hold { .. });
             let command = domain::channel::Command::Capacity(*request);
             match ask::<domain::channel::Channel>(node, channel.stream(), command).await {
-                // A channel that has too much to do is passed over, like one that has no capacity.
-                Err(CallError::Overloaded { what }) if holds => Answer::Refused(Refused::new("overloaded", what)),
+                Err(CallError::Overloaded { what }) => effect.overloaded(resumed, &what),
                 result => result.unwrap_or_else(|error| Answer::Failed(error.to_string())),
             }
         }

@@ -119,6 +119,23 @@ impl Effect {
             answer,
         }
     }
+
+    /// Whether it was certainly never asked before. `resumed`: an earlier attempt of the same number may have left.
+    pub const fn is_first(&self, resumed: bool) -> bool {
+        self.attempt == 1 && !resumed
+    }
+
+    /// The answer when whoever was to be asked had no room for this attempt, so that it was certainly not carried out. A
+    /// hold that was never asked for before is refused with that: a channel that has too much to do is passed over, like
+    /// one that has no capacity. Of anything else nothing is known, or it must be done.
+    pub fn overloaded(&self, resumed: bool, what: &str) -> Answer {
+        let holds = matches!(self.action, Action::Capacity(_, CapacityRequest::Hold { .. }));
+        if holds && self.is_first(resumed) {
+            Answer::Refused(Refused::new("overloaded", what))
+        } else {
+            Answer::Failed(format!("{what} has more to do than it can take"))
+        }
+    }
 }
 
 /// What is asked, and of whom.
