@@ -6,6 +6,7 @@
 
 pub mod attempts;
 pub mod channel;
+pub mod circuit;
 pub mod cluster;
 pub mod entity;
 pub mod geo;

@@ -1,5 +1,6 @@
 //! The ports: what the core needs from the outside world, as traits that stores, clocks and participants implement.
 
+use crate::circuit::Circuit;
 use crate::ids::{Epoch, OrderId, Position, Seq, StreamId};
 use crate::saga::{Answer, PaymentRequest, TicketRequest};
 use crate::shard::{OwnedShard, ShardId, ShardMap};
@@ -416,6 +417,11 @@ pub trait Payments: Send + Sync + 'static {
 
 /// The kitchens and partners that cook.
 #[async_trait]
+
+    /// How calls to it stand. Waits for none of them.
+    fn circuits(&self) -> Vec<Circuit> {
+        Vec::new()
+    }
 pub trait Kitchens: Send + Sync + 'static {
     /// Asks for one effect, as [`Payments::request`] does. A ticket may be answered [`Answer::Pending`]; the decision
     /// then comes as a report.
@@ -430,6 +436,11 @@ pub trait Kitchens: Send + Sync + 'static {
 
 /// Somebody who wants to know of every committed change of an order (the simulated world, caches, streams).
 pub trait OrderObserver: Send + Sync + 'static {
+
+    /// How calls to each of them stand, as far as any were made. Waits for none of them.
+    fn circuits(&self) -> Vec<Circuit> {
+        Vec::new()
+    }
     /// The order is now as given; `seq` is its version. Also called for each live order at a start. Must not block.
     fn observe(&self, id: OrderId, seq: Seq, order: &std::sync::Arc<crate::order::Order>);
 
