@@ -299,6 +299,9 @@ pub enum AppendError {
     Unavailable(String),
 }
 
+/// What a problem of the store begins with when there is no space left where it writes.
+pub const DISK_FULL: &str = "the disk is full";
+
 /// The write path: gathers appends of many actors into few commits.
 #[async_trait]
 pub trait Journal: Send + Sync + 'static {
@@ -315,7 +318,8 @@ pub trait Journal: Send + Sync + 'static {
     /// nothing of them is under way any more. Shards that it does not hold are passed over.
     async fn release(&self, shards: &[ShardId]);
 
-    /// Why the store takes nothing at present, as far as is known; `None` when it takes what comes.
+    /// Why the store takes nothing at present, as far as is known; `None` when it takes what comes. Begins with
+    /// [`DISK_FULL`] if that is why.
     fn trouble(&self) -> Option<String> {
         None
     }
@@ -413,15 +417,15 @@ pub trait Payments: Send + Sync + 'static {
     /// Asks for one effect. The request's key makes it idempotent: asked again, it answers the same and does nothing
     /// more; an action whose compensation came first is refused.
     async fn request(&self, request: &PaymentRequest) -> Answer;
-}
-
-/// The kitchens and partners that cook.
-#[async_trait]
 
     /// How calls to it stand. Waits for none of them.
     fn circuits(&self) -> Vec<Circuit> {
         Vec::new()
     }
+}
+
+/// The kitchens and partners that cook.
+#[async_trait]
 pub trait Kitchens: Send + Sync + 'static {
     /// Asks for one effect, as [`Payments::request`] does. A ticket may be answered [`Answer::Pending`]; the decision
     /// then comes as a report.
@@ -432,15 +436,15 @@ pub trait Kitchens: Send + Sync + 'static {
     async fn offer(&self, request: &TicketRequest) -> Answer {
         self.request(request).await
     }
-}
-
-/// Somebody who wants to know of every committed change of an order (the simulated world, caches, streams).
-pub trait OrderObserver: Send + Sync + 'static {
 
     /// How calls to each of them stand, as far as any were made. Waits for none of them.
     fn circuits(&self) -> Vec<Circuit> {
         Vec::new()
     }
+}
+
+/// Somebody who wants to know of every committed change of an order (the simulated world, caches, streams).
+pub trait OrderObserver: Send + Sync + 'static {
     /// The order is now as given; `seq` is its version. Also called for each live order at a start. Must not block.
     fn observe(&self, id: OrderId, seq: Seq, order: &std::sync::Arc<crate::order::Order>);
 
