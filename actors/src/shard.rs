@@ -199,7 +199,9 @@ impl ShardState {
             }
             Life::Running(_) | Life::Restarting(_) | Life::Parked if stranger => envelope.not_found(),
             Life::Running(inbox) => {
-                if child.cell.depth.load(Ordering::Relaxed) >= self.node.options.mailbox_max {
+                // A timer is let in always: there is one for a stream, and the wheel has forgotten it.
+                let is_full = child.cell.depth.load(Ordering::Relaxed) >= self.node.options.mailbox_max;
+                if is_full && !envelope.is_wake() {
                     metrics::counter!("uoop_commands_refused_total", "bound" => "mailbox").increment(1);
                     return envelope.refuse(CallError::Overloaded {
                         what: name(&child.cell),

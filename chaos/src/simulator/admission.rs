@@ -57,7 +57,7 @@ impl Process {
         let Some(actor) = self.actors.get_mut(&stream) else {
             return;
         };
-        if actor.queue.len() >= hub.scenario.mood.mailbox {
+        if actor.queue.len() >= hub.scenario.mood.mailbox && !ask.wake {
             return self.answer(hub, ask.from, Err(Failure::Overloaded));
         }
         actor.queue.push_back(ask);

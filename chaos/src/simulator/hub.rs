@@ -202,7 +202,11 @@ impl Hub {
         let Some(at) = self.network.carry(&mut self.random, self.now, from, node) else {
             return;
         };
+        // A link brings each request once: one that found no room here cannot have been taken there. Asked again, it is
+        // another attempt.
+        let is_request = matches!(what, What::Ask(..));
         if from != node
+            && !is_request
             && self.chance(mood.doubled)
             && let Some(again) = self.network.carry(&mut self.random, self.now, from, node)
         {
