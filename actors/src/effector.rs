@@ -47,8 +47,13 @@ pub(crate) fn begin(node: &Arc<Node>, effect: Effect, resumed: bool) {
             direction(&effect)
         ));
         count(&effect, &answer);
+        let refused = matches!(answer, Answer::Refused(_));
         let command = effect.answered(answer);
-        insist(&node, effect.key.order, command).await;
+        if refused {
+            insist_here(&node, effect.key.order, command).await;
+        } else {
+            insist(&node, effect.key.order, command).await;
+        }
     });
 }
 
@@ -111,6 +116,22 @@ pub(crate) async fn insist(node: &Arc<Node>, order: OrderId, command: Command) {
             Ok(()) | Err(CallError::Rejected(_) | CallError::Fenced) => return,
             Err(_) if node.is_stopped() => return,
             Err(_) => tokio::time::sleep(pause).await,
+        }
+        pause = pause.saturating_mul(2).min(INSIST_PAUSE_MAX);
+    }
+}
+
+/// Tells an order that something was refused, as [`insist`] does, for as long as it lives here. Whoever takes it over asks
+/// again under the same number and may be answered otherwise: believed there, a refusal from here would leave nobody to
+/// undo what was done.
+async fn insist_here(node: &Arc<Node>, order: OrderId, command: Command) {
+    let stream = order.stream();
+    let mut pause = INSIST_PAUSE;
+    while node.is_here(stream) && !node.is_stopped() {
+        let call = Call::<Order>::new(stream, command.clone(), Origin::Saga);
+        match tokio::time::timeout(node.options.call_timeout, node.call_here(call)).await {
+            Ok(Ok(_) | Err(CallError::Rejected(_) | CallError::Fenced)) => return,
+            _ => tokio::time::sleep(pause).await,
         }
         pause = pause.saturating_mul(2).min(INSIST_PAUSE_MAX);
     }

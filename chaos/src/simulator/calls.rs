@@ -63,7 +63,7 @@ impl Process {
     pub(super) fn try_call(&mut self, hub: &mut Hub, id: u64) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.attempt += 1;
-        let (attempt, deadline) = (call.attempt, call.deadline);
+        let (attempt, deadline, after) = (call.attempt, call.deadline, call.after);
         let shard = hub.store.map.shard_of(call.stream);
         let fresh = call.claim.is_some() && !call.attempts.may_be_done();
         let ask = Ask {
@@ -82,6 +82,9 @@ impl Process {
         if self.holds(hub, shard) {
             self.later(hub, 0, what);
             self.at(hub, deadline, What::CallLost(id, attempt));
+        } else if matches!(after, After::Insist(task) if self.is_refusal(task)) {
+            // Nobody else believes it.
+            self.finish(hub, id, Err(Failure::Fenced));
         } else if !owner.is_empty() && *owner != self.name {
             hub.message(self.node, &owner.clone(), what);
             let noticed = deadline.min(hub.now + times::LINK);

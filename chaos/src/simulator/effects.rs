@@ -115,8 +115,18 @@ impl Process {
         }
     }
 
+    /// Whether a task is to tell an order that something was refused. Believed only where the order lives.
+    pub(super) fn is_refusal(&self, id: u64) -> bool {
+        let Some(Phase::Insisting(_, saga::Command::Answer { answer, .. })) =
+            self.tasks.get(&id).map(|task| &task.phase)
+        else {
+            return false;
+        };
+        matches!(answer, Answer::Refused(_))
+    }
+
     pub(super) fn insisted(&mut self, hub: &mut Hub, id: u64, outcome: &Outcome) {
-        if matches!(outcome, Ok(_) | Err(Failure::Rejected(_))) {
+        if matches!(outcome, Ok(_) | Err(Failure::Rejected(_) | Failure::Fenced)) {
             self.tasks.remove(&id);
             return;
         }
