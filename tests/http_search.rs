@@ -108,6 +108,7 @@ async fn the_list_follows_the_orders() {
     for name in [
         "uoop_projection_lag_seconds",
         "uoop_projection_rows_total",
+        "uoop_orders_stuck 0",
         "uoop_follower_lag_rows{follower=\"projection\"}",
     ] {
         assert!(figures.contains(name), "{name}");
@@ -211,6 +212,7 @@ async fn what_cannot_be_searched_is_told() {
         "customer_id=a%20b",
         "channel_id=",
         "placed_after=yesterday",
+        "stuck=perhaps",
         "colour=red",
         "limit=1&limit=2",
     ] {
@@ -229,6 +231,6 @@ async fn what_cannot_be_searched_is_told() {
     let parameters = documented["paths"][PATH]["get"]["parameters"]
         .as_array()
         .expect("parameters");
-    assert_eq!(parameters.len(), 8);
+    assert_eq!(parameters.len(), 9);
     assert!(documented["paths"][PATH]["post"].is_object(), "beside the submission");
 }

@@ -182,6 +182,15 @@ impl Envelope {
         }
     }
 
+    /// Whether a timer sent it.
+    pub(crate) const fn is_wake(&self) -> bool {
+        match self {
+            Self::Order(ask) => ask.wake,
+            Self::Channel(ask) => ask.wake,
+            Self::Zone(ask) => ask.wake,
+        }
+    }
+
     /// What kind of stream it is for.
     pub(crate) const fn kind(&self) -> StreamKind {
         match self {

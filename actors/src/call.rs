@@ -6,6 +6,7 @@ use crate::error::CallError;
 use crate::hosted::Hosted;
 use crate::node::Node;
 use crate::transport::AskError;
+use domain::attempts::{Attempts, Missed, Next};
 use domain::entity::Entity;
 use domain::ids::{Seq, StreamId};
 use domain::ports::KeyClaim;
@@ -113,38 +114,44 @@ impl Node {
         command: E::Command,
         then: impl FnOnce(Result<E::Reply, CallError>) + Send + 'static,
     ) {
-        let call = Call::<E>::new(stream, command, Origin::Saga);
-        let Some(_) = self.cluster.get() else {
-            let reply = Reply::then(move |answered| then(answered.map(|applied| applied.reply)));
-            return self.deliver(
-                stream,
-                E::envelope(Ask {
-                    reply,
-                    ..Ask::tell(call.command)
-                }),
-                false,
-            );
-        };
-        if !self.holds(self.map.shard_of(stream)) {
+        if self.cluster.get().is_none() {
+            return self.call_here_then::<E>(stream, command, |answered| then(answered.map(|applied| applied.reply)));
+        }
+        let mut call = Call::<E>::new(stream, command.clone(), Origin::Saga);
+        if !self.is_here(stream) {
             return self.call_in_background(call, then);
         }
-        let (node, mut again) = (Arc::clone(self), call.clone());
-        let reply = Reply::then(move |answered: Answered<E>| match answered {
-            // The shard is on its way to another node.
-            Err(error) if is_worth_another(&error, &again) => {
-                again.again |= error == CallError::TimedOut;
-                node.call_in_background(again, then);
+        let node = Arc::clone(self);
+        self.call_here_then::<E>(stream, command, move |answered| {
+            let error = match answered {
+                Ok(applied) => return then(Ok(applied.reply)),
+                Err(error) => error,
+            };
+            let mut attempts = Attempts::new(false, false);
+            match missed(&error).map_or(Next::AsSaid, |missed| attempts.missed(missed)) {
+                // The shard is on its way to another node, or nobody can say what came of it.
+                Next::Again => {
+                    call.again = attempts.may_be_done();
+                    node.call_in_background(call, then);
+                }
+                Next::AsSaid => then(Err(error)),
+                Next::Unknown => then(Err(CallError::TimedOut)),
             }
-            answered => then(answered.map(|applied| applied.reply)),
         });
-        self.deliver(
-            stream,
-            E::envelope(Ask {
-                reply,
-                ..Ask::tell(call.command)
-            }),
-            false,
-        );
+    }
+
+    /// Asks an actor of this node on behalf of a saga, and does `then` with its answer.
+    pub(crate) fn call_here_then<E: Hosted>(
+        &self,
+        stream: StreamId,
+        command: E::Command,
+        then: impl FnOnce(Answered<E>) + Send + 'static,
+    ) {
+        let ask = Ask {
+            reply: Reply::then(then),
+            ..Ask::tell(command)
+        };
+        self.deliver(stream, E::envelope(ask), false);
     }
 
     fn call_in_background<E: Hosted>(
@@ -184,6 +191,7 @@ impl Node {
     ) -> Result<Outcome<E>, CallError> {
         let shard = self.map.shard_of(call.stream);
         let deadline = Instant::now() + self.options.call_timeout;
+        let mut attempts = Attempts::new(call.if_match.is_some(), call.again);
         let mut changes = cluster.owners.changes();
         loop {
             changes.borrow_and_update();
@@ -197,10 +205,16 @@ impl Node {
                     None => Err(CallError::Fenced),
                 }
             };
-            match attempt {
-                Err(error) if is_worth_another(&error, &call) => call.again |= error == CallError::TimedOut,
-                other => return other,
+            let error = match attempt {
+                Ok(outcome) => return Ok(outcome),
+                Err(error) => error,
+            };
+            match missed(&error).map_or(Next::AsSaid, |missed| attempts.missed(missed)) {
+                Next::Again => {}
+                Next::AsSaid => return Err(error),
+                Next::Unknown => return Err(CallError::TimedOut),
             }
+            call.again = attempts.may_be_done();
             if Instant::now() >= deadline {
                 return Err(if call.again {
                     CallError::TimedOut
@@ -238,44 +252,13 @@ impl Node {
     }
 }
 
-/// Whether a call that came to this is made again.
-fn is_worth_another<E: Entity>(error: &CallError, call: &Call<E>) -> bool {
+/// How an attempt missed whom it was for; `None`: it was answered, and that is the call's answer.
+const fn missed(error: &CallError) -> Option<Missed> {
     match error {
-        // Said by whoever does not own the shard, or no longer: nothing was done, and somebody else will.
-        CallError::Fenced => true,
-        // All that is asked may be asked again, except under a condition that the first time may have used up.
-        CallError::TimedOut => call.if_match.is_none(),
-        // Who is refused for want of room may believe that nothing was done; but an earlier attempt may have been carried out.
-        CallError::Overloaded { .. } => call.again,
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use domain::channel::{Channel, Command};
-
-    #[test]
-    fn nobody_is_told_that_there_was_no_room_for_what_may_have_been_done() {
-        let stream = "kitchen-1".parse::<domain::ids::ChannelId>().expect("a name").stream();
-        let mut call = Call::<Channel>::new(stream, Command::Wake, Origin::Saga);
-        let overloaded = CallError::Overloaded { what: "node a".into() };
-        assert!(
-            !is_worth_another(&overloaded, &call),
-            "the first attempt was the only one"
-        );
-        assert!(is_worth_another(&CallError::Fenced, &call));
-        assert!(is_worth_another(&CallError::TimedOut, &call));
-        call.again = true;
-        assert!(
-            is_worth_another(&overloaded, &call),
-            "an earlier attempt may have been carried out"
-        );
-        call.if_match = Some(Seq(1));
-        assert!(
-            !is_worth_another(&CallError::TimedOut, &call),
-            "its condition may be used up"
-        );
+        CallError::Fenced => Some(Missed::NotOwner),
+        CallError::Overloaded { .. } => Some(Missed::NoRoom),
+        CallError::TimedOut => Some(Missed::TimedOut),
+        CallError::Unavailable(_) => Some(Missed::Away),
+        _ => None,
     }
 }

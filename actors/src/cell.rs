@@ -133,7 +133,8 @@ impl Cell {
         let Some(inbox) = inbox.as_deref().filter(|_| envelope.kind() == self.kind) else {
             return Some(envelope);
         };
-        if self.depth.load(Ordering::Relaxed) >= mailbox_max {
+        // A timer is let in always: there is one for a stream, and the wheel has forgotten it.
+        if self.depth.load(Ordering::Relaxed) >= mailbox_max && !envelope.is_wake() {
             metrics::counter!("uoop_commands_refused_total", "bound" => "mailbox").increment(1);
             envelope.refuse(CallError::Overloaded { what: self.name() });
             return None;

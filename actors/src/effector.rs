@@ -7,7 +7,7 @@ use domain::channel::{self, Channel};
 use domain::ids::{ChannelId, OrderId, ZoneId};
 use domain::order::Order;
 use domain::ports::Recorded;
-use domain::saga::{Action, Answer, CapacityRequest, Command, Direction, Effect, EffectKey, JobRequest, Refused};
+use domain::saga::{Action, Answer, CapacityRequest, Command, Direction, Effect, EffectKey, JobRequest};
 use domain::time::Millis;
 use domain::zone::{self, Zone};
 use fail::fail_point;
@@ -50,7 +50,7 @@ fn send(node: &Arc<Node>, effect: Effect, resumed: bool) {
         asked.direction()
     ));
     // Only of what was never asked before can it be said, without asking, that it did not happen.
-    let first = effect.attempt == 1 && !resumed;
+    let first = effect.is_first(resumed);
     let ports = &node.ports;
     match effect.action {
         Action::Capacity(channel, request) => asked.channel(&channel, request, first),
@@ -83,12 +83,10 @@ struct Asked {
 
 impl Asked {
     fn channel(self, channel: &ChannelId, request: CapacityRequest, first: bool) {
-        let holds = first && matches!(request, CapacityRequest::Hold { .. });
         let (node, command) = (Arc::clone(&self.node), channel::Command::Capacity(request));
         node.call_then::<Channel>(channel.stream(), command, move |reply| {
             self.answered(match reply {
-                // A channel that has too much to do is passed over, like one that has no capacity.
-                Err(CallError::Overloaded { what }) if holds => Answer::Refused(Refused::new("overloaded", what)),
+                Err(CallError::Overloaded { what }) => request.overloaded(first, &what),
                 reply => reply.unwrap_or_else(|error| Answer::Failed(error.to_string())),
             });
         });
@@ -126,7 +124,13 @@ impl Asked {
         let (step, direction) = (self.key.step.as_str(), self.direction());
         metrics::counter!("uoop_effects_total", "step" => step, "direction" => direction, "outcome" => outcome)
             .increment(1);
-        tell(&self.node, self.key.order, self.key.answered(self.attempt, answer));
+        let reach = if matches!(answer, Answer::Refused(_)) {
+            Reach::Here
+        } else {
+            Reach::Anywhere
+        };
+        let command = self.key.answered(self.attempt, answer);
+        insist(&self.node, self.key.order, command, reach, INSIST_PAUSE);
     }
 
     const fn direction(&self) -> &'static str {
@@ -148,21 +152,40 @@ async fn route(node: Arc<Node>, order: OrderId) -> Answer {
 /// Tells an order something until it has heard it, through crashes, restarts and a store that is away: what a zone reports
 /// it says only once, and an answer that got lost would cost the order a whole deadline.
 pub(crate) fn tell(node: &Arc<Node>, order: OrderId, command: Command) {
-    insist(node, order, command, INSIST_PAUSE);
+    insist(node, order, command, Reach::Anywhere, INSIST_PAUSE);
 }
 
-fn insist(node: &Arc<Node>, order: OrderId, command: Command, pause: Duration) {
+/// Where an order is told something.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// Wherever it lives.
+    Anywhere,
+    /// Only as long as it lives here: a refusal. Whoever takes the order over asks again under the same number and may be
+    /// answered otherwise: believed there, a refusal from here would leave nobody to undo what was done.
+    Here,
+}
+
+fn insist(node: &Arc<Node>, order: OrderId, command: Command, reach: Reach, pause: Duration) {
+    let stream = order.stream();
     let (node_then, again) = (Arc::clone(node), command.clone());
-    node.call_then::<Order>(order.stream(), command, move |heard| match heard {
+    let heard = move |heard: Result<(), CallError>| match heard {
         Ok(()) | Err(CallError::Rejected(_) | CallError::Fenced) => {}
         Err(_) if node_then.is_stopped() => {}
         Err(_) => {
             tokio::spawn(async move {
                 tokio::time::sleep(pause).await;
-                insist(&node_then, order, again, pause.saturating_mul(2).min(INSIST_PAUSE_MAX));
+                let pause = pause.saturating_mul(2).min(INSIST_PAUSE_MAX);
+                insist(&node_then, order, again, reach, pause);
             });
         }
-    });
+    };
+    match reach {
+        Reach::Anywhere => node.call_then::<Order>(stream, command, heard),
+        Reach::Here if node.is_here(stream) => {
+            node.call_here_then::<Order>(stream, command, |answered| heard(answered.map(|applied| applied.reply)));
+        }
+        Reach::Here => {}
+    }
 }
 
 /// Tells a zone something that only makes its plans better: once.

@@ -2,6 +2,7 @@
 
 use crate::cell::{Cell, Latest};
 use crate::node::{Node, Readiness};
+use domain::circuit::{Circuit, CircuitState};
 use domain::entity::Entity;
 use domain::ports::StreamKind;
 use domain::shard::ShardId;
@@ -15,9 +16,10 @@ use std::sync::atomic::Ordering;
 pub struct ActorView {
     /// Where it is in the supervision tree: `node/shard-017/order-<id>`.
     pub path: String,
-    /// `node`, `shard`, `order`, `channel` or `zone`.
+    /// `node`, `shard`, `order`, `channel` or `zone`; or `circuit`, which is no actor: a participant's circuit breaker.
     pub kind: String,
-    /// `starting`, `running`, `passivating`, `restarting` or `parked`; a node's may be `draining` or `unavailable`.
+    /// `starting`, `running`, `passivating`, `restarting` or `parked`; a node's may be `draining` or `unavailable`; a
+    /// circuit's is `closed`, `open` or `half_open`.
     pub status: String,
     /// Why it crashed last, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,12 +90,8 @@ pub(crate) fn view(cell: &Cell) -> ActorView {
     }
 }
 
-/// The node, and its shards: the trunk of the tree. `children`: how many actors each shard has.
-pub(crate) fn trunk(node: &Node, children: &HashMap<ShardId, usize>) -> Vec<ActorView> {
-    // In a cluster those of other nodes are none of this tree.
-    let is_here = |shard: &ShardId| node.cluster.get().is_none() || node.holds(*shard);
-    let shards_here: Vec<ShardId> = node.map.all().filter(is_here).collect();
-    let root = ActorView {
+fn root(node: &Node, summary: String) -> ActorView {
+    ActorView {
         path: "node".to_owned(),
         kind: "node".to_owned(),
         status: status_of(&node.readiness.load()).to_owned(),
@@ -103,10 +101,18 @@ pub(crate) fn trunk(node: &Node, children: &HashMap<ShardId, usize>) -> Vec<Acto
         restarts: 0,
         age_ms: u64::try_from(node.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         version: None,
-        summary: Some(format!("{} shards", shards_here.len())),
+        summary: Some(summary),
         next_timer: None,
         state: None,
-    };
+    }
+}
+
+/// The node, and its shards: the trunk of the tree. `children`: how many actors each shard has.
+pub(crate) fn trunk(node: &Node, children: &HashMap<ShardId, usize>) -> Vec<ActorView> {
+    // In a cluster those of other nodes are none of this tree.
+    let is_here = |shard: &ShardId| node.cluster.get().is_none() || node.holds(*shard);
+    let shards_here: Vec<ShardId> = node.map.all().filter(is_here).collect();
+    let root = root(node, format!("{} shards", shards_here.len()));
     let shard = |shard: ShardId| {
         let pulse = &node.slot(shard).pulse;
         let next_timer = pulse.next_timer.load(Ordering::Relaxed);
@@ -180,6 +186,34 @@ pub(crate) fn state(node: &Node, cell: &Cell) -> Option<Value> {
     })
 }
 
+/// The circuits of the participants that this node calls, each with its path.
+fn circuits(node: &Node) -> impl Iterator<Item = (String, Circuit)> {
+    let payments = node.ports.payments.circuits().into_iter();
+    let payments = payments.map(|circuit| (format!("node/circuit-{}", circuit.participant), circuit));
+    let kitchens = node.ports.kitchens.circuits().into_iter();
+    payments.chain(kitchens.map(|circuit| (format!("node/circuit-channel-{}", circuit.participant), circuit)))
+}
+
+fn circuit_view(node: &Node, path: String, circuit: &Circuit) -> ActorView {
+    let trouble = match circuit.circuit {
+        CircuitState::Closed => None,
+        CircuitState::Open => Some(format!("nothing is let through for another {} ms", circuit.open_for_ms)),
+        CircuitState::HalfOpen => Some("one call is on its way to find out".to_owned()),
+    };
+    ActorView {
+        path,
+        kind: "circuit".to_owned(),
+        status: circuit.circuit.as_str().to_owned(),
+        trouble,
+        mailbox_depth: circuit.waiting as u64,
+        summary: Some(format!(
+            "{} failures in a row, opened {} times",
+            circuit.failures, circuit.opened
+        )),
+        ..root(node, String::new())
+    }
+}
+
 impl Node {
     /// All actors by path, or the one at a path with its observable state.
     pub(crate) fn actors(&self, path: Option<&str>) -> Vec<ActorView> {
@@ -191,12 +225,20 @@ impl Node {
             }
             let mut views = trunk(self, &children);
             views.extend(cells.iter().map(|cell| view(cell)));
+            views.extend(circuits(self).map(|(path, circuit)| circuit_view(self, path, &circuit)));
             views.sort_by(|a, b| a.path.cmp(&b.path));
             return views;
         };
         if let Some(cell) = cells.iter().find(|cell| self::path(cell) == path) {
             let state = state(self, cell);
             return vec![ActorView { state, ..view(cell) }];
+        }
+        if let Some((path, circuit)) = circuits(self).find(|(known, _)| known == path) {
+            let state = serde_json::to_value(&circuit).ok();
+            return vec![ActorView {
+                state,
+                ..circuit_view(self, path, &circuit)
+            }];
         }
         let mut views = self.actors(None);
         views.retain(|view| view.path == path);

@@ -295,6 +295,11 @@ impl Node {
         slot.actor.load().is_some() && !slot.is_lost.load(Ordering::Acquire)
     }
 
+    /// Whether a stream lives here, as far as is known.
+    pub(crate) fn is_here(&self, stream: StreamId) -> bool {
+        self.cluster.get().is_none() || self.holds(self.map.shard_of(stream))
+    }
+
     /// Whether this node may still believe in its shards.
     pub(crate) fn lease_holds(&self) -> bool {
         self.cluster.get().is_none_or(|cluster| cluster.lease.holds())

@@ -15,7 +15,7 @@ use domain::channel::{self, Channel};
 use domain::ids::{ChannelId, HashSlot, OrderId, Seq, StreamId, ZoneId};
 use domain::order::{Details, Order};
 use domain::policy::Policy;
-use domain::ports::{ClaimRecord, Clock, KeyClaim, Recorded, Row, StoreError};
+use domain::ports::{ClaimRecord, Clock, DISK_FULL, KeyClaim, Recorded, Row, StoreError};
 use domain::rejection::Rejection;
 use domain::saga;
 use domain::zone::{self, Zone};
@@ -93,10 +93,11 @@ impl Platform {
             Readiness::Ready if !self.node.lease_holds() => Readiness::Unavailable {
                 why: "the store has been silent for longer than this node may go on without it".to_owned(),
             },
-            // A cluster's nodes go by their leases: that the store refuses one of them says nothing about that one.
-            Readiness::Ready if !self.is_clustered() => match self.node.ports.journal.trouble() {
-                Some(why) => Readiness::Unavailable { why },
-                None => Readiness::Ready,
+            Readiness::Ready => match self.node.ports.journal.trouble() {
+                // A cluster's nodes go by their leases: that the store refuses one of them says nothing about that one,
+                // unless it has no space left for any.
+                Some(why) if !self.is_clustered() || why.starts_with(DISK_FULL) => Readiness::Unavailable { why },
+                _ => Readiness::Ready,
             },
             other => other.clone(),
         }

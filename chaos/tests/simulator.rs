@@ -31,6 +31,7 @@ fn everything_holds_on_fresh_seeds() {
         figures.deaths + figures.fenced + figures.answers_lost > 0,
         "{figures:?}"
     );
+    assert!(figures.full > 0 && figures.late_commands > 0, "{figures:?}");
 }
 
 #[test]
@@ -111,6 +112,11 @@ fn a_lost_answer_taken_for_a_failure_is_noticed() {
 #[test]
 fn a_takeover_that_does_not_resume_is_noticed() {
     notices(Broken::Timers, 13, Size { orders: 100, ..SMALL }, &["SG-3", "TM-1"]);
+}
+
+#[test]
+fn no_room_for_what_may_have_been_done_is_noticed() {
+    notices(Broken::Room, 1, SMALL, &["CP-2"]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The ports: what the core needs from the outside world, as traits that stores, clocks and participants implement.
 
+use crate::circuit::Circuit;
 use crate::ids::{Epoch, OrderId, Position, Seq, StreamId};
 use crate::saga::{Answer, PaymentRequest, TicketRequest};
 use crate::shard::{OwnedShard, ShardId, ShardMap};
@@ -298,6 +299,9 @@ pub enum AppendError {
     Unavailable(String),
 }
 
+/// What a problem of the store begins with when there is no space left where it writes.
+pub const DISK_FULL: &str = "the disk is full";
+
 /// Who hears what became of an append. Called by whoever finds out, in the midst of its work: it must not block.
 pub type OnAppended = Box<dyn FnOnce(Result<(), AppendError>) + Send>;
 
@@ -316,7 +320,8 @@ pub trait Journal: Send + Sync + 'static {
     /// nothing of them is under way any more. Shards that it does not hold are passed over.
     async fn release(&self, shards: &[ShardId]);
 
-    /// Why the store takes nothing at present, as far as is known; `None` when it takes what comes.
+    /// Why the store takes nothing at present, as far as is known; `None` when it takes what comes. Begins with
+    /// [`DISK_FULL`] if that is why.
     fn trouble(&self) -> Option<String> {
         None
     }
@@ -414,6 +419,11 @@ pub trait Payments: Send + Sync + 'static {
     /// Asks for one effect. The request's key makes it idempotent: asked again, it answers the same and does nothing
     /// more; an action whose compensation came first is refused.
     async fn request(&self, request: &PaymentRequest) -> Answer;
+
+    /// How calls to it stand. Waits for none of them.
+    fn circuits(&self) -> Vec<Circuit> {
+        Vec::new()
+    }
 }
 
 /// The kitchens and partners that cook.
@@ -427,6 +437,11 @@ pub trait Kitchens: Send + Sync + 'static {
     /// breaker) may then refuse at once, since it is certain that nothing happened.
     async fn offer(&self, request: &TicketRequest) -> Answer {
         self.request(request).await
+    }
+
+    /// How calls to each of them stand, as far as any were made. Waits for none of them.
+    fn circuits(&self) -> Vec<Circuit> {
+        Vec::new()
     }
 }
 

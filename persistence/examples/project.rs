@@ -15,6 +15,7 @@ use domain::time::Timestamp;
 use persistence::MemoryStore;
 use persistence::projection::{
     Applied, MemoryProjection, Pending, PostgresProjection, PostgresProjectionOptions, Projection, SqliteProjection,
+    StuckOrders,
 };
 use sqlx::{Connection, PgConnection};
 use std::error::Error;
@@ -35,6 +36,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let projection = open(&location, map).await?;
     projection.reset().await?;
     projection.cursors().await?;
+    let mut stuck = StuckOrders::new();
     let mut ends = vec![0_u64; usize::from(map.len())];
     let (mut late, mut reading, mut writing) = (Vec::new(), 0.0, 0.0);
     let (own, server) = (cpu_us("/proc/self/stat")?, server_us(&location).await?);
@@ -47,7 +49,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let mut pending = Pending::default();
         for (shard, row) in &rows {
             let after = Position(row.position.0 - 1);
-            pending.take_in(*shard, after, row);
+            pending.take_in(*shard, after, row, &mut stuck);
         }
         let batch = Arc::new(pending.into_batch());
         reading += began.elapsed().as_secs_f64();

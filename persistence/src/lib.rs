@@ -33,7 +33,7 @@ pub use memory::MemoryStore;
 pub use postgres::{PostgresOptions, PostgresStore};
 /// The client of Kafka, whose configuration [`KafkaOptions::client`] returns.
 pub use rdkafka;
-pub use record::{DISK_FULL, KEY_BYTES_MAX};
+pub use record::KEY_BYTES_MAX;
 pub use retention::{ExpiredKeys, ExpiredOrders, Expiry, RetentionOptions, RetentionStore, Sweep, Sweeper, Swept};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use tail::{Tail, TailRow};

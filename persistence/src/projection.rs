@@ -14,6 +14,7 @@ mod projector;
 mod query;
 mod rebuild;
 mod sqlite;
+mod stuck;
 mod write;
 
 pub use batch::{Batch, LineMove, Pending};
@@ -24,6 +25,7 @@ pub use projector::{OrderSearch, Projector, ProjectorOptions};
 pub(crate) use query::first_id;
 pub use rebuild::{Rebuilt, rebuild};
 pub use sqlite::SqliteProjection;
+pub use stuck::{Stuck, StuckOrders};
 
 use async_trait::async_trait;
 use domain::ids::{ChannelId, CustomerId, OrderId, Position, RestaurantId, Seq};
@@ -58,6 +60,8 @@ pub struct OrderSummary {
     pub placed_at: Timestamp,
     /// When something shown here changed last.
     pub updated_at: Timestamp,
+    /// Whether something of it waits for an operator.
+    pub stuck: bool,
 }
 
 /// Which orders, newest first.
@@ -71,6 +75,8 @@ pub struct Search {
     pub restaurant: Option<RestaurantId>,
     /// Made by this channel.
     pub channel: Option<ChannelId>,
+    /// Only those that are stuck, or that are not.
+    pub stuck: Option<bool>,
     /// Accepted at this moment or later.
     pub placed_after: Option<Timestamp>,
     /// Accepted before this moment.
@@ -105,6 +111,13 @@ pub trait Projection: Send + Sync + 'static {
     /// # Errors
     /// The database is away.
     async fn cursors(&self) -> Result<Vec<(ShardId, Position)>, StoreError>;
+
+    /// The orders that are stuck, of the lines as far as they are applied. Read after the cursors, for a batch that goes on
+    /// from there: if somebody else moves them in between, that batch is refused.
+    ///
+    /// # Errors
+    /// The database is away.
+    async fn stuck(&self) -> Result<StuckOrders, StoreError>;
 
     /// Writes a batch and moves its lines' cursors, together or not at all. Who writes has read the cursors since the
     /// projection was made or emptied: that may be what makes them. A change that is not newer than what is

@@ -7,9 +7,6 @@ use sqlx::migrate::MigrateError;
 use std::collections::HashMap;
 use uuid::Uuid;
 
-/// What a problem of the store begins with when there is no space left where it writes.
-pub const DISK_FULL: &str = "the disk is full";
-
 /// Longest idempotency key in bytes, with its scope. Both schemas check it.
 pub const KEY_BYTES_MAX: usize = 300;
 

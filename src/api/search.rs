@@ -40,8 +40,11 @@ pub struct OrderSummaryView {
     pub total_minor: i64,
     /// When it was accepted.
     pub placed_at: i64,
-    /// When its status changed last.
+    /// When something shown here changed last.
     pub updated_at: i64,
+    /// Whether something of it waits for an operator; `GET /v1/orders/{id}` says what.
+    #[serde(default)]
+    pub stuck: bool,
 }
 
 impl From<&OrderSummary> for OrderSummaryView {
@@ -56,6 +59,7 @@ impl From<&OrderSummary> for OrderSummaryView {
             total_minor: order.total.minor,
             placed_at: order.placed_at.0,
             updated_at: order.updated_at.0,
+            stuck: order.stuck,
         }
     }
 }

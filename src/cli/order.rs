@@ -26,6 +26,7 @@ Examples:
   uoop order watch ID
   uoop order cancel ID --reason 'ordered twice'
   uoop order list --status pending,confirmed --customer c-1042
+  uoop order list --stuck
 
 Exit codes: 0 it was done; 1 it was not, and the message says why.";
 

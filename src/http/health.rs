@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use domain::ports::DISK_FULL;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -104,7 +105,12 @@ pub(super) async fn readyz(State(gateway): State<Gateway>) -> Result<Json<Health
         Readiness::Draining => "the server is stopping".to_owned(),
         Readiness::Unavailable { why } => {
             tracing::warn!(why, "not ready");
-            "something that the server needs is away; the log says what".to_owned()
+            // The one cause that whoever asks can do something about without the log.
+            if why.starts_with(DISK_FULL) {
+                "the store's disk is full: no order can be taken until there is space".to_owned()
+            } else {
+                "something that the server needs is away; the log says what".to_owned()
+            }
         }
     };
     Err(Problem::new(Kind::Unavailable, why).retry_after(1))

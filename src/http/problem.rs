@@ -32,6 +32,7 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
+use domain::ports::DISK_FULL;
 use domain::rejection::{FieldError, Rejection};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -377,7 +378,7 @@ impl From<CallError> for Problem {
             CallError::Unavailable(cause) => {
                 tracing::warn!(cause, "the store is away");
                 // The one cause that whoever is answered can tell an operator to do something about.
-                let text = if cause.contains(persistence::DISK_FULL) {
+                let text = if cause.contains(DISK_FULL) {
                     "the store's disk is full; nothing was done, and nothing can be until there is space"
                 } else {
                     "the store is away; nothing was done"

@@ -38,6 +38,8 @@ pub(super) struct SearchQuery {
     restaurant_id: Option<String>,
     /// Only those that this channel makes.
     channel_id: Option<String>,
+    /// Only those of which something waits for an operator (`true`), or nothing does (`false`).
+    stuck: Option<bool>,
     /// Only accepted at this moment or later.
     placed_after: Option<i64>,
     /// Only accepted before this moment.
@@ -60,6 +62,7 @@ impl SearchQuery {
             customer: id("customer_id", self.customer_id.as_deref())?,
             restaurant: id("restaurant_id", self.restaurant_id.as_deref())?,
             channel: id("channel_id", self.channel_id.as_deref())?,
+            stuck: self.stuck,
             placed_after: self.placed_after.map(Timestamp),
             placed_before: self.placed_before.map(Timestamp),
             id_slack: ID_SLACK,
@@ -71,12 +74,14 @@ impl SearchQuery {
     /// The link to the page after this one.
     fn link(&self, limit: usize, next: Option<&str>) -> NextLink {
         let limit = limit.to_string();
+        let stuck = self.stuck.map(|stuck| stuck.to_string());
         let [after, before] = [self.placed_after, self.placed_before].map(|at| at.map(|at| at.to_string()));
         let parameters = [
             ("status", self.status.as_deref()),
             ("customer_id", self.customer_id.as_deref()),
             ("restaurant_id", self.restaurant_id.as_deref()),
             ("channel_id", self.channel_id.as_deref()),
+            ("stuck", stuck.as_deref()),
             ("placed_after", after.as_deref()),
             ("placed_before", before.as_deref()),
             ("limit", Some(&*limit)),
@@ -218,6 +223,7 @@ mod tests {
         let query = SearchQuery {
             status: Some("PENDING,FAILED".into()),
             customer_id: Some("c-1".into()),
+            stuck: Some(true),
             placed_after: Some(5),
             limit: Some(2),
             ..SearchQuery::default()
@@ -225,7 +231,7 @@ mod tests {
         let response = query.link(2, Some("abc")).into_response();
         assert_eq!(
             response.headers()["link"],
-            "</v1/orders?status=PENDING%2CFAILED&customer_id=c-1&placed_after=5&limit=2&cursor=abc>; rel=\"next\""
+            "</v1/orders?status=PENDING%2CFAILED&customer_id=c-1&stuck=true&placed_after=5&limit=2&cursor=abc>; rel=\"next\""
         );
         assert!(!query.link(2, None).into_response().headers().contains_key("link"));
     }

@@ -3,8 +3,8 @@
 //! So many failures in a row open it: nothing is let through for a while. Then one call, the *probe*, is let through: if it
 //! succeeds the breaker closes, if it fails the breaker stays open for as long again.
 
+use domain::circuit::CircuitState;
 use domain::time::{Millis, Timestamp};
-use serde::Serialize;
 
 /// When it opens, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,18 +13,6 @@ pub struct BreakerLimits {
     pub failures_max: u32,
     /// How long it stays open before a probe.
     pub open_ms: Millis,
-}
-
-/// The state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BreakerState {
-    /// Calls go through.
-    Closed,
-    /// None do.
-    Open,
-    /// One is on its way to find out.
-    HalfOpen,
 }
 
 /// A call that was let through. Its result is told to [`Breaker::settle`].
@@ -38,7 +26,7 @@ pub struct Passage {
 #[derive(Debug)]
 pub struct Breaker {
     limits: BreakerLimits,
-    state: BreakerState,
+    state: CircuitState,
     failures: u32,
     open_until: Timestamp,
     /// Grows with each change of state, so that results of calls from before the change are not counted.
@@ -49,7 +37,7 @@ pub struct Breaker {
 impl Breaker {
     /// A closed one.
     pub const fn new(limits: BreakerLimits) -> Self {
-        let state = BreakerState::Closed;
+        let state = CircuitState::Closed;
         Self {
             limits,
             state,
@@ -63,9 +51,9 @@ impl Breaker {
     /// Whether a call would be let through now.
     pub fn admits(&self, now: Timestamp) -> bool {
         match self.state {
-            BreakerState::Closed => true,
-            BreakerState::Open => now >= self.open_until,
-            BreakerState::HalfOpen => false,
+            CircuitState::Closed => true,
+            CircuitState::Open => now >= self.open_until,
+            CircuitState::HalfOpen => false,
         }
     }
 
@@ -74,8 +62,8 @@ impl Breaker {
         if !self.admits(now) {
             return None;
         }
-        if self.state == BreakerState::Open {
-            self.become_(BreakerState::HalfOpen);
+        if self.state == CircuitState::Open {
+            self.become_(CircuitState::HalfOpen);
         }
         Some(Passage {
             generation: self.generation,
@@ -89,34 +77,34 @@ impl Breaker {
         }
         if succeeded {
             self.failures = 0;
-            if self.state == BreakerState::HalfOpen {
-                self.become_(BreakerState::Closed);
+            if self.state == CircuitState::HalfOpen {
+                self.become_(CircuitState::Closed);
             }
             return;
         }
         self.failures = self.failures.saturating_add(1);
-        if self.state == BreakerState::HalfOpen || self.failures >= self.limits.failures_max {
+        if self.state == CircuitState::HalfOpen || self.failures >= self.limits.failures_max {
             self.open_until = now + self.limits.open_ms;
             self.opened += 1;
-            self.become_(BreakerState::Open);
+            self.become_(CircuitState::Open);
         }
     }
 
     /// A call that was let through was given up before it could succeed: that is nobody's failure. Only the probe counts
     /// as failed, since somebody must find out in its place.
     pub fn abandon(&mut self, passage: &Passage, now: Timestamp) {
-        if self.state == BreakerState::HalfOpen {
+        if self.state == CircuitState::HalfOpen {
             self.settle(passage, false, now);
         }
     }
 
-    fn become_(&mut self, state: BreakerState) {
+    fn become_(&mut self, state: CircuitState) {
         self.state = state;
         self.generation += 1;
     }
 
     /// The state.
-    pub const fn state(&self) -> BreakerState {
+    pub const fn state(&self) -> CircuitState {
         self.state
     }
 
@@ -132,7 +120,7 @@ impl Breaker {
 
     /// How long it stays open yet; zero when it is not.
     pub fn open_for_ms(&self, now: Timestamp) -> u64 {
-        if self.state == BreakerState::Open {
+        if self.state == CircuitState::Open {
             self.open_until.ms_since(now)
         } else {
             0
@@ -162,7 +150,7 @@ mod tests {
         for _ in 0..3 {
             assert!(call(&mut breaker, false, 0));
         }
-        assert_eq!(breaker.state(), BreakerState::Open);
+        assert_eq!(breaker.state(), CircuitState::Open);
         breaker
     }
 
@@ -172,7 +160,7 @@ mod tests {
         for succeeded in [false, false, true, false, false, true] {
             assert!(call(&mut breaker, succeeded, 0));
         }
-        assert_eq!((breaker.state(), breaker.opened()), (BreakerState::Closed, 0));
+        assert_eq!((breaker.state(), breaker.opened()), (CircuitState::Closed, 0));
         assert_eq!(opened().opened(), 1);
     }
 
@@ -182,19 +170,19 @@ mod tests {
         assert_eq!(breaker.open_for_ms(Timestamp(30)), 70);
         assert!(!call(&mut breaker, true, 99));
         assert!(call(&mut breaker, true, 100));
-        assert_eq!((breaker.state(), breaker.failures()), (BreakerState::Closed, 0));
+        assert_eq!((breaker.state(), breaker.failures()), (CircuitState::Closed, 0));
     }
 
     #[test]
     fn half_open_it_lets_one_probe_through() {
         let mut breaker = opened();
         let probe = breaker.enter(Timestamp(100)).expect("the probe");
-        assert_eq!(breaker.state(), BreakerState::HalfOpen);
+        assert_eq!(breaker.state(), CircuitState::HalfOpen);
         assert_eq!(breaker.enter(Timestamp(10_000)), None, "one only");
         breaker.settle(&probe, false, Timestamp(150));
         assert_eq!(
             (breaker.state(), breaker.open_for_ms(Timestamp(150))),
-            (BreakerState::Open, 100)
+            (CircuitState::Open, 100)
         );
         assert!(!call(&mut breaker, true, 249));
         assert!(call(&mut breaker, true, 250));
@@ -207,13 +195,13 @@ mod tests {
             let passage = breaker.enter(Timestamp(0)).expect("closed");
             breaker.abandon(&passage, Timestamp(0));
         }
-        assert_eq!((breaker.state(), breaker.failures()), (BreakerState::Closed, 0));
+        assert_eq!((breaker.state(), breaker.failures()), (CircuitState::Closed, 0));
         let mut breaker = opened();
         let probe = breaker.enter(Timestamp(100)).expect("the probe");
         breaker.abandon(&probe, Timestamp(150));
         assert_eq!(
             (breaker.state(), breaker.open_for_ms(Timestamp(150))),
-            (BreakerState::Open, 100)
+            (CircuitState::Open, 100)
         );
     }
 
@@ -226,15 +214,15 @@ mod tests {
             call(&mut breaker, false, 0);
         }
         breaker.settle(&slow, true, Timestamp(50));
-        assert_eq!(breaker.state(), BreakerState::Open, "an old success does not close it");
+        assert_eq!(breaker.state(), CircuitState::Open, "an old success does not close it");
         let probe = breaker.enter(Timestamp(100)).expect("the probe");
         breaker.settle(&slower, false, Timestamp(110));
         assert_eq!(
             breaker.state(),
-            BreakerState::HalfOpen,
+            CircuitState::HalfOpen,
             "an old failure is not the probe's"
         );
         breaker.settle(&probe, true, Timestamp(120));
-        assert_eq!(breaker.state(), BreakerState::Closed);
+        assert_eq!(breaker.state(), CircuitState::Closed);
     }
 }

@@ -11,9 +11,10 @@
 //! did not happen, and an earlier attempt, of this process or of one before it, may have got through. For the same reason
 //! only offers are turned away when too many wait; how many others there can be is bounded by the orders under way.
 
-use super::breaker::{Breaker, BreakerLimits, BreakerState, Passage};
+use super::breaker::{Breaker, BreakerLimits, Passage};
 use async_trait::async_trait;
 use dashmap::DashMap;
+use domain::circuit::{Circuit, CircuitState};
 use domain::ports::{Kitchens, Payments};
 use domain::saga::{Answer, PaymentRequest, Refused, TicketAction, TicketRequest};
 use domain::time::{Millis, Timestamp};
@@ -52,29 +53,6 @@ impl Default for GuardConfig {
             open_ms: 30_000,
         }
     }
-}
-
-/// What a guard shows of itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct GuardState {
-    /// Whose: `payments`, or the channel's id.
-    pub participant: String,
-    /// The circuit.
-    pub circuit: BreakerState,
-    /// Failures in a row.
-    pub failures: u32,
-    /// How long the circuit stays open yet, in wall milliseconds.
-    pub open_for_ms: u64,
-    /// How often the circuit opened.
-    pub opened: u64,
-    /// Calls under way.
-    pub in_flight: usize,
-    /// Most calls at a time.
-    pub concurrent_max: usize,
-    /// Calls that wait for their turn.
-    pub waiting: usize,
-    /// Calls that were not let through.
-    pub turned_away: u64,
 }
 
 struct Guard {
@@ -159,16 +137,16 @@ impl Guard {
         result
     }
 
-    fn tell(&self, state: BreakerState) {
+    fn tell(&self, state: CircuitState) {
         let participant = &self.participant;
         match state {
-            BreakerState::Open => {
+            CircuitState::Open => {
                 tracing::warn!(participant, "a participant fails again and again: its circuit is open");
                 self.figures.opened.increment(1);
                 self.figures.open.set(1.0);
             }
-            BreakerState::HalfOpen => tracing::info!(participant, "a call goes out to a participant that failed"),
-            BreakerState::Closed => {
+            CircuitState::HalfOpen => tracing::info!(participant, "a call goes out to a participant that failed"),
+            CircuitState::Closed => {
                 tracing::info!(participant, "a participant answers again: its circuit is closed");
                 self.figures.open.set(0.0);
             }
@@ -304,7 +282,7 @@ impl<P: ?Sized> Guarded<P> {
     }
 
     /// What the guards are at. Does not wait for any call.
-    pub fn observe(&self) -> Vec<GuardState> {
+    pub fn observe(&self) -> Vec<Circuit> {
         let now = since(self.born);
         let mut states: Vec<_> = self
             .guards
@@ -315,9 +293,9 @@ impl<P: ?Sized> Guarded<P> {
         states
     }
 
-    fn state(&self, participant: &str, guard: &Guard, now: Timestamp) -> GuardState {
+    fn state(&self, participant: &str, guard: &Guard, now: Timestamp) -> Circuit {
         let breaker = guard.breaker();
-        GuardState {
+        Circuit {
             participant: participant.to_owned(),
             circuit: breaker.state(),
             failures: breaker.failures(),
@@ -399,12 +377,20 @@ impl<P: Kitchens + ?Sized> Kitchens for Guarded<P> {
         let call = self.inner.request(request);
         self.pass(request.channel.as_str(), Asked::Again, call).await
     }
+
+    fn circuits(&self) -> Vec<Circuit> {
+        self.observe()
+    }
 }
 
 #[async_trait]
 impl<P: Payments + ?Sized> Payments for Guarded<P> {
     async fn request(&self, request: &PaymentRequest) -> Answer {
         self.pass("payments", Asked::Again, self.inner.request(request)).await
+    }
+
+    fn circuits(&self) -> Vec<Circuit> {
+        self.observe()
     }
 }
 

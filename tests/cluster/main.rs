@@ -307,3 +307,70 @@ async fn no_request_fails_when_a_node_is_stopped() {
         cluster.status_is(3, id, "CONFIRMED").await;
     }
 }
+
+/// The database says what Postgres says when it cannot make a file larger; what fits into the pages that are there, such as
+/// the leases, it still takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_are_not_ready_while_the_stores_disk_is_full_and_say_so() {
+    let _turn = turn().await;
+    let Some(cluster) = Cluster::start(&[]).await else {
+        return;
+    };
+    cluster.order(1, "before").await;
+    let full = "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full';
+        END $$;
+        CREATE TRIGGER full_disk BEFORE INSERT ON event_rows EXECUTE FUNCTION full_disk()";
+    assert!(cluster.database.execute(full), "a full disk");
+    let end = Instant::now() + PATIENCE;
+    let mut unready = BTreeSet::new();
+    // Each node finds out from orders of its own.
+    for number in 0.. {
+        let n = number % NODES + 1;
+        let refused = cluster
+            .submit(n, &format!("full-{number}"))
+            .send()
+            .await
+            .expect("an answer");
+        assert_eq!(refused.status(), 503);
+        let problem: Value = refused.json().await.expect("JSON");
+        assert!(text(&problem["detail"]).contains("disk is full"), "{problem}");
+        for n in 1..=NODES {
+            let ready = cluster.at(n, "GET", "/readyz").send().await.expect("an answer");
+            if ready.status() == 503 {
+                let problem: Value = ready.json().await.expect("JSON");
+                assert!(text(&problem["detail"]).contains("disk is full"), "{problem}");
+                unready.insert(n);
+            }
+        }
+        if unready.len() == NODES {
+            break;
+        }
+        assert!(Instant::now() < end, "only {unready:?} are not ready");
+    }
+    let owned = cluster.shared_by(&[1, 2, 3]).await;
+    assert!(
+        owned.iter().all(|shards| *shards > 0),
+        "each keeps its shards: {owned:?}"
+    );
+    assert!(
+        cluster.database.execute("DROP TRIGGER full_disk ON event_rows"),
+        "space"
+    );
+    for n in 1..=NODES {
+        let end = Instant::now() + PATIENCE;
+        while cluster
+            .at(n, "GET", "/readyz")
+            .send()
+            .await
+            .expect("an answer")
+            .status()
+            != 200
+        {
+            assert!(Instant::now() < end, "node {n} is never ready again");
+            sleep(LOOK).await;
+        }
+        let id = cluster.order(n, &format!("after-{n}")).await;
+        cluster.status_is(n, &id, "CONFIRMED").await;
+    }
+}

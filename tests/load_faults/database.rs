@@ -39,19 +39,23 @@ impl Database {
         &self.url
     }
 
+    /// Runs a statement in the database; whether it went well.
+    #[allow(dead_code, reason = "not every test that has a database changes it")]
+    pub(crate) fn execute(&self, statement: &str) -> bool {
+        Self::run_in(&self.url, statement)
+    }
+
     fn drop_it(&self) -> bool {
         self.run(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name))
     }
 
     fn run(&self, statement: &str) -> bool {
+        Self::run_in(&format!("{}/postgres", self.server), statement)
+    }
+
+    fn run_in(url: &str, statement: &str) -> bool {
         let mut psql = Command::new("psql");
-        psql.args([
-            "-XqtA",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-d",
-            &format!("{}/postgres", self.server),
-        ]);
+        psql.args(["-XqtA", "-v", "ON_ERROR_STOP=1", "-d", url]);
         let psql = psql.args(["-c", "SET client_min_messages = error", "-c", statement]);
         psql.stdin(Stdio::null()).status().is_ok_and(|status| status.success())
     }

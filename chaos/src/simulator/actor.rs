@@ -26,6 +26,8 @@ pub(super) enum Failure {
     Unavailable,
     /// The idempotency key is used.
     KeyUsed,
+    /// Nothing was done; there was no room for it.
+    Overloaded,
     /// Nobody knows.
     TimedOut,
 }
@@ -200,6 +202,7 @@ impl Actor {
             snapshot,
             claim: turn.claim,
             activation: self.activation,
+            generation: 0,
         }))
     }
 

@@ -1,6 +1,7 @@
 //! Asking a stream, wherever it lives, as `actors/src/call.rs` has it: at the owner that this node believes in, and again
 //! while its shard is on its way.
 
+use super::Broken;
 use super::actor::{Ask, Failure, From, Outcome};
 use super::event::{What, times};
 use super::hub::{Errand, Hub};
@@ -8,6 +9,7 @@ use super::kinds::Command;
 use super::process::{Process, Then};
 use super::queue::Time;
 use super::store::Request;
+use domain::attempts::{Attempts, Missed, Next};
 use domain::ids::{HashSlot, OrderId, StreamId};
 use domain::saga;
 
@@ -26,8 +28,7 @@ pub(super) struct Call {
     claim: Option<String>,
     deadline: Time,
     attempt: u32,
-    /// An earlier attempt may have been carried out.
-    is_again: bool,
+    attempts: Attempts,
     after: After,
 }
 
@@ -51,7 +52,7 @@ impl Process {
             claim,
             deadline: hub.now + times::CALL,
             attempt: 0,
-            is_again: false,
+            attempts: Attempts::new(false, false),
             after,
         };
         self.calls.insert(id, call);
@@ -62,9 +63,9 @@ impl Process {
     pub(super) fn try_call(&mut self, hub: &mut Hub, id: u64) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.attempt += 1;
-        let (attempt, deadline) = (call.attempt, call.deadline);
+        let (attempt, deadline, after) = (call.attempt, call.deadline, call.after);
         let shard = hub.store.map.shard_of(call.stream);
-        let fresh = call.claim.is_some() && !call.is_again;
+        let fresh = call.claim.is_some() && !call.attempts.may_be_done();
         let ask = Ask {
             command: call.command.clone(),
             from: From::Call {
@@ -81,6 +82,9 @@ impl Process {
         if self.holds(hub, shard) {
             self.later(hub, 0, what);
             self.at(hub, deadline, What::CallLost(id, attempt));
+        } else if matches!(after, After::Insist(task) if self.is_refusal(task)) {
+            // Nobody else believes it.
+            self.finish(hub, id, Err(Failure::Fenced));
         } else if !owner.is_empty() && *owner != self.name {
             hub.message(self.node, &owner.clone(), what);
             let noticed = deadline.min(hub.now + times::LINK);
@@ -94,17 +98,27 @@ impl Process {
         let Some(call) = self.calls.get_mut(&id).filter(|call| call.attempt == attempt) else {
             return;
         };
-        match &outcome {
-            Err(Failure::Fenced) => {}
-            Err(Failure::TimedOut) => call.is_again = true,
-            _ => return self.finish(hub, id, outcome),
+        let missed = outcome.as_ref().err().and_then(missed);
+        if missed == Some(Missed::NoRoom) {
+            hub.figures.full += 1;
+            hub.figures.full_again += u64::from(call.attempts.may_be_done());
+        }
+        let next = match missed {
+            None => Next::AsSaid,
+            Some(Missed::NoRoom) if hub.broken == Some(Broken::Room) => Next::AsSaid,
+            Some(missed) => call.attempts.missed(missed),
+        };
+        match next {
+            Next::Again => {}
+            Next::AsSaid => return self.finish(hub, id, outcome),
+            Next::Unknown => return self.finish(hub, id, Err(Failure::TimedOut)),
         }
         if hub.now < call.deadline {
             // Whatever still comes of this attempt is too late.
             call.attempt += 1;
             return self.later(hub, times::LOOK_AGAIN, What::CallAgain(id));
         }
-        let failure = if call.is_again {
+        let failure = if call.attempts.may_be_done() {
             Failure::TimedOut
         } else {
             Failure::Unavailable
@@ -139,5 +153,16 @@ impl Process {
             }
             Errand::Tell(stream, command) => self.call(hub, stream, command, after),
         }
+    }
+}
+
+/// How an attempt missed whom it was for; `None`: it was answered, and that is the call's answer.
+const fn missed(failure: &Failure) -> Option<Missed> {
+    match failure {
+        Failure::Fenced => Some(Missed::NotOwner),
+        Failure::Overloaded => Some(Missed::NoRoom),
+        Failure::TimedOut => Some(Missed::TimedOut),
+        Failure::Unavailable => Some(Missed::Away),
+        _ => None,
     }
 }

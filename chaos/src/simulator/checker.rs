@@ -28,6 +28,7 @@ struct Head {
 pub(super) struct Checker {
     heads: BTreeMap<StreamId, Head>,
     unsettled: BTreeSet<StreamId>,
+    settled: BTreeSet<OrderId>,
     /// The last epoch of each shard, and who had each.
     epochs: Vec<Epoch>,
     owners: BTreeMap<(ShardId, Epoch), Arc<str>>,
@@ -43,6 +44,7 @@ impl Checker {
         Self {
             heads: BTreeMap::new(),
             unsettled: BTreeSet::new(),
+            settled: BTreeSet::new(),
             epochs: map.all().map(|_| Epoch(0)).collect(),
             owners: BTreeMap::new(),
             keys: BTreeMap::new(),
@@ -85,7 +87,7 @@ impl Checker {
         }
     }
 
-    /// A row is about to be written. LS-2, LS-3, SG-2, SG-4, EV-1, CP-1, and the order's own ledger. Returns the state
+    /// A row is about to be written. LS-2, LS-3, SG-2, SG-4, EV-1, CP-1, CP-2, and the order's own ledger. Returns the state
     /// after it.
     pub(super) fn row(&mut self, from: &Arc<str>, row: &Append, epoch: Epoch, end: u64) -> Option<State> {
         if row.epoch != epoch {
@@ -183,15 +185,24 @@ impl Checker {
         let stream = order.id.stream();
         if order.is_settled() {
             self.unsettled.remove(&stream);
+            self.settled.insert(order.id);
             self.found.extend(invariants::ledger(order));
+            self.reserved(&BTreeSet::from([order.id]));
         } else {
             self.unsettled.insert(stream);
         }
     }
 
     fn channel(&mut self, channel: &Channel) {
-        let found = invariants::capacity(channel, self.capacity);
-        self.found.extend(found);
+        self.found.extend(invariants::capacity(channel, self.capacity));
+        self.found.extend(invariants::nothing_reserved(channel, &self.settled));
+    }
+
+    /// CP-2: no channel keeps anything for these.
+    fn reserved(&mut self, settled: &BTreeSet<OrderId>) {
+        let channels = self.heads.values().filter_map(|head| head.state.channel());
+        let found = channels.flat_map(|channel| invariants::nothing_reserved(channel, settled));
+        self.found.extend(found.collect::<Vec<_>>());
     }
 
     /// Somebody loads a stream. EV-1: what is read is what was written.

@@ -13,8 +13,8 @@ use domain::saga::{self, Action, Answer, Effect};
 
 #[derive(Debug)]
 enum Phase {
-    /// The participant has not answered yet.
-    Asking(Box<Effect>),
+    /// The participant has not answered yet. An earlier attempt of the same number may have left, if it was resumed.
+    Asking { effect: Box<Effect>, resumed: bool },
     /// The order is to hear this.
     Insisting(StreamId, saga::Command),
 }
@@ -27,13 +27,13 @@ pub(super) struct Task {
 
 impl Process {
     /// Begins effects whose justification is durable.
-    pub(super) fn perform(&mut self, hub: &mut Hub, todos: Vec<Todo>, _resumed: bool) {
+    pub(super) fn perform(&mut self, hub: &mut Hub, todos: Vec<Todo>, resumed: bool) {
         for todo in todos {
             let id = hub.number();
             let (phase, begins) = match todo {
                 Todo::Effect(effect) => {
                     let begins = self.when(hub, effect.start_at);
-                    (Phase::Asking(effect), Some(begins))
+                    (Phase::Asking { effect, resumed }, Some(begins))
                 }
                 Todo::Report(order, report) => {
                     let command = saga::Command::Report(report);
@@ -51,7 +51,7 @@ impl Process {
 
     pub(super) fn task_begins(&mut self, hub: &mut Hub, id: u64) {
         let Some(Task {
-            phase: Phase::Asking(effect),
+            phase: Phase::Asking { effect, .. },
             ..
         }) = self.tasks.get(&id)
         else {
@@ -80,7 +80,12 @@ impl Process {
     }
 
     pub(super) fn effect_answered(&mut self, hub: &mut Hub, id: u64, outcome: Outcome) {
-        let answer = outcome.unwrap_or_else(|failure| Answer::Failed(format!("{failure:?}")));
+        let answer = match (outcome, self.tasks.get(&id).map(|task| &task.phase)) {
+            (Err(Failure::Overloaded), Some(Phase::Asking { effect, resumed })) => {
+                effect.overloaded(*resumed, "a channel or zone")
+            }
+            (outcome, _) => outcome.unwrap_or_else(|failure| Answer::Failed(format!("{failure:?}"))),
+        };
         self.task_answered(hub, id, answer);
     }
 
@@ -91,7 +96,9 @@ impl Process {
     /// The first answer counts; whatever comes after the time-out is too late.
     pub(super) fn task_answered(&mut self, hub: &mut Hub, id: u64, answer: Answer) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
-        let Phase::Asking(effect) = &task.phase else { return };
+        let Phase::Asking { effect, .. } = &task.phase else {
+            return;
+        };
         let order = effect.key.order;
         task.phase = Phase::Insisting(order.stream(), effect.answered(answer));
         self.insist(hub, id);
@@ -108,8 +115,18 @@ impl Process {
         }
     }
 
+    /// Whether a task is to tell an order that something was refused. Believed only where the order lives.
+    pub(super) fn is_refusal(&self, id: u64) -> bool {
+        let Some(Phase::Insisting(_, saga::Command::Answer { answer, .. })) =
+            self.tasks.get(&id).map(|task| &task.phase)
+        else {
+            return false;
+        };
+        matches!(answer, Answer::Refused(_))
+    }
+
     pub(super) fn insisted(&mut self, hub: &mut Hub, id: u64, outcome: &Outcome) {
-        if matches!(outcome, Ok(_) | Err(Failure::Rejected(_))) {
+        if matches!(outcome, Ok(_) | Err(Failure::Rejected(_) | Failure::Fenced)) {
             self.tasks.remove(&id);
             return;
         }

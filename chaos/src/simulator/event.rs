@@ -62,6 +62,8 @@ pub(super) enum What {
     Heard(u64, Reply),
     /// To a stream, from this process or another.
     Ask(StreamId, Box<Ask>, bool),
+    /// The same, once those before it have been served.
+    Served(StreamId, Box<Ask>, bool),
     /// The answer to a call.
     Answered {
         call: u64,
@@ -141,6 +143,7 @@ impl What {
             Self::JoinAgain => 19,
             Self::Errand { errand, .. } => 20 + ((*errand as u64) << 8),
             Self::Drain => 21,
+            Self::Served(..) => 22,
         }
     }
 }

@@ -44,6 +44,8 @@ pub(super) struct Troubles {
     pub(super) store_away: Time,
     pub(super) answers_lost: Time,
     pub(super) slow_participants: Time,
+    /// For each node.
+    pub(super) overloaded: Vec<Time>,
 }
 
 /// What happened how often: a run in which nothing went wrong proves nothing (NV-1).
@@ -69,6 +71,12 @@ pub struct Figures {
     pub keys_used: u64,
     /// Effects that reached a participant after they had been undone.
     pub late_effects: u64,
+    /// Calls that found no room.
+    pub full: u64,
+    /// Of those, calls an earlier attempt of which may have been carried out.
+    pub full_again: u64,
+    /// Commands that waited for longer than a link without an answer is believed in.
+    pub late_commands: u64,
 }
 
 impl std::ops::AddAssign for Figures {
@@ -83,6 +91,9 @@ impl std::ops::AddAssign for Figures {
         self.deaths += other.deaths;
         self.keys_used += other.keys_used;
         self.late_effects += other.late_effects;
+        self.full += other.full;
+        self.full_again += other.full_again;
+        self.late_commands += other.late_commands;
     }
 }
 
@@ -121,7 +132,10 @@ impl Hub {
             policy: Policy::default(),
             broken,
             network: Network::new(nodes),
-            troubles: Troubles::default(),
+            troubles: Troubles {
+                overloaded: vec![0; nodes],
+                ..Troubles::default()
+            },
             store: Store::new(map, super::event::times::LEASE, broken),
             checker: Checker::new(map, scenario.mood.capacity),
             trace: Trace::new(reads),
@@ -161,7 +175,7 @@ impl Hub {
         self.now < self.scenario.quiet_at
     }
 
-    fn chance(&mut self, per_mille: u64) -> bool {
+    pub(super) fn chance(&mut self, per_mille: u64) -> bool {
         self.is_rough() && self.random.chance(per_mille)
     }
 
@@ -188,7 +202,11 @@ impl Hub {
         let Some(at) = self.network.carry(&mut self.random, self.now, from, node) else {
             return;
         };
+        // A link brings each request once: one that found no room here cannot have been taken there. Asked again, it is
+        // another attempt.
+        let is_request = matches!(what, What::Ask(..));
         if from != node
+            && !is_request
             && self.chance(mood.doubled)
             && let Some(again) = self.network.carry(&mut self.random, self.now, from, node)
         {

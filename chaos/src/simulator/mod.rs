@@ -1,12 +1,13 @@
 //! A deterministic simulator of a whole cluster: nodes, network, store, participants and clients in one thread and in
 //! virtual time, all of it following from a seed.
 //!
-//! What decides is the real pure core: sagas, capacity ledgers and zones through [`domain::entity`], and
-//! [`domain::cluster::plan`]. What carries it (actors, journal, effector, coordinator) and what it meets (store, network,
+//! What decides is the real pure core: sagas, capacity ledgers and zones through [`domain::entity`],
+//! [`domain::cluster::plan`], and [`domain::attempts`] of calls. What carries it (actors, journal, effector, coordinator) and what it meets (store, network,
 //! participants, kitchens, couriers, clients) are models of the same protocols, one file each. The invariants are
 //! looked at with every commit and at the end.
 
 mod actor;
+mod admission;
 mod calls;
 mod checker;
 mod coordinator;
@@ -50,16 +51,19 @@ pub enum Broken {
     Unknown,
     /// Whoever takes a shard over does not look at what is in flight there.
     Timers,
+    /// A call is told that there was no room for it, although an earlier attempt may have been carried out.
+    Room,
 }
 
 impl Broken {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Fence,
         Self::Keys,
         Self::EffectsFirst,
         Self::Tombstones,
         Self::Unknown,
         Self::Timers,
+        Self::Room,
     ];
 }

@@ -58,7 +58,7 @@ pub(super) struct Process {
     pub(super) lease_until: Time,
     /// What it believes of who owns what.
     pub(super) owners: Vec<(Epoch, Arc<str>)>,
-    actors: BTreeMap<StreamId, Actor>,
+    pub(super) actors: BTreeMap<StreamId, Actor>,
     /// Streams whose next activation begins again what is pending.
     resuming: BTreeSet<StreamId>,
     wheel: BTreeMap<StreamId, Alarm>,
@@ -122,7 +122,7 @@ impl Process {
         self.runs(shard) && hub.now < self.lease_until
     }
 
-    fn runs(&self, shard: ShardId) -> bool {
+    pub(super) fn runs(&self, shard: ShardId) -> bool {
         self.held.contains_key(&shard) && !self.starting.contains(&shard) && !self.stopping.contains(&shard)
     }
 
@@ -147,7 +147,8 @@ impl Process {
             }
             What::Look(number) => self.look(hub, number),
             What::Heard(rpc, reply) => self.heard(hub, rpc, reply),
-            What::Ask(stream, ask, fresh) => self.deliver(hub, stream, *ask, fresh),
+            What::Ask(stream, ask, fresh) => self.admit(hub, stream, ask, fresh),
+            What::Served(stream, ask, fresh) => self.deliver(hub, stream, *ask, fresh),
             What::Answered { call, attempt, outcome } => self.call_answered(hub, call, attempt, outcome),
             What::CallAgain(call) => self.try_call(hub, call),
             What::CallLost(call, attempt) => self.call_answered(hub, call, attempt, Err(Failure::TimedOut)),
@@ -238,29 +239,7 @@ impl Process {
         self.check_stopped(hub);
     }
 
-    /// A command reaches a stream of this node, or one that was this node's.
-    fn deliver(&mut self, hub: &mut Hub, stream: StreamId, ask: Ask, fresh: bool) {
-        let shard = hub.store.map.shard_of(stream);
-        let serves = if ask.wake {
-            self.runs(shard)
-        } else {
-            self.holds(hub, shard)
-        };
-        if !serves {
-            return self.answer(hub, ask.from, Err(Failure::Fenced));
-        }
-        let kind = ask.command.kind();
-        if !self.actors.contains_key(&stream) {
-            self.spawn(hub, stream, kind, fresh);
-        }
-        let Some(actor) = self.actors.get_mut(&stream) else {
-            return;
-        };
-        actor.queue.push_back(ask);
-        self.run(hub, stream);
-    }
-
-    fn spawn(&mut self, hub: &mut Hub, stream: StreamId, kind: StreamKind, fresh: bool) {
+    pub(super) fn spawn(&mut self, hub: &mut Hub, stream: StreamId, kind: StreamKind, fresh: bool) {
         let activation = hub.number();
         let mut actor = Actor::new(stream, hub.store.map.shard_of(stream), kind, activation);
         if fresh {
@@ -320,7 +299,7 @@ impl Process {
     }
 
     /// Turns, as long as there is something to decide on and nothing is being written.
-    fn run(&mut self, hub: &mut Hub, stream: StreamId) {
+    pub(super) fn run(&mut self, hub: &mut Hub, stream: StreamId) {
         let now = self.clock(hub);
         let policy = hub.policy;
         let context = Context { now, policy: &policy };

@@ -154,7 +154,8 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "orders: {} delivered, {} cancelled, {} failed; {} rows, {} fenced; {} epochs; {} processes died; {} answers to \
-             commits lost; {} keys used again; {} effects too late",
+             commits lost; {} keys used again; {} effects too late; {} calls found no room, {} of them after an attempt that may have been \
+             carried out; {} commands too late",
             n.delivered,
             n.cancelled,
             n.failed,
@@ -164,7 +165,10 @@ impl fmt::Display for Report {
             n.deaths,
             n.answers_lost,
             n.keys_used,
-            n.late_effects
+            n.late_effects,
+            n.full,
+            n.full_again,
+            n.late_commands
         )?;
         write!(
             f,

@@ -262,6 +262,7 @@ impl Run {
                 }
             }
             Fault::CourierOff(courier) => hub.courier(courier, false),
+            Fault::Overload(node) => hub.overload(node, until),
         }
         hub.queue.put(until, Event::FaultEnds(n));
     }

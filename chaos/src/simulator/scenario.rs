@@ -73,6 +73,8 @@ pub(super) enum Fault {
     Drain(usize),
     /// A courier drops out and comes back.
     CourierOff(usize),
+    /// Others ask more of the node than it can take: what comes waits behind them, or finds no room.
+    Overload(usize),
 }
 
 /// A fault, from when and for how long.
@@ -111,6 +113,10 @@ pub(super) struct Mood {
     pub(super) capacity: u32,
     /// Whether the nodes' clocks are off by minutes or by less than a second.
     pub(super) skewed: bool,
+    /// How many commands may wait for one stream.
+    pub(super) mailbox: usize,
+    /// Commands to an overloaded node that find no room.
+    pub(super) full: u64,
 }
 
 /// Everything that a run follows from, beside the seed.
@@ -129,7 +135,9 @@ impl Scenario {
     pub(super) fn new(seed: u64, size: Size) -> Self {
         let mut random = Random::new(seed, 1);
         let quiet_at = size.hours.max(1) * HOUR;
-        let mood = Mood::draw(&mut random);
+        // Of its own, so that older seeds stand for the same orders and faults as ever.
+        let mut more = Random::new(seed, 3);
+        let mood = Mood::draw(&mut random, &mut more);
         let orders = (0..size.orders)
             .map(|number| OrderPlan {
                 number,
@@ -139,6 +147,7 @@ impl Scenario {
             })
             .collect();
         let mut faults = draw_faults(&mut random, size, quiet_at);
+        faults.extend(draw_overloads(&mut more, size, quiet_at));
         faults.sort_by_key(|fault| fault.at);
         Self {
             seed,
@@ -152,7 +161,7 @@ impl Scenario {
 }
 
 impl Mood {
-    fn draw(random: &mut Random) -> Self {
+    fn draw(random: &mut Random, more: &mut Random) -> Self {
         Self {
             lost: random.pick(&[0, 0, 5, 30]),
             doubled: random.pick(&[0, 0, 10, 100]),
@@ -163,6 +172,8 @@ impl Mood {
             dropped: random.pick(&[0, 20, 100]),
             capacity: random.pick(&[1, 3, 20]),
             skewed: random.chance(500),
+            mailbox: more.pick(&[1, 4, 4_096, 4_096]),
+            full: more.pick(&[100, 400, 700]),
         }
     }
 }
@@ -192,6 +203,20 @@ fn draw_faults(random: &mut Random, size: Size, quiet_at: Time) -> Vec<FaultPlan
         let lasts = random.between(50, longest);
         let at = random.between(0, quiet_at - lasts - 1);
         FaultPlan { at, lasts, fault }
+    };
+    (0..count).map(draw).collect()
+}
+
+/// Spells of too much to do, on one node or another; half of the runs have none.
+fn draw_overloads(random: &mut Random, size: Size, quiet_at: Time) -> Vec<FaultPlan> {
+    let count = random.pick(&[0, 0, 4, 20]) * size.hours.max(1);
+    let draw = |_| {
+        let lasts = random.between(1_000, 4 * MINUTE);
+        FaultPlan {
+            at: random.between(0, quiet_at - lasts - 1),
+            lasts,
+            fault: Fault::Overload(random.index(size.nodes)),
+        }
     };
     (0..count).map(draw).collect()
 }

@@ -25,6 +25,8 @@ pub(super) struct Append {
     pub(super) claim: Option<String>,
     /// Which activation of the stream wrote it. The store knows nothing of it; the checker does.
     pub(super) activation: u64,
+    /// The writer's adoption of the shard that it was appended under, of which the store knows nothing either.
+    pub(super) generation: u64,
 }
 
 /// What the store is asked.

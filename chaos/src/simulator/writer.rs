@@ -1,17 +1,16 @@
 //! The journal's writer as a machine without input or output: what it is told goes in, what it wants of the store comes
-//! out. The protocol is that of `persistence/src/journal/writer.rs`: positions are given out by the owner of a line and
-//! are final only when the batch is committed; a batch whose commit is unknown is found out about under a new epoch.
+//! out. The protocol is that of `persistence/src/journal/writer.rs`, and what is let in, numbered and sent again is decided
+//! by the same code ([`domain::lines`]); a batch whose commit is unknown is found out about under a new epoch.
 
 use super::Broken;
 use super::queue::Time;
 use super::store::{Append, CommitError, LineRow, Reply, Request};
-use domain::ids::{Epoch, Position};
+use domain::ids::Position;
+use domain::lines::{Again, Lines};
 use domain::ports::{Refusal, RowOutcome};
 use domain::shard::{OwnedShard, ShardId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// How often a row that is alone is sent while its commit is lost and turns out not to have happened.
-const LONE_ATTEMPTS_MAX: u32 = 3;
 /// Most rows of a batch.
 const BATCH_ROWS_MAX: usize = 1_024;
 const BACKOFF_FIRST_MS: Time = 20;
@@ -32,13 +31,6 @@ pub(super) enum Want {
     Nothing,
     Ask(Request),
     Pause(Time),
-}
-
-/// The end of a shard's line, and the epoch under which it is written.
-#[derive(Clone, Copy, Debug)]
-struct Line {
-    epoch: Epoch,
-    end: Position,
 }
 
 #[derive(Debug, Default)]
@@ -68,15 +60,18 @@ enum Phase {
     #[default]
     Idle,
     Committing(Batch),
-    Acquiring(Batch, u64),
-    Reading(Batch, u64, Vec<OwnedShard>),
+    Acquiring(Batch),
+    Reading(Batch, Vec<OwnedShard>),
     /// Until the pause is over; then what was wanted is wanted again.
     Pausing(Option<Box<Phase>>),
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Writer {
-    lines: BTreeMap<ShardId, Line>,
+    lines: Lines,
+    /// Under which adoption each shard is held.
+    adopted: BTreeMap<ShardId, u64>,
+    adoptions: u64,
     queue: VecDeque<Append>,
     /// What is still to do, the next at the end.
     parts: Vec<Batch>,
@@ -99,18 +94,21 @@ impl Writer {
 
     pub(super) fn adopt(&mut self, owned: &[OwnedShard]) {
         for line in owned {
-            let (epoch, end) = (line.epoch, line.position);
-            self.lines.insert(line.shard, Line { epoch, end });
+            self.adoptions += 1;
+            self.adopted.insert(line.shard, self.adoptions);
+            self.lines.adopt(line, self.adoptions);
         }
     }
 
     /// What is appended from now on is fenced.
     pub(super) fn release(&mut self, shard: ShardId) {
-        self.lines.remove(&shard);
+        self.adopted.remove(&shard);
+        self.lines.remove(shard);
     }
 
-    pub(super) fn push(&mut self, append: Append) {
-        if self.lines.contains_key(&append.shard) {
+    pub(super) fn push(&mut self, mut append: Append) {
+        if let Some(generation) = self.adopted.get(&append.shard) {
+            append.generation = *generation;
             self.queue.push_back(append);
         } else {
             self.answers.push((append, Appended::Fenced));
@@ -140,18 +138,16 @@ impl Writer {
 
     /// Writes epoch and position on each row; answers those whose shard is lost.
     fn stamp(&mut self, batch: Batch) -> Batch {
-        let mut ends: BTreeMap<ShardId, Position> = BTreeMap::new();
+        let mut numbering = self.lines.numbering();
         let mut rows = Vec::with_capacity(batch.rows.len());
         for mut row in batch.rows {
-            let Some(line) = self.lines.get(&row.shard) else {
-                self.answers.push((row, Appended::Fenced));
-                continue;
-            };
-            let end = ends.entry(row.shard).or_insert(line.end);
-            end.0 += 1;
-            row.position = *end;
-            row.epoch = line.epoch;
-            rows.push(row);
+            match numbering.next(row.shard, row.generation) {
+                Some((epoch, position)) => {
+                    (row.epoch, row.position) = (epoch, position);
+                    rows.push(row);
+                }
+                None => self.answers.push((row, Appended::Fenced)),
+            }
         }
         Batch {
             rows,
@@ -170,10 +166,10 @@ impl Writer {
                 };
                 self.committed(batch, result)
             }
-            (Phase::Acquiring(batch, attempts), Reply::Owned(owned)) => self.read(batch, attempts, owned),
-            (Phase::Acquiring(batch, attempts), _) => self.pause(Some(Phase::Acquiring(batch, attempts + 1))),
-            (Phase::Reading(batch, attempts, owned), Reply::Lines(found)) => {
-                self.resolve(batch, attempts, &owned, &found);
+            (Phase::Acquiring(batch), Reply::Owned(owned)) => self.read(batch, owned),
+            (phase @ Phase::Acquiring(_), _) => self.pause(Some(phase)),
+            (Phase::Reading(batch, owned), Reply::Lines(found)) => {
+                self.resolve(batch, &owned, &found);
                 self.next()
             }
             (phase @ Phase::Reading(..), _) => self.pause(Some(phase)),
@@ -195,8 +191,8 @@ impl Writer {
     pub(super) fn resumed(&mut self) -> Want {
         match std::mem::take(&mut self.phase) {
             Phase::Pausing(Some(then)) => match *then {
-                Phase::Acquiring(batch, attempts) => self.acquire(batch, attempts),
-                Phase::Reading(batch, attempts, owned) => self.read(batch, attempts, owned),
+                Phase::Acquiring(batch) => self.acquire(batch),
+                Phase::Reading(batch, owned) => self.read(batch, owned),
                 _ => self.next(),
             },
             Phase::Pausing(None) => self.next(),
@@ -234,7 +230,7 @@ impl Writer {
                 self.answers.extend(rows.map(|row| (row, Appended::Unavailable)));
                 return self.pause(None);
             }
-            Err(CommitError::Unknown) => return self.acquire(batch, 1),
+            Err(CommitError::Unknown) => return self.acquire(batch),
         }
         self.next()
     }
@@ -243,9 +239,7 @@ impl Writer {
         for (row, outcome) in batch.rows.into_iter().zip(outcomes) {
             match outcome {
                 RowOutcome::Committed => {
-                    if let Some(line) = self.lines.get_mut(&row.shard) {
-                        line.end = row.position;
-                    }
+                    self.lines.committed(row.shard, row.position);
                     self.answers.push((row, Appended::Committed));
                 }
                 RowOutcome::Fenced => {
@@ -256,13 +250,13 @@ impl Writer {
         }
     }
 
-    fn acquire(&mut self, batch: Batch, attempts: u64) -> Want {
+    fn acquire(&mut self, batch: Batch) -> Want {
         let shards = batch.shards();
-        self.phase = Phase::Acquiring(batch, attempts);
+        self.phase = Phase::Acquiring(batch);
         Want::Ask(Request::Reacquire(shards))
     }
 
-    fn read(&mut self, batch: Batch, attempts: u64, owned: Vec<OwnedShard>) -> Want {
+    fn read(&mut self, batch: Batch, owned: Vec<OwnedShard>) -> Want {
         let mut wanted: BTreeMap<ShardId, (Position, usize)> = BTreeMap::new();
         for row in &batch.rows {
             let before = Position(row.position.0.saturating_sub(1));
@@ -274,12 +268,12 @@ impl Writer {
             .into_iter()
             .map(|(shard, (after, limit))| (shard, after, limit))
             .collect();
-        self.phase = Phase::Reading(batch, attempts, owned);
+        self.phase = Phase::Reading(batch, owned);
         Want::Ask(Request::Lines(wanted))
     }
 
     /// Answers what the lines hold, sends again what they do not. Shards that were left out of `owned` are another's.
-    fn resolve(&mut self, batch: Batch, attempts: u64, owned: &[OwnedShard], found: &[LineRow]) {
+    fn resolve(&mut self, batch: Batch, owned: &[OwnedShard], found: &[LineRow]) {
         let mut committed: BTreeSet<(ShardId, Position)> = BTreeSet::new();
         let is_row_of = |row: &LineRow, append: &Append| {
             (row.shard, row.position, row.stream, row.seq) == (append.shard, append.position, append.stream, append.seq)
@@ -291,14 +285,9 @@ impl Writer {
             }
         }
         for shard in batch.shards() {
-            let again = owned.iter().find(|line| line.shard == shard);
-            let known = self.lines.get(&shard).map(|line| line.epoch);
-            match (again, known) {
-                // More than this node can have raised it: another has owned the shard in between.
-                (Some(line), Some(known)) if line.epoch.0 <= known.0 + attempts => {
-                    self.adopt(&[*line]);
-                }
-                _ => self.lose(shard),
+            match owned.iter().find(|line| line.shard == shard) {
+                Some(line) => drop(self.lines.renew(line)),
+                None => self.lose(shard),
             }
         }
         let before = batch.attempts;
@@ -311,27 +300,29 @@ impl Writer {
         self.again(lost, before);
     }
 
-    fn again(&mut self, lost: Vec<Append>, attempts: u32) {
-        let lost = Batch {
-            rows: lost,
-            attempts: attempts + 1,
-        };
-        match lost.rows.len() {
-            0 => {}
-            1 if lost.attempts < LONE_ATTEMPTS_MAX => self.parts.push(lost),
-            1 => {
-                let rows = lost.rows.into_iter();
-                self.answers.extend(rows.map(|row| (row, Appended::Unavailable)));
-            }
-            _ => {
-                let (first, second) = lost.halves();
+    fn again(&mut self, rows: Vec<Append>, attempts: u32) {
+        if rows.is_empty() {
+            return;
+        }
+        match Again::of(rows.len(), attempts) {
+            Again::InHalves => {
+                let (first, second) = Batch::of(rows).halves();
                 self.parts.extend([second, first]);
+            }
+            Again::AsItIs => self.parts.push(Batch {
+                rows,
+                attempts: attempts + 1,
+            }),
+            Again::Never => {
+                let rows = rows.into_iter();
+                self.answers.extend(rows.map(|row| (row, Appended::Unavailable)));
             }
         }
     }
 
     fn lose(&mut self, shard: ShardId) {
-        if self.lines.remove(&shard).is_some() {
+        if self.lines.remove(shard) {
+            self.adopted.remove(&shard);
             self.lost.push(shard);
         }
     }

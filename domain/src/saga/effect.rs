@@ -124,6 +124,21 @@ impl Effect {
     pub fn answered(&self, answer: Answer) -> Command {
         self.key.answered(self.attempt, answer)
     }
+
+    /// Whether it was certainly never asked before. `resumed`: an earlier attempt of the same number may have left.
+    pub const fn is_first(&self, resumed: bool) -> bool {
+        self.attempt == 1 && !resumed
+    }
+
+    /// The answer when whoever was to be asked had no room for this attempt, so that it was certainly not carried out. A
+    /// hold that was never asked for before is refused with that: a channel that has too much to do is passed over, like
+    /// one that has no capacity. Of anything else nothing is known, or it must be done.
+    pub fn overloaded(&self, resumed: bool, what: &str) -> Answer {
+        match self.action {
+            Action::Capacity(_, request) => request.overloaded(self.is_first(resumed), what),
+            _ => Answer::Failed(format!("{what} has more to do than it can take")),
+        }
+    }
 }
 
 /// What is asked, and of whom.
@@ -178,6 +193,17 @@ pub enum CapacityRequest {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cooked: Option<Cooked>,
     },
+}
+
+impl CapacityRequest {
+    /// The answer when the channel had no room for it: see [`Effect::overloaded`].
+    pub fn overloaded(&self, first: bool, what: &str) -> Answer {
+        if first && matches!(self, Self::Hold { .. }) {
+            Answer::Refused(Refused::new("overloaded", what))
+        } else {
+            Answer::Failed(format!("{what} has more to do than it can take"))
+        }
+    }
 }
 
 /// What the payment provider is asked.

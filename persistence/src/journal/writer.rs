@@ -8,31 +8,20 @@ use super::trouble::Trouble;
 use super::{JournalOptions, Pending, Task};
 use crate::record::shards_of;
 use crate::tail::Tail;
-use domain::ids::{Epoch, Position};
+use domain::ids::Position;
+use domain::lines::{Again, Lines};
 use domain::ports::{Append, AppendError, CommitError, OnAppended, Refusal, Row, RowOutcome, Store};
 use domain::shard::{OwnedShard, ShardId};
 use fail::fail_point;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
-/// How often a row that is alone is sent while its commit is lost and turns out not to have happened.
-const LONE_ATTEMPTS_MAX: u32 = 3;
-
-/// The end of a shard's position line, and the epoch under which it is written.
-#[derive(Clone, Copy)]
-struct Line {
-    epoch: Epoch,
-    end: Position,
-    /// Which of this node's adoptions of the shard it is.
-    generation: u64,
-}
-
 pub(super) struct Writer {
     store: Arc<dyn Store>,
     node: String,
-    lines: HashMap<ShardId, Line>,
+    lines: Lines,
     ownership: Arc<Ownership>,
     figures: Figures,
     tail: Arc<Tail>,
@@ -44,9 +33,9 @@ pub(super) struct Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for shard in self.lines.keys() {
-                self.tail.lose(*shard);
-                self.ownership.lose(*shard);
+            for shard in self.lines.shards() {
+                self.tail.lose(shard);
+                self.ownership.lose(shard);
             }
         }
     }
@@ -66,7 +55,7 @@ impl Writer {
         Self {
             store: Arc::clone(store),
             node: node.to_owned(),
-            lines: HashMap::new(),
+            lines: Lines::default(),
             ownership: Arc::clone(ownership),
             figures: figures.clone(),
             tail: Arc::clone(tail),
@@ -153,18 +142,13 @@ impl Writer {
         if generation == 0 {
             return;
         }
-        let line = Line {
-            epoch: owned.epoch,
-            end: owned.position,
-            generation,
-        };
-        self.lines.insert(owned.shard, line);
+        self.lines.adopt(owned, generation);
         self.ownership.hold(owned.shard, generation);
     }
 
     /// Gives a shard up. Nothing of it is under way: rows are committed one batch after the other.
     fn release(&mut self, shard: ShardId) {
-        if self.lines.remove(&shard).is_some() {
+        if self.lines.remove(shard) {
             self.ownership.give_up(shard);
             self.tail.lose(shard);
         }
@@ -218,19 +202,15 @@ impl Writer {
     /// batch is committed, so the numbers of one that was not are free again.
     fn stamp(&self, batch: Batch) -> Batch {
         let attempts = batch.attempts;
-        let mut ends: HashMap<ShardId, Position> = HashMap::new();
+        let mut numbering = self.lines.numbering();
         let mut stamped = Vec::with_capacity(batch.len());
         for mut row in batch.into_rows() {
-            let line = self.lines.get(&row.append.shard);
-            let Some(line) = line.filter(|line| line.generation == row.generation) else {
+            let Some((epoch, position)) = numbering.next(row.append.shard, row.generation) else {
                 self.figures.fenced_here.increment(1);
                 (row.on_appended)(Err(AppendError::Fenced));
                 continue;
             };
-            let end = ends.entry(row.append.shard).or_insert(line.end);
-            end.0 += 1;
-            row.append.position = *end;
-            row.append.epoch = line.epoch;
+            (row.append.epoch, row.append.position) = (epoch, position);
             stamped.push(row);
         }
         let mut stamped = Batch::of(stamped);
@@ -246,9 +226,7 @@ impl Writer {
         for (row, outcome) in batch.into_rows().zip(outcomes) {
             match outcome {
                 RowOutcome::Committed => {
-                    if let Some(line) = self.lines.get_mut(&row.append.shard) {
-                        line.end = row.append.position;
-                    }
+                    self.lines.committed(row.append.shard, row.append.position);
                     replies.push(row.on_appended);
                     committed.push(row.append);
                 }
@@ -382,18 +360,13 @@ impl Writer {
 
     /// Goes on under a new epoch.
     fn renew(&mut self, owned: OwnedShard) {
-        let Some(line) = self.lines.get_mut(&owned.shard) else {
-            return;
-        };
-        if owned.position < line.end {
-            tracing::error!(shard = %owned.shard, ?line.end, found = ?owned.position, "the store has lost committed rows");
+        if let Some(end) = self.lines.renew(&owned) {
+            tracing::error!(shard = %owned.shard, ?end, found = ?owned.position, "the store has lost committed rows");
         }
-        line.epoch = owned.epoch;
-        line.end = owned.position;
     }
 
     fn lose(&mut self, shard: ShardId) {
-        self.lines.remove(&shard);
+        self.lines.remove(shard);
         self.tail.lose(shard);
         self.ownership.lose(shard);
     }
@@ -410,17 +383,20 @@ fn is_row_of(row: &Row, append: &Append) -> bool {
         && row.events == append.events
 }
 
-/// What to do with rows whose commit was lost and has not happened: rows in company are sent in halves, so that one
-/// that ends its connection each time is soon alone; a row that is alone gets a few attempts.
+/// What is to be sent again of rows whose commit was lost and has not happened.
 fn again(mut lost: Batch, problem: String) -> Vec<Batch> {
-    if lost.len() > 1 {
-        let (first, second) = lost.halves();
-        return vec![second, first];
+    match Again::of(lost.len(), lost.attempts) {
+        Again::InHalves => {
+            let (first, second) = lost.halves();
+            vec![second, first]
+        }
+        Again::AsItIs => {
+            lost.attempts += 1;
+            vec![lost]
+        }
+        Again::Never => {
+            lost.answer(&Err(AppendError::Unavailable(problem)));
+            Vec::new()
+        }
     }
-    if lost.attempts + 1 < LONE_ATTEMPTS_MAX {
-        lost.attempts += 1;
-        return vec![lost];
-    }
-    lost.answer(&Err(AppendError::Unavailable(problem)));
-    Vec::new()
 }

@@ -1,7 +1,7 @@
 //! What a failure on a connection says about the work: not begun, certainly undone, or unknown.
 
-use crate::record::{DISK_FULL, poison, position_taken, read_error};
-use domain::ports::{CommitError, Refusal, StoreError};
+use crate::record::{poison, position_taken, read_error};
+use domain::ports::{CommitError, DISK_FULL, Refusal, StoreError};
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 /// Why some work on a connection did not succeed.

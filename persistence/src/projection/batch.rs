@@ -1,6 +1,7 @@
 //! Changes that are gathered, and what is made of them.
 
 use super::change::OrderChange;
+use super::stuck::StuckOrders;
 use domain::ids::{OrderId, Position, Seq, StreamId};
 use domain::ports::Row;
 use domain::shard::{ShardId, ShardMap};
@@ -45,8 +46,9 @@ pub struct Pending {
 impl Pending {
     /// Takes a row in. Rows of one line come in position order and without leaving one out; the first comes `after` where
     /// the projection is on that line, which need not be the position before: what lay between may be deleted since. One
-    /// that cannot be read is logged, counted and passed over.
-    pub fn take_in(&mut self, shard: ShardId, after: Position, row: &Row) {
+    /// that cannot be read is logged, counted and passed over. `stuck`: the orders of the line that are stuck before it,
+    /// and then those after it.
+    pub fn take_in(&mut self, shard: ShardId, after: Position, row: &Row, stuck: &mut StuckOrders) {
         let (position, stream, seq) = (row.position, row.stream, row.seq);
         let line = self.lines.entry(shard).or_insert(LineMove {
             shard,
@@ -58,9 +60,14 @@ impl Pending {
         (line.to, line.stream, line.seq) = (position, stream, seq);
         self.rows += 1;
         self.oldest = Some(self.oldest.map_or(row.at, |oldest| oldest.min(row.at)));
-        match OrderChange::of(row) {
+        match OrderChange::of(row, stuck.get(&OrderId(row.stream))) {
             Ok(None) => {}
             Ok(Some(change)) => {
+                match &change.stuck {
+                    Some(none) if none.is_empty() => drop(stuck.remove(&change.order)),
+                    Some(some) => drop(stuck.insert(change.order, some.clone())),
+                    None => {}
+                }
                 if let Some(known) = self.orders.get_mut(&change.order) {
                     known.then(change);
                 } else {

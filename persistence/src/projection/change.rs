@@ -1,5 +1,6 @@
 //! What a row changes about an order as lists show it.
 
+use super::stuck::Stuck;
 use domain::ids::{ChannelId, CustomerId, OrderId, RestaurantId, Seq};
 use domain::money::Money;
 use domain::order::{Event, OrderStatus};
@@ -69,6 +70,8 @@ pub struct OrderChange {
     pub status: StatusChange,
     /// Who makes it, or is asked to after a re-route, if that changed; rows of earlier versions do not say whom.
     pub channel: Option<Option<ChannelId>>,
+    /// What of it is stuck afterwards, if that changed.
+    pub stuck: Option<Stuck>,
 }
 
 /// The part of an event that says what it is. Names need no escapes, so they can be borrowed.
@@ -80,15 +83,19 @@ struct Tag<'a> {
 
 impl OrderChange {
     /// What a row changes; `None` if that is nothing, which holds for most rows and is found out without reading them.
+    /// `stuck`: what of the order was stuck before.
     ///
     /// # Errors
     /// The row does not hold events as this program knows them.
-    pub fn of(row: &Row) -> Result<Option<Self>, serde_json::Error> {
-        // The names of all events that change something begin like this; nobody else's do within an order's rows, and
-        // a text that does only costs the reading.
-        if row.kind != StreamKind::Order || !row.events.contains("\"Order") {
+    pub fn of(row: &Row, stuck: Option<&Stuck>) -> Result<Option<Self>, serde_json::Error> {
+        // The names of all events that change something begin, or end, like this, but for those that end what is stuck;
+        // nobody else's do within an order's rows, and a text that does only costs the reading.
+        let is_told = || row.events.contains("\"Order") || row.events.contains("Stuck\"");
+        if row.kind != StreamKind::Order || !(stuck.is_some() || is_told()) {
             return Ok(None);
         }
+        let before = stuck.cloned().unwrap_or_default();
+        let mut stuck = before.clone();
         let mut change = Self {
             order: OrderId(row.stream),
             seq: row.seq,
@@ -96,15 +103,20 @@ impl OrderChange {
             placed: None,
             status: StatusChange::Kept,
             channel: None,
+            stuck: None,
         };
         let mut changes = false;
         let events: Vec<&RawValue> = serde_json::from_str(&row.events)?;
         for text in events {
             let tag: Tag<'_> = serde_json::from_str(text.get())?;
-            if tag.name.starts_with("Order") {
-                changes |= change.take_in(serde_json::from_str(text.get())?);
+            if tag.name.starts_with("Order") || tag.name.ends_with("Stuck") || !stuck.is_empty() {
+                let event = serde_json::from_str(text.get())?;
+                stuck.take_in(&event);
+                changes |= change.take_in(event);
             }
         }
+        change.stuck = Some(stuck).filter(|stuck| *stuck != before);
+        changes |= change.stuck.is_some();
         Ok(changes.then_some(change))
     }
 
@@ -149,6 +161,7 @@ impl OrderChange {
         self.status = self.status.then(next.status);
         self.placed = self.placed.take().or(next.placed);
         self.channel = next.channel.or_else(|| self.channel.take());
+        self.stuck = next.stuck.or_else(|| self.stuck.take());
     }
 }
 

@@ -1,6 +1,7 @@
 //! The memory projection: the contract in its plainest form.
 
 use super::change::OrderChange;
+use super::stuck::StuckOrders;
 use super::{Applied, Batch, OrderSummary, Projection, Search};
 use async_trait::async_trait;
 use domain::ids::{OrderId, Position};
@@ -19,11 +20,23 @@ pub struct MemoryProjection {
 #[derive(Default)]
 struct Contents {
     orders: BTreeMap<OrderId, OrderSummary>,
+    stuck: StuckOrders,
     cursors: BTreeMap<ShardId, Position>,
 }
 
 impl Contents {
     fn change(&mut self, change: &OrderChange) {
+        self.change_summary(change);
+        if let (Some(stuck), Some(known)) = (&change.stuck, self.orders.get_mut(&change.order))
+            && known.seq == change.seq
+        {
+            known.stuck = !stuck.is_empty();
+            self.stuck.insert(change.order, stuck.clone());
+            self.stuck.retain(|_, stuck| !stuck.is_empty());
+        }
+    }
+
+    fn change_summary(&mut self, change: &OrderChange) {
         if let Some(known) = self.orders.get_mut(&change.order) {
             if known.seq < change.seq {
                 (known.seq, known.updated_at) = (change.seq, change.at);
@@ -51,6 +64,7 @@ fn first(change: &OrderChange) -> Option<OrderSummary> {
         total: placed.total,
         placed_at: placed.at,
         updated_at: change.at,
+        stuck: false,
     })
 }
 
@@ -71,6 +85,7 @@ impl Search {
                 .as_ref()
                 .is_none_or(|wanted| *wanted == order.restaurant)
             && (self.channel.is_none() || self.channel == order.channel)
+            && self.stuck.is_none_or(|stuck| stuck == order.stuck)
             && self.placed_after.is_none_or(|after| order.placed_at >= after)
             && self.placed_before.is_none_or(|before| order.placed_at < before)
     }
@@ -85,6 +100,10 @@ impl Projection for MemoryProjection {
     async fn cursors(&self) -> Result<Vec<(ShardId, Position)>, StoreError> {
         let contents = self.contents();
         Ok(contents.cursors.iter().map(|(shard, at)| (*shard, *at)).collect())
+    }
+
+    async fn stuck(&self) -> Result<StuckOrders, StoreError> {
+        Ok(self.contents().stuck.clone())
     }
 
     async fn apply(&self, batch: &Arc<Batch>) -> Result<Applied, CommitError> {

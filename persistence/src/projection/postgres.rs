@@ -1,7 +1,7 @@
 //! The projection in Postgres: a table in the store's own database, written through a connection of its own.
 
-use super::query::{self, Line, Statement, Value, channel_of, is_live, status_change_code};
-use super::{Applied, Batch, FOLLOWER, OrderSummary, Projection, Search};
+use super::query::{self, Line, STUCK, Statement, Value, channel_of, is_live, status_change_code, stuck_of};
+use super::{Applied, Batch, FOLLOWER, OrderSummary, Projection, Search, StuckOrders};
 use crate::record::{poison, read_error, shard_code, signed, unsigned};
 use async_trait::async_trait;
 use domain::ids::{OrderId, Position};
@@ -35,12 +35,13 @@ const APPLY: &str = "
         WHERE c.follower = $1 AND c.shard = h.shard AND (SELECT whole FROM fit)
     ), placed AS (
         INSERT INTO order_search AS o (stream, placed_at, updated_at, total_minor, seq, status, live, currency,
-            customer_id, restaurant_id, channel_id)
+            customer_id, restaurant_id, channel_id, stuck)
         SELECT u.* FROM UNNEST($5::uuid[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::smallint[],
-            $11::boolean[], $12::text[], $13::text[], $14::text[], $15::text[]) AS u
+            $11::boolean[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[]) AS u
         WHERE (SELECT whole FROM fit)
         ON CONFLICT (stream) DO UPDATE SET updated_at = excluded.updated_at, seq = excluded.seq,
-            status = excluded.status, live = excluded.live, channel_id = excluded.channel_id
+            status = excluded.status, live = excluded.live, channel_id = excluded.channel_id,
+            stuck = excluded.stuck
         WHERE o.seq < excluded.seq
     ), changed AS (
         UPDATE order_search o SET updated_at = u.updated_at, seq = u.seq,
@@ -49,9 +50,11 @@ const APPLY: &str = "
                 WHEN u.status = -2 AND o.status IN (2, 3) THEN 1
                 ELSE o.status END,
             live = CASE WHEN u.status >= 0 THEN u.live ELSE o.live END,
-            channel_id = CASE WHEN u.rechannelled THEN u.channel_id ELSE o.channel_id END
-        FROM UNNEST($16::uuid[], $17::bigint[], $18::bigint[], $19::smallint[], $20::boolean[], $21::boolean[],
-            $22::text[]) AS u (stream, updated_at, seq, status, live, rechannelled, channel_id)
+            channel_id = CASE WHEN u.rechannelled THEN u.channel_id ELSE o.channel_id END,
+            stuck = CASE WHEN u.restuck THEN u.stuck ELSE o.stuck END
+        FROM UNNEST($17::uuid[], $18::bigint[], $19::bigint[], $20::smallint[], $21::boolean[], $22::boolean[],
+            $23::text[], $24::boolean[], $25::text[]) AS u (stream, updated_at, seq, status, live, rechannelled,
+            channel_id, restuck, stuck)
         WHERE o.stream = u.stream AND o.seq < u.seq AND (SELECT whole FROM fit)
     )
     SELECT whole FROM fit";
@@ -196,6 +199,7 @@ struct Places<'a> {
     customers: Vec<&'a str>,
     restaurants: Vec<&'a str>,
     channels: Vec<Option<&'a str>>,
+    stuck: Vec<Option<String>>,
 }
 
 /// The other orders of a batch, turned on their side.
@@ -208,6 +212,8 @@ struct Changes<'a> {
     lives: Vec<bool>,
     rechannelled: Vec<bool>,
     channels: Vec<Option<&'a str>>,
+    restuck: Vec<bool>,
+    stuck: Vec<Option<String>>,
 }
 
 fn columns(batch: &Batch) -> Result<(Lines, Places<'_>, Changes<'_>), CommitError> {
@@ -233,6 +239,7 @@ fn columns(batch: &Batch) -> Result<(Lines, Places<'_>, Changes<'_>), CommitErro
             places.customers.push(placed.customer.as_str());
             places.restaurants.push(placed.restaurant.as_str());
             places.channels.push(channel_of(change));
+            places.stuck.push(stuck_of(change));
         } else {
             changes.streams.push(stream);
             changes.updated_at.push(change.at.0);
@@ -241,6 +248,8 @@ fn columns(batch: &Batch) -> Result<(Lines, Places<'_>, Changes<'_>), CommitErro
             changes.lives.push(live);
             changes.rechannelled.push(change.channel.is_some());
             changes.channels.push(channel_of(change));
+            changes.restuck.push(change.stuck.is_some());
+            changes.stuck.push(stuck_of(change));
         }
     }
     Ok((lines, places, changes))
@@ -265,6 +274,11 @@ impl Projection for PostgresProjection {
         found.into_iter().map(cursor).collect()
     }
 
+    async fn stuck(&self) -> Result<StuckOrders, StoreError> {
+        let found = self.read(sqlx::query_as(STUCK).fetch_all(&self.writer)).await?;
+        query::stuck_orders(found)
+    }
+
     async fn apply(&self, batch: &Arc<Batch>) -> Result<Applied, CommitError> {
         let (lines, places, changes) = columns(batch)?;
         let query = sqlx::query_scalar(APPLY)
@@ -283,13 +297,16 @@ impl Projection for PostgresProjection {
             .bind(places.customers)
             .bind(places.restaurants)
             .bind(places.channels)
+            .bind(places.stuck)
             .bind(changes.streams)
             .bind(changes.updated_at)
             .bind(changes.seqs)
             .bind(changes.statuses)
             .bind(changes.lives)
             .bind(changes.rechannelled)
-            .bind(changes.channels);
+            .bind(changes.channels)
+            .bind(changes.restuck)
+            .bind(changes.stuck);
         // Fetched to the end: the commit comes after the last row of the answer.
         let written: Result<Vec<bool>, _> = in_time(self.options.write_timeout, query.fetch_all(&self.writer))
             .await

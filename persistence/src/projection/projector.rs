@@ -4,10 +4,10 @@
 //! interval it writes them. So an order that is placed and confirmed within an interval is written once.
 
 use super::write::{Written, write};
-use super::{Batch, FOLLOWER, OrderSummary, Pending, Projection, Search};
+use super::{Batch, FOLLOWER, OrderSummary, Pending, Projection, Search, StuckOrders};
 use crate::follower::Follower;
 use crate::tail::Tail;
-use domain::ids::Position;
+use domain::ids::{OrderId, Position};
 use domain::ports::{Clock, Store, StoreError};
 use domain::shard::ShardId;
 use domain::time::Timestamp;
@@ -111,6 +111,7 @@ impl Projector {
             figures: Figures::new(),
             pending: Pending::default(),
             cursors: HashMap::new(),
+            stuck: StuckOrders::new(),
             level_at: None,
             as_of_tx,
         };
@@ -138,6 +139,7 @@ struct Figures {
     orders: Counter,
     poison: Counter,
     lag_seconds: Gauge,
+    stuck: Gauge,
 }
 
 impl Figures {
@@ -159,11 +161,16 @@ impl Figures {
             Unit::Seconds,
             "Age of the oldest row that the search projection does not show yet"
         );
+        describe_gauge!(
+            "uoop_orders_stuck",
+            "Orders of this node's shards of which something waits for an operator"
+        );
         Self {
             rows: counter!("uoop_projection_rows_total"),
             orders: counter!("uoop_projection_orders_total"),
             poison: counter!("uoop_projection_poison_rows_total"),
             lag_seconds: gauge!("uoop_projection_lag_seconds"),
+            stuck: gauge!("uoop_orders_stuck"),
         }
     }
 }
@@ -189,6 +196,8 @@ struct Feed {
     pending: Pending,
     /// Where the projection is on the lines of this node, as far as is known.
     cursors: HashMap<ShardId, Position>,
+    /// The orders on them that are stuck, as of what was taken in.
+    stuck: StuckOrders,
     /// When all lines were last seen to hold no more than what was taken in.
     level_at: Option<Timestamp>,
     as_of_tx: watch::Sender<Option<Timestamp>>,
@@ -199,6 +208,7 @@ impl Feed {
         loop {
             let mut follower = Follower::at(&self.tail, &self.store, FOLLOWER);
             self.cursors.clear();
+            self.stuck.clear();
             self.feed(&mut follower).await;
             // Somebody else moved the cursors: all over again from where they are now.
             self.pending = Pending::default();
@@ -216,9 +226,12 @@ impl Feed {
             if unplaced.is_empty() {
                 return;
             }
-            match self.projection.cursors().await {
-                Ok(cursors) => {
-                    let cursors: HashMap<ShardId, Position> = cursors.into_iter().collect();
+            match self.standing().await {
+                Ok((cursors, stuck)) => {
+                    let map = self.store.shard_map();
+                    let is_new =
+                        |order: &OrderId| unplaced.iter().any(|line| line.shard() == map.shard_of(order.stream()));
+                    self.stuck.extend(stuck.into_iter().filter(|(order, _)| is_new(order)));
                     for line in unplaced {
                         let at = cursors.get(&line.shard()).copied().unwrap_or_default();
                         follower.place(line, at);
@@ -231,11 +244,20 @@ impl Feed {
         }
     }
 
+    /// Where the lines are, and what of them is stuck.
+    async fn standing(&self) -> Result<(HashMap<ShardId, Position>, StuckOrders), StoreError> {
+        let cursors = self.projection.cursors().await?.into_iter().collect();
+        Ok((cursors, self.projection.stuck().await?))
+    }
+
     /// Drops what is gathered of lines that this node has lost: their new owners write it.
     fn forget(&mut self, follower: &mut Follower) {
         let lost = follower.forgotten();
         self.cursors.retain(|shard, _| !lost.contains(shard));
-        self.pending.forget(&lost, self.store.shard_map());
+        let map = self.store.shard_map();
+        self.pending.forget(&lost, map);
+        self.stuck
+            .retain(|order, _| !lost.contains(&map.shard_of(order.stream())));
     }
 
     /// Feeds the projection for as long as nobody else does.
@@ -287,7 +309,7 @@ impl Feed {
             self.forget(follower);
             for row in &rows {
                 let after = self.cursors.get(&row.shard).copied().unwrap_or_default();
-                self.pending.take_in(row.shard, after, &row.row);
+                self.pending.take_in(row.shard, after, &row.row, &mut self.stuck);
             }
             if follower.is_level() {
                 self.level_at = Some(looked_at);
@@ -365,6 +387,9 @@ impl Feed {
     fn tell(&self) {
         let oldest = self.pending.oldest();
         self.show_lag(oldest);
+        self.figures
+            .stuck
+            .set(u32::try_from(self.stuck.len()).unwrap_or(u32::MAX));
         let Some(level_at) = self.level_at else { return };
         let as_of = Some(oldest.map_or(level_at, |oldest| oldest.min(level_at)));
         self.as_of_tx.send_if_modified(|known| {

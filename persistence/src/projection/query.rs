@@ -1,6 +1,6 @@
 //! What both databases share: the text of a search, and rows as they are read back.
 
-use super::{OrderChange, OrderSummary, Search, StatusChange};
+use super::{OrderChange, OrderSummary, Search, StatusChange, Stuck, StuckOrders};
 use crate::record::{limit, unsigned};
 use domain::ids::{OrderId, Seq, StreamId};
 use domain::money::Money;
@@ -46,6 +46,21 @@ pub(super) fn channel_of(change: &OrderChange) -> Option<&str> {
     Some(channel.as_str())
 }
 
+/// What of the order is stuck afterwards, as it is stored: nothing is `NULL`.
+pub(super) fn stuck_of(change: &OrderChange) -> Option<String> {
+    let stuck = change.stuck.as_ref().filter(|stuck| !stuck.is_empty())?;
+    Some(stuck.to_string())
+}
+
+/// The stuck orders.
+pub(super) const STUCK: &str = "SELECT stream, stuck FROM order_search WHERE stuck IS NOT NULL";
+
+/// What [`STUCK`] found.
+pub(super) fn stuck_orders(found: Vec<(Uuid, String)>) -> Result<StuckOrders, StoreError> {
+    let order = |(stream, text): (Uuid, String)| Ok((OrderId(StreamId(stream)), parse::<Stuck>(stream, &text)?));
+    found.into_iter().map(order).collect()
+}
+
 /// A value that a search is given.
 pub(super) enum Value<'a> {
     Id(Uuid),
@@ -63,7 +78,7 @@ impl<'a> Statement<'a> {
     pub(super) fn of(search: &'a Search) -> Self {
         let mut statement = Self {
             text: "SELECT stream, placed_at, updated_at, total_minor, seq, status, currency, customer_id, \
-                   restaurant_id, channel_id FROM order_search WHERE TRUE"
+                   restaurant_id, channel_id, stuck IS NOT NULL AS stuck FROM order_search WHERE TRUE"
                 .into(),
             values: Vec::new(),
         };
@@ -92,6 +107,11 @@ impl<'a> Statement<'a> {
             " AND channel_id = ",
             search.channel.as_ref().map(|id| Value::Text(id.as_str())),
         );
+        match search.stuck {
+            Some(true) => statement.text.push_str(" AND stuck IS NOT NULL"),
+            Some(false) => statement.text.push_str(" AND stuck IS NULL"),
+            None => {}
+        }
         if let Some(after) = search.placed_after {
             statement.when(" AND placed_at >= ", Some(Value::Number(after.0)));
             statement.when(" AND stream >= ", first_id(after - search.id_slack).map(Value::Id));
@@ -134,6 +154,7 @@ pub(super) struct Line {
     customer_id: String,
     restaurant_id: String,
     channel_id: Option<String>,
+    stuck: bool,
 }
 
 impl Line {
@@ -154,6 +175,7 @@ impl Line {
             },
             placed_at: Timestamp(self.placed_at),
             updated_at: Timestamp(self.updated_at),
+            stuck: self.stuck,
         })
     }
 }

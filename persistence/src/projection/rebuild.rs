@@ -6,7 +6,7 @@
 //! costs only the reading. Until it is done, lists lack what is not in yet, and say so (`as_of`).
 
 use super::write::{Written, write};
-use super::{Pending, Projection};
+use super::{Pending, Projection, StuckOrders};
 use domain::ids::Position;
 use domain::ports::{CommitError, Store, StoreError};
 use std::collections::HashMap;
@@ -49,7 +49,7 @@ pub async fn rebuild(
     mut told: impl FnMut(&Rebuilt),
 ) -> Result<Rebuilt, StoreError> {
     projection.reset().await?;
-    let mut cursors = read(projection).await?;
+    let (mut cursors, mut stuck) = read(projection).await?;
     let mut done = Rebuilt {
         shards: store.shard_map().len(),
         ..Rebuilt::default()
@@ -61,9 +61,9 @@ pub async fn rebuild(
             let rows = store.positions(shard, after, ROWS).await?;
             let Some(last) = rows.last() else { break };
             let end = last.position;
-            let mut pending = Pending::default();
+            let (mut pending, mut stuck_then) = (Pending::default(), stuck.clone());
             for row in &rows {
-                pending.take_in(shard, after, row);
+                pending.take_in(shard, after, row, &mut stuck_then);
             }
             let (count, poison) = (pending.rows(), pending.poison());
             match write(projection, &Arc::new(pending.into_batch())).await {
@@ -71,10 +71,11 @@ pub async fn rebuild(
                     done.rows += count;
                     done.poison += poison + refused;
                     cursors.insert(shard.0, end);
+                    stuck = stuck_then;
                     tries = 0;
                 }
                 // A running server was faster.
-                Ok(Written::Stale) => cursors = read(projection).await?,
+                Ok(Written::Stale) => (cursors, stuck) = read(projection).await?,
                 Err(CommitError::Unavailable(_) | CommitError::Unknown(_)) if tries < TRIES_MAX => {
                     tries += 1;
                     tokio::time::sleep(PAUSE).await;
@@ -90,7 +91,9 @@ pub async fn rebuild(
     Ok(done)
 }
 
-async fn read(projection: &dyn Projection) -> Result<HashMap<u16, Position>, StoreError> {
+/// How far the lines are, and what of them is stuck.
+async fn read(projection: &dyn Projection) -> Result<(HashMap<u16, Position>, StuckOrders), StoreError> {
     let cursors = projection.cursors().await?;
-    Ok(cursors.into_iter().map(|(shard, at)| (shard.0, at)).collect())
+    let cursors = cursors.into_iter().map(|(shard, at)| (shard.0, at)).collect();
+    Ok((cursors, projection.stuck().await?))
 }

@@ -3,8 +3,8 @@
 //! It may lag behind the store's file, or be missing, but must not be ahead of it, nor belong to another: that is looked
 //! at when it is opened, and such a file is emptied. So a store that is restored from a backup needs no care.
 
-use super::query::{self, Line, Statement, Value, channel_of, is_live, status_change_code};
-use super::{Applied, Batch, LineMove, OrderChange, OrderSummary, Projection, Search};
+use super::query::{self, Line, STUCK, Statement, Value, channel_of, is_live, status_change_code, stuck_of};
+use super::{Applied, Batch, LineMove, OrderChange, OrderSummary, Projection, Search, StuckOrders};
 use crate::record::{poison, read_error, shard_code, signed, unsigned};
 use async_trait::async_trait;
 use domain::ids::{OrderId, Position, Seq, StreamId};
@@ -19,7 +19,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 /// The number of the schema. There are no migrations: a file with another is thrown away and filled again.
-const SCHEMA: i32 = 1;
+const SCHEMA: i32 = 2;
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -257,16 +257,18 @@ fn advance(connection: &Connection, line: &LineMove) -> Result<bool, Failure> {
 fn write(connection: &Connection, change: &OrderChange) -> Result<(), Failure> {
     let place = "
         INSERT INTO order_search AS o (stream, placed_at, updated_at, total_minor, seq, status, live, currency,
-            customer_id, restaurant_id, channel_id)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+            customer_id, restaurant_id, channel_id, stuck)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
         ON CONFLICT (stream) DO UPDATE SET updated_at = excluded.updated_at, seq = excluded.seq,
-            status = excluded.status, live = excluded.live, channel_id = excluded.channel_id
+            status = excluded.status, live = excluded.live, channel_id = excluded.channel_id,
+            stuck = excluded.stuck
         WHERE o.seq < excluded.seq";
     let update = "
         UPDATE order_search SET updated_at = ?2, seq = ?3,
             status = CASE WHEN ?4 >= 0 THEN ?4 WHEN ?4 = -2 AND status IN (2, 3) THEN 1 ELSE status END,
             live = CASE WHEN ?4 >= 0 THEN ?5 ELSE live END,
-            channel_id = CASE WHEN ?6 THEN ?7 ELSE channel_id END
+            channel_id = CASE WHEN ?6 THEN ?7 ELSE channel_id END,
+            stuck = CASE WHEN ?8 THEN ?9 ELSE stuck END
         WHERE stream = ?1 AND seq < ?3";
     let (stream, seq) = (change.order.0.0, signed("version", change.seq.0)?);
     let stream = stream.as_bytes().as_slice();
@@ -275,6 +277,7 @@ fn write(connection: &Connection, change: &OrderChange) -> Result<(), Failure> {
         is_live(change.status),
         channel_of(change),
     );
+    let stuck = stuck_of(change);
     if let Some(placed) = &change.placed {
         connection.prepare_cached(place)?.execute(params![
             stream,
@@ -288,10 +291,21 @@ fn write(connection: &Connection, change: &OrderChange) -> Result<(), Failure> {
             placed.customer.as_str(),
             placed.restaurant.as_str(),
             channel,
+            stuck,
         ])?;
     } else {
-        let rechannelled = change.channel.is_some();
-        let values = params![stream, change.at.0, seq, status, live, rechannelled, channel];
+        let (rechannelled, restuck) = (change.channel.is_some(), change.stuck.is_some());
+        let values = params![
+            stream,
+            change.at.0,
+            seq,
+            status,
+            live,
+            rechannelled,
+            channel,
+            restuck,
+            stuck
+        ];
         connection.prepare_cached(update)?.execute(values)?;
     }
     Ok(())
@@ -306,6 +320,11 @@ impl Projection for SqliteProjection {
     async fn cursors(&self) -> Result<Vec<(ShardId, Position)>, StoreError> {
         let cursors = self.read_cursors().await?;
         Ok(cursors.into_iter().map(|(shard, at, _, _)| (shard, at)).collect())
+    }
+
+    async fn stuck(&self) -> Result<StuckOrders, StoreError> {
+        let found = sqlx::query_as(STUCK).fetch_all(&self.readers).await;
+        query::stuck_orders(found.map_err(|error| read_error(&error))?)
     }
 
     async fn apply(&self, batch: &Arc<Batch>) -> Result<Applied, CommitError> {

@@ -1,7 +1,7 @@
 //! What SQLite's errors mean for a write.
 
-use crate::record::{DISK_FULL, poison, position_taken};
-use domain::ports::{CommitError, Refusal};
+use crate::record::{poison, position_taken};
+use domain::ports::{CommitError, DISK_FULL, Refusal};
 
 /// SQLite's result codes (<https://www.sqlite.org/rescode.html>) as far as they are told apart here.
 mod code {

@@ -9,7 +9,7 @@ use domain::ports::{Append, Clock, CommitError, Journal, Refusal, Store, StoreEr
 use domain::shard::ShardId;
 use domain::time::Timestamp;
 use persistence::projection::{
-    Applied, Batch, OrderSearch, OrderSummary, Projection, Projector, ProjectorOptions, Search,
+    Applied, Batch, OrderSearch, OrderSummary, Projection, Projector, ProjectorOptions, Search, StuckOrders,
 };
 use persistence::{GroupJournal, JournalHandle, JournalOptions};
 use std::sync::Arc;
@@ -255,6 +255,10 @@ impl Projection for Watched {
         // So that a projector that begins anew is seen to do so.
         tokio::time::sleep(Duration::from_millis(30)).await;
         self.inner.cursors().await
+    }
+
+    async fn stuck(&self) -> Result<StuckOrders, StoreError> {
+        self.inner.stuck().await
     }
 
     async fn apply(&self, batch: &Arc<Batch>) -> Result<Applied, CommitError> {

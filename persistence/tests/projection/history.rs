@@ -2,19 +2,19 @@
 
 use crate::fixture::shard_map;
 use domain::ids::{HashSlot, OrderId, Position, Seq, StreamId};
-use domain::order::{DeliveryLocation, Draft, DraftItem, Event, FailureCode, OrderStatus};
+use domain::order::{DeliveryLocation, Draft, DraftItem, Ending, Event, FailureCode, OrderStatus};
 use domain::ports::{Append, StreamKind};
 use domain::saga::{Receipt, Step};
 use domain::shard::{OwnedShard, ShardId};
 use domain::time::Timestamp;
 use persistence::projection::OrderSummary;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many different customers, restaurants and channels there are.
 pub(crate) const NAMES: u8 = 4;
 
 /// What may happen to an order after it is placed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Turn {
     Step,
     Confirmed(u8),
@@ -28,6 +28,16 @@ pub(crate) enum Turn {
     Delivered,
     Cancelled,
     Failed,
+    /// A compensation of this round is stuck.
+    UndoStuck(u32),
+    /// A step is stuck.
+    StepStuck,
+    /// What is stuck of this round is tried again.
+    UndoAgain(u32),
+    /// An operator has settled the step.
+    Resolved,
+    /// All is to be undone.
+    Unwinding,
 }
 
 /// The `n`th order. Ids sort by `n`.
@@ -51,6 +61,8 @@ pub(crate) struct World {
     /// What a list must show, by id.
     pub(crate) expected: BTreeMap<OrderId, OrderSummary>,
     seqs: BTreeMap<OrderId, u64>,
+    /// What waits for an operator, by order.
+    stuck: BTreeMap<OrderId, BTreeSet<Turn>>,
     now: i64,
 }
 
@@ -60,6 +72,7 @@ impl World {
             owned,
             expected: BTreeMap::new(),
             seqs: BTreeMap::new(),
+            stuck: BTreeMap::new(),
             now: 2_000_000,
         }
     }
@@ -79,6 +92,7 @@ impl World {
             total: details.total,
             placed_at: at,
             updated_at: at,
+            stuck: false,
         };
         assert!(
             self.expected.insert(id, summary).is_none(),
@@ -98,9 +112,18 @@ impl World {
         self.now += 1;
         let at = Timestamp(self.now);
         let append = self.row(id, at, &[step(), event(turn)]);
-        if turn != Turn::Step {
+        let is_shown = if is_of_operators(turn) {
+            let stuck = self.stuck.entry(id).or_default();
+            let before = stuck.clone();
+            repair(stuck, turn);
+            *stuck != before
+        } else {
+            turn != Turn::Step
+        };
+        if is_shown {
             let summary = self.expected.get_mut(&id).expect("placed");
             show(summary, turn);
+            summary.stuck = self.stuck.get(&id).is_some_and(|stuck| !stuck.is_empty());
             (summary.seq, summary.updated_at) = (append.seq, at);
         }
         append
@@ -168,11 +191,34 @@ impl World {
     }
 }
 
+const fn is_of_operators(turn: Turn) -> bool {
+    matches!(
+        turn,
+        Turn::UndoStuck(_) | Turn::StepStuck | Turn::UndoAgain(_) | Turn::Resolved | Turn::Unwinding
+    )
+}
+
+/// What is stuck after a turn.
+fn repair(stuck: &mut BTreeSet<Turn>, turn: Turn) {
+    match turn {
+        Turn::UndoStuck(_) | Turn::StepStuck => {
+            stuck.insert(turn);
+        }
+        Turn::UndoAgain(round) => {
+            stuck.remove(&Turn::UndoStuck(round));
+        }
+        _ => {
+            stuck.remove(&Turn::StepStuck);
+        }
+    }
+}
+
 fn show(summary: &mut OrderSummary, turn: Turn) {
     let cooking = [OrderStatus::Preparing, OrderStatus::ReadyForPickup];
     summary.status = match turn {
         Turn::Rerouted if cooking.contains(&summary.status) => OrderStatus::Confirmed,
         Turn::Step | Turn::Rerouted => summary.status,
+        other if is_of_operators(other) => summary.status,
         Turn::Confirmed(_) | Turn::ConfirmedBySomebody => OrderStatus::Confirmed,
         Turn::Preparing => OrderStatus::Preparing,
         Turn::Ready => OrderStatus::ReadyForPickup,
@@ -180,7 +226,7 @@ fn show(summary: &mut OrderSummary, turn: Turn) {
         Turn::InTransit => OrderStatus::InTransit,
         Turn::Delivered => OrderStatus::Delivered,
         Turn::Cancelled => OrderStatus::Cancelled,
-        Turn::Failed => OrderStatus::Failed,
+        _ => OrderStatus::Failed,
     };
     match turn {
         Turn::Confirmed(k) => summary.channel = Some(name("k", k)),
@@ -220,6 +266,32 @@ fn event(turn: Turn) -> Event {
         Turn::Cancelled => Event::OrderCancelled,
         Turn::Failed => Event::OrderFailed {
             code: FailureCode::NoCourier,
+        },
+        Turn::UndoStuck(round) => Event::UndoStuck {
+            step: Step::PlaceTicket,
+            round,
+            detail: "gone".into(),
+        },
+        Turn::StepStuck => Event::StepStuck {
+            step: Step::Capture,
+            round: 0,
+            detail: "gone".into(),
+        },
+        Turn::UndoAgain(round) => Event::UndoStarted {
+            step: Step::PlaceTicket,
+            round,
+            attempt: 1,
+            start_at: Timestamp(0),
+            deadline: Timestamp(1),
+        },
+        Turn::Resolved => Event::Resolved {
+            step: Step::Capture,
+            round: 0,
+            note: "by hand".into(),
+        },
+        Turn::Unwinding => Event::UnwindingStarted {
+            ending: Ending::Cancelled,
+            reason: "StepStuck".into(),
         },
     }
 }

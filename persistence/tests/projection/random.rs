@@ -2,7 +2,7 @@
 
 use crate::fixture::Kind;
 use crate::history::{NAMES, Turn, World, id_time, name};
-use crate::rig::{Rig, all, batch};
+use crate::rig::{Rig, all};
 use domain::order::OrderStatus;
 use domain::ports::Append;
 use domain::time::Timestamp;
@@ -33,6 +33,7 @@ struct Question {
     customer: Option<u8>,
     restaurant: Option<u8>,
     channel: Option<u8>,
+    stuck: Option<bool>,
     after: Option<u32>,
     before: Option<u32>,
     page: usize,
@@ -45,6 +46,10 @@ fn turn() -> impl Strategy<Value = Turn> {
         6 => select(vec![
             Turn::ConfirmedBySomebody, Turn::Rerouted, Turn::Preparing, Turn::Ready, Turn::PickedUp, Turn::InTransit,
             Turn::Delivered, Turn::Cancelled, Turn::Failed,
+        ]),
+        4 => select(vec![
+            Turn::UndoStuck(0), Turn::UndoStuck(1), Turn::StepStuck, Turn::UndoAgain(0), Turn::UndoAgain(1), Turn::Resolved,
+            Turn::Unwinding,
         ]),
     ]
 }
@@ -66,16 +71,18 @@ fn question() -> impl Strategy<Value = Question> {
         rarely(NAMES),
         rarely(NAMES),
         rarely(NAMES),
+        proptest::option::weighted(0.3, any::<bool>()),
         moment(),
         moment(),
         1..9_usize,
     )
         .prop_map(
-            |(statuses, customer, restaurant, channel, after, before, page)| Question {
+            |(statuses, customer, restaurant, channel, stuck, after, before, page)| Question {
                 statuses,
                 customer,
                 restaurant,
                 channel,
+                stuck,
                 after,
                 before,
                 page,
@@ -140,7 +147,7 @@ fn next(world: &mut World, n: u32, who: u8, turn: Turn) -> Append {
 
 async fn cut(rig: &Rig, rows: &mut Vec<Append>) {
     if !rows.is_empty() {
-        let batch = batch(rows);
+        let batch = rig.batch(rows).await;
         assert_eq!(rig.projection.apply(&batch).await, Ok(Applied::Done));
         assert_eq!(
             rig.projection.apply(&batch).await,
@@ -158,6 +165,7 @@ async fn ask(rig: &Rig, world: &World, question: &Question) {
         customer: question.customer.map(|n| name("c", n)),
         restaurant: question.restaurant.map(|n| name("r", n)),
         channel: question.channel.map(|n| name("k", n)),
+        stuck: question.stuck,
         placed_after: moment(question.after),
         placed_before: moment(question.before),
         ..all()
@@ -195,6 +203,7 @@ fn is_wanted(order: &OrderSummary, search: &Search) -> bool {
         search.customer.clone().is_none_or(|id| id == order.customer),
         search.restaurant.clone().is_none_or(|id| id == order.restaurant),
         search.channel.clone().is_none_or(|id| Some(id) == order.channel),
+        search.stuck.is_none_or(|stuck| stuck == order.stuck),
         search.placed_after.is_none_or(|at| at <= order.placed_at),
         search.placed_before.is_none_or(|at| order.placed_at < at),
     ];

@@ -14,6 +14,8 @@ pub(crate) async fn a_rebuild_is_the_same_as_what_grew(rig: Arc<Rig>) {
         let mut batch: Vec<_> = (0..50).map(|n| world.place(round * 50 + n, 0)).collect();
         batch.extend((0..40).map(|n| world.turn(round * 50 + n, Turn::Confirmed(1))));
         batch.extend((0..round * 50).map(|n| world.turn(n, Turn::Preparing)));
+        batch.extend((0..20).map(|n| world.turn(round * 50 + n, Turn::UndoStuck(0))));
+        batch.extend((0..round * 10).map(|n| world.turn(n * 3, Turn::UndoAgain(0))));
         batch.push(world.channel(1));
         batch.push(world.poison(round * 50));
         rig.commit(&batch).await;
@@ -40,6 +42,8 @@ pub(crate) async fn a_rebuild_and_a_server_fill_it_together(rig: Arc<Rig>) {
     for round in 0..6 {
         let mut rows: Vec<_> = (0..40).map(|n| world.place(round * 40 + n, 0)).collect();
         rows.extend((0..40).map(|n| world.turn(round * 40 + n, Turn::Confirmed(2))));
+        rows.extend((0..40).map(|n| world.turn(round * 40 + n, Turn::StepStuck)));
+        rows.extend((0..round * 10).map(|n| world.turn(n, Turn::Resolved)));
         let rebuilding = {
             let rig = Arc::clone(&rig);
             tokio::spawn(async move { rebuild(&*rig.fixture.store, &*rig.projection, |_| {}).await })

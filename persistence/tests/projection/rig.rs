@@ -8,7 +8,7 @@ use domain::shard::{OwnedShard, ShardId};
 use domain::time::Millis;
 use persistence::projection::{
     Applied, Batch, MemoryProjection, OrderSummary, Pending, PostgresProjection, PostgresProjectionOptions, Projection,
-    Search, SqliteProjection,
+    Search, SqliteProjection, StuckOrders,
 };
 use std::collections::HashMap;
 use std::future::Future;
@@ -75,7 +75,13 @@ impl Rig {
 
     /// Applies rows that follow those before them, which must be taken.
     pub(crate) async fn apply(&self, rows: &[Append]) {
-        assert_eq!(self.projection.apply(&batch(rows)).await, Ok(Applied::Done));
+        assert_eq!(self.projection.apply(&self.batch(rows).await).await, Ok(Applied::Done));
+    }
+
+    /// What rows that follow those before them make.
+    pub(crate) async fn batch(&self, rows: &[Append]) -> Arc<Batch> {
+        let mut stuck = self.projection.stuck().await.expect("read");
+        batch_after(rows, &mut stuck)
     }
 
     pub(crate) async fn search(&self, search: &Search) -> Vec<OrderSummary> {
@@ -107,11 +113,16 @@ pub(crate) fn all() -> Search {
     }
 }
 
+/// What rows make, where nothing is stuck before.
 pub(crate) fn batch(rows: &[Append]) -> Arc<Batch> {
+    batch_after(rows, &mut StuckOrders::new())
+}
+
+fn batch_after(rows: &[Append], stuck: &mut StuckOrders) -> Arc<Batch> {
     let mut pending = Pending::default();
     for append in rows {
         let after = Position(append.position.0.saturating_sub(1));
-        pending.take_in(shard_map().shard_of(append.stream), after, &row(append));
+        pending.take_in(shard_map().shard_of(append.stream), after, &row(append), stuck);
     }
     Arc::new(pending.into_batch())
 }

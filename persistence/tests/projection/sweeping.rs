@@ -7,7 +7,7 @@ use crate::rig::{Rig, all};
 use domain::ids::Position;
 use domain::ports::{Append, Clock, Snapshot, Store};
 use domain::time::Timestamp;
-use persistence::projection::{Pending, rebuild};
+use persistence::projection::{Pending, StuckOrders, rebuild};
 use persistence::{Follower, RetentionOptions, Sweep, Swept};
 use std::sync::Arc;
 use std::time::Duration;
@@ -204,9 +204,9 @@ fn a_line_that_begins_with_a_gap_is_moved_from_where_the_projection_is() {
     let mut row = crate::fixture::row_of(&append);
     row.position = Position(9);
     let mut pending = Pending::default();
-    pending.take_in(shard, Position(4), &row);
+    pending.take_in(shard, Position(4), &row, &mut StuckOrders::new());
     row.position = Position(12);
-    pending.take_in(shard, Position(4), &row);
+    pending.take_in(shard, Position(4), &row, &mut StuckOrders::new());
     let lines = pending.into_batch().lines;
     assert_eq!(
         (lines.len(), lines[0].from, lines[0].to),

@@ -22,6 +22,9 @@ pub(super) struct ListArgs {
     /// Only those that this channel makes
     #[arg(long, value_name = "ID")]
     channel: Option<ChannelId>,
+    /// Only those of which something waits for an operator
+    #[arg(long)]
+    stuck: bool,
     /// Only accepted then or later: `2026-01-31T23:59:59Z`, or milliseconds since 1970
     #[arg(long, value_name = "MOMENT", value_parser = parse_moment, allow_hyphen_values = true)]
     placed_after: Option<i64>,
@@ -42,6 +45,7 @@ impl ListArgs {
             ("customer_id", self.customer.as_ref().map(ToString::to_string)),
             ("restaurant_id", self.restaurant.as_ref().map(ToString::to_string)),
             ("channel_id", self.channel.as_ref().map(ToString::to_string)),
+            ("stuck", self.stuck.then(|| true.to_string())),
             ("placed_after", self.placed_after.map(|at| at.to_string())),
             ("placed_before", self.placed_before.map(|at| at.to_string())),
         ];
@@ -142,7 +146,11 @@ pub(super) fn shown(list: &OrderList) -> String {
 fn cells(order: &OrderSummaryView) -> [String; 7] {
     [
         order.id.clone(),
-        order.status.clone(),
+        if order.stuck {
+            format!("{}, stuck", order.status)
+        } else {
+            order.status.clone()
+        },
         moment(order.placed_at),
         order.customer_id.clone(),
         order.restaurant_id.clone(),
@@ -203,6 +211,7 @@ mod tests {
             total_minor: 1_100,
             placed_at: 1_700_000_000_000,
             updated_at: 1_700_000_001_000,
+            stuck: false,
         };
         let mut list = OrderList {
             orders: vec![order],
@@ -223,6 +232,8 @@ mod tests {
             "EUR",
         ];
         assert_eq!(line, expected);
+        list.orders[0].stuck = true;
+        assert!(shown(&list).contains("CONFIRMED, stuck"));
         (list.next, list.as_of) = (Some("more".into()), None);
         let text = shown(&list);
         assert!(

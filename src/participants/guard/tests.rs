@@ -106,7 +106,7 @@ async fn an_open_circuit_refuses_offers_and_sends_nothing_else() {
     let state = &kitchens.observe()[0];
     assert_eq!(
         (state.circuit, state.failures, state.opened),
-        (BreakerState::Open, 3, 1)
+        (CircuitState::Open, 3, 1)
     );
     assert!(state.open_for_ms > 0, "{state:?}");
 }
@@ -118,10 +118,10 @@ async fn a_compensation_can_be_the_probe_that_closes_the_circuit() {
     for _ in 0..3 {
         kitchens.offer(&place()).await;
     }
-    assert_eq!(kitchens.observe()[0].circuit, BreakerState::Open);
+    assert_eq!(kitchens.observe()[0].circuit, CircuitState::Open);
     told.tell(done());
     assert_eq!(kitchens.request(&ticket(1, TicketAction::Cancel, 0)).await, done());
-    assert_eq!(kitchens.observe()[0].circuit, BreakerState::Closed);
+    assert_eq!(kitchens.observe()[0].circuit, CircuitState::Closed);
 }
 
 #[tokio::test]
@@ -147,7 +147,7 @@ async fn an_answer_that_nobody_waits_for_any_more_is_a_failure() {
         assert!(waited.is_err(), "it hangs");
     }
     let state = &kitchens.observe()[0];
-    assert_eq!((state.circuit, state.in_flight), (BreakerState::Open, 0));
+    assert_eq!((state.circuit, state.in_flight), (CircuitState::Open, 0));
 }
 
 /// Offers a ticket in a task of its own.
@@ -283,12 +283,12 @@ async fn a_call_that_spent_its_time_waiting_is_not_held_against_the_participant(
     });
     until(|| kitchens.observe()[0].waiting == 1).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(kitchens.observe()[0].circuit, BreakerState::Closed);
+    assert_eq!(kitchens.observe()[0].circuit, CircuitState::Closed);
     // The first answers, and leaves the second a second of its three.
     told.let_go.notify_one();
     assert_eq!(first.await.expect("not aborted"), done());
     assert!(second.await.expect("no panic").is_err(), "its time is over");
-    assert_eq!((told.asked(), kitchens.observe()[0].circuit), (2, BreakerState::Closed));
+    assert_eq!((told.asked(), kitchens.observe()[0].circuit), (2, CircuitState::Closed));
 }
 
 #[tokio::test]
@@ -310,7 +310,7 @@ async fn channels_do_not_share_a_circuit() {
         .collect();
     assert_eq!(
         circuits,
-        [("kitchen-1", BreakerState::Open), ("partner-1", BreakerState::Closed)]
+        [("kitchen-1", CircuitState::Open), ("partner-1", CircuitState::Closed)]
     );
 }
 

@@ -59,7 +59,7 @@ fn row(seq: u64, events: &[Event]) -> Row {
 }
 
 fn change(seq: u64, events: &[Event]) -> OrderChange {
-    let change = OrderChange::of(&row(seq, events)).expect("readable");
+    let change = OrderChange::of(&row(seq, events), None).expect("readable");
     change.expect("it changes something")
 }
 
@@ -91,17 +91,17 @@ fn steps_and_other_streams_change_nothing_whatever_their_texts_say() {
         round: 0,
         detail: "{\"type\":\"OrderFailed\"} \"Order".into(),
     };
-    assert_eq!(OrderChange::of(&row(4, &[quoting])).expect("readable"), None);
+    assert_eq!(OrderChange::of(&row(4, &[quoting]), None).expect("readable"), None);
     let unwinding = Event::UnwindingStarted {
         ending: Ending::Failed(FailureCode::NoCourier),
         reason: "OrderFailed".into(),
     };
-    assert_eq!(OrderChange::of(&row(4, &[unwinding])).expect("readable"), None);
+    assert_eq!(OrderChange::of(&row(4, &[unwinding]), None).expect("readable"), None);
     let channel = Row {
         kind: StreamKind::Channel,
         ..row(4, &[placed()])
     };
-    assert_eq!(OrderChange::of(&channel).expect("not read"), None);
+    assert_eq!(OrderChange::of(&channel, None).expect("not read"), None);
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn what_cannot_be_read_is_an_error() {
             events: events.into(),
             ..row(1, &[])
         };
-        assert!(OrderChange::of(&row).is_err(), "{events}");
+        assert!(OrderChange::of(&row, None).is_err(), "{events}");
     }
 }
 
@@ -182,4 +182,49 @@ fn changes_together_are_the_last_and_what_none_after_it_touched() {
         all.then(again);
         assert_eq!(all, whole, "what is not newer changes nothing");
     }
+}
+
+fn undo_stuck(round: u32) -> Event {
+    Event::UndoStuck {
+        step: Step::PlaceTicket,
+        round,
+        detail: "gone".into(),
+    }
+}
+
+fn undo_started(round: u32, attempt: u32) -> Event {
+    Event::UndoStarted {
+        step: Step::PlaceTicket,
+        round,
+        attempt,
+        start_at: Timestamp(0),
+        deadline: Timestamp(1),
+    }
+}
+
+#[test]
+fn what_is_stuck_is_followed_until_nothing_is() {
+    let both = change(4, &[undo_stuck(0), undo_stuck(1)]).stuck.expect("it changed");
+    assert_eq!(both.to_string(), "place_ticket:0:undo,place_ticket:1:undo");
+    let of =
+        |seq, events: &[Event], before: &Stuck| OrderChange::of(&row(seq, events), Some(before)).expect("readable");
+    let one = of(5, &[undo_started(0, 1)], &both).expect("a change");
+    assert_eq!((one.status, one.seq), (StatusChange::Kept, Seq(5)));
+    let one = one.stuck.expect("it changed");
+    assert_eq!(one.to_string(), "place_ticket:1:undo");
+    assert_eq!(
+        of(6, &[undo_started(0, 2)], &one),
+        None,
+        "another attempt of what is not stuck"
+    );
+    assert_eq!(of(6, &[undo_started(1, 1), undo_stuck(1)], &one), None, "as before");
+    let resolved = Event::Resolved {
+        step: Step::PlaceTicket,
+        round: 1,
+        note: String::new(),
+    };
+    let mut all = change(4, &[undo_stuck(1)]);
+    all.then(of(7, &[resolved], &one).expect("a change"));
+    assert!(all.stuck.expect("it changed").is_empty());
+    assert_eq!(change(2, &[confirmed("k")]).stuck, None);
 }

@@ -12,12 +12,14 @@ CREATE TABLE order_search (
     currency TEXT NOT NULL,
     customer_id TEXT NOT NULL,
     restaurant_id TEXT NOT NULL,
-    channel_id TEXT
+    channel_id TEXT,
+    stuck TEXT
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX order_search_customer ON order_search (customer_id);
 CREATE INDEX order_search_channel ON order_search (channel_id) WHERE channel_id IS NOT NULL;
 CREATE INDEX order_search_live ON order_search (stream) WHERE live;
+CREATE INDEX order_search_stuck ON order_search (stream) WHERE stuck IS NOT NULL;
 
 -- How far each line is applied, and which row is the last one: if the store has another there, this is not its
 -- projection.
