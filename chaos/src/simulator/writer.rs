@@ -167,12 +167,11 @@ impl Writer {
                 self.committed(batch, result)
             }
             (Phase::Acquiring(batch), Reply::Owned(owned)) => self.read(batch, owned),
-            (phase @ Phase::Acquiring(_), _) => self.pause(Some(phase)),
             (Phase::Reading(batch, owned), Reply::Lines(found)) => {
                 self.resolve(batch, &owned, &found);
                 self.next()
             }
-            (phase @ Phase::Reading(..), _) => self.pause(Some(phase)),
+            (phase @ (Phase::Acquiring(_) | Phase::Reading(..)), _) => self.pause(Some(phase)),
             (phase, _) => {
                 self.phase = phase;
                 Want::Nothing
