@@ -96,7 +96,7 @@ pub(super) static KEYS: &[Key] = &[
     key("store.shards", PowerOfTwo(4_096)),
     key("store.write_connections", Whole(1, 64)),
     key("store.read_connections", Whole(1, 256)),
-    key("store.journal_writers", Whole(1, 63)),
+    key("store.journal_writers", Whole(0, 63)),
     key("store.batch_rows_max", Whole(1, 16_384)),
     key("store.queue_rows_max", Whole(1, MANY)),
     key("cluster.enabled", Flag),
