@@ -149,7 +149,7 @@ async fn first_speaks(cluster: &mut Cluster, version: u16) {
     first.signal(Signal::Terminate).await.expect("it runs");
     let ended = first.ended(PATIENCE).await.expect("it ends");
     assert!(ended.success(), "{ended}");
-    first.set("UOOP_CLUSTER__WIRE_VERSION_MAX", version.to_string());
+    first.set("cluster.wire_version_max", version.to_string());
     first.start().await.expect("it starts again");
     for n in 1..=NODES {
         let others: Vec<usize> = (n..NODES).chain(0..n - 1).map(|other| other + 1).collect();
