@@ -197,7 +197,7 @@ impl Node {
                     .await?
             }
         };
-        let journal = GroupJournal::start(&store, &owned, &name, &settings.store.journal());
+        let journal = GroupJournal::start(&store, &owned, &name, &settings.store.journal(settings.cluster.enabled));
         let redis = redis(&settings.redis)?;
         let statuses = Arc::new(Statuses::start(settings.cache.entries_max, redis.clone()));
         let world = World::new(roles(&settings.participants), Arc::clone(&clock));

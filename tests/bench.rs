@@ -83,7 +83,12 @@ fn an_open_load_on_the_embedded_store_is_measured_and_accounted_for() {
         (count(&report, "nodes"), report["by_node"][0]["node"].as_str()),
         (1, Some("server"))
     );
-    for name in ["forwarded_per_order", "frames_per_order", "requests_per_frame"] {
+    for name in [
+        "forwarded_per_order",
+        "frames_per_order",
+        "link_bytes_per_order",
+        "requests_per_frame",
+    ] {
         assert!(report[name].is_null(), "there is no cluster: {report}");
     }
 }
@@ -167,6 +172,7 @@ fn the_nodes_of_a_cluster_share_a_load() {
     for name in [
         "/forwarded_per_order",
         "/frames_per_order",
+        "/link_bytes_per_order",
         "/requests_per_frame",
         "/commits_per_order",
     ] {

@@ -42,9 +42,18 @@ pub(crate) struct Call<E: Entity> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) claim: Option<KeyClaim>,
     pub(crate) origin: Origin,
+    /// For how long the answer may be held back while the order has no outcome, from when the call comes in. Only another
+    /// node does so; older ones answer at once.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) hold_back_ms: u32,
     /// An earlier attempt may have been carried out: the stream may exist by now.
     #[serde(default)]
     pub(crate) again: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
+const fn is_zero(value: &u32) -> bool {
+    *value == 0
 }
 
 impl<E: Entity> Call<E> {
@@ -55,6 +64,7 @@ impl<E: Entity> Call<E> {
             if_match: None,
             claim: None,
             origin,
+            hold_back_ms: 0,
             again: false,
         }
     }
@@ -238,16 +248,14 @@ impl Node {
         metrics::counter!("uoop_calls_forwarded_total").increment(1);
         let request = E::request(call.clone());
         let left = deadline.saturating_duration_since(Instant::now());
-        let response = cluster
-            .ask(owner, &request, left)
-            .await
-            .map_err(|missed| match missed {
-                AskError::Unreachable => CallError::Fenced,
-                AskError::Overloaded => CallError::Overloaded {
-                    what: format!("node {owner}"),
-                },
-                AskError::Lost => CallError::TimedOut,
-            })?;
+        let response = cluster.ask(owner, request, left).await.map_err(|missed| match missed {
+            AskError::Unreachable => CallError::Fenced,
+            AskError::Overloaded => CallError::Overloaded {
+                what: format!("node {owner}"),
+            },
+            AskError::Lost => CallError::TimedOut,
+            AskError::Unspoken => CallError::Unavailable(format!("node {owner} is too old to be asked that")),
+        })?;
         E::outcome(response).ok_or_else(|| CallError::Unavailable("another node answered something else".into()))?
     }
 }

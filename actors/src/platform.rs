@@ -138,6 +138,20 @@ impl Platform {
     /// # Errors
     /// See [`CallError`].
     pub async fn place(&self, details: Details, key: Option<IdempotencyKey>) -> Result<Placed, CallError> {
+        self.place_awaiting(details, key, Duration::ZERO).await
+    }
+
+    /// The same for whoever will wait for the order's outcome, and for how long: another node that has the order answers
+    /// with the outcome if it comes soon enough, so that it need not be asked for by itself.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn place_awaiting(
+        &self,
+        details: Details,
+        key: Option<IdempotencyKey>,
+        wait: Duration,
+    ) -> Result<Placed, CallError> {
         let (slot, scoped) = match &key {
             Some(key) => {
                 let (slot, claim) = scoped(key);
@@ -153,6 +167,7 @@ impl Platform {
         };
         let call = Call {
             claim: scoped.clone(),
+            hold_back_ms: u32::try_from(wait.min(self.node.options.call_timeout / 2).as_millis()).unwrap_or(u32::MAX),
             ..Call::<Order>::new(id.stream(), command, Origin::New)
         };
         match self.ask(call).await {

@@ -43,14 +43,14 @@ use wire::{PAYLOAD_BYTES_MAX, Versions};
 /// How long what was already said may take to be taken in by the peers, when the transport is stopped.
 const DRAIN: Duration = Duration::from_millis(500);
 
-/// What this node does with what other nodes say. Nothing of it may block.
+/// What this node does with what other nodes say, each in the version of the wire that both speak. Nothing of it may block.
 #[async_trait]
 pub(crate) trait Serve: Send + Sync + 'static {
-    /// Answers a request. Each is answered in a task of its own; a panic is an answer that got lost.
-    async fn answer(&self, from: &str, request: Vec<u8>) -> Vec<u8>;
+    /// Answers a request, in its version. Each is answered in a task of its own; a panic is an answer that got lost.
+    async fn answer(&self, from: &str, version: u16, request: Vec<u8>) -> Vec<u8>;
 
     /// A one-way word. Those of one peer come in the order in which it said them.
-    fn hear(&self, from: &str, notice: &[u8]);
+    fn hear(&self, from: &str, version: u16, notice: &[u8]);
 
     /// The link with a node is up, or lost. Requests and notices of a node come only while it is up.
     fn link(&self, node: &str, up: bool);
@@ -65,6 +65,9 @@ pub(crate) enum AskError {
     /// A bound is reached, here or there: it was certainly not carried out.
     #[error("the node has more to do than it can take")]
     Overloaded,
+    /// The node speaks no version of the wire that has words for it: it was certainly not sent.
+    #[error("the node is too old to be asked that")]
+    Unspoken,
     /// The link broke, or time ran out: it may or may not have been carried out.
     #[error("no answer: it may or may not have been carried out")]
     Lost,
@@ -84,7 +87,8 @@ impl Transport {
     ///
     /// An option that cannot be as it is, files that cannot be used, or an address that cannot be listened on.
     pub(crate) async fn start(options: TransportOptions, serve: Arc<dyn Serve>) -> Result<Arc<Self>, TransportError> {
-        Self::start_speaking(options, wire::VERSIONS, serve).await
+        let versions = options.versions();
+        Self::start_speaking(options, versions, serve).await
     }
 
     async fn start_speaking(
@@ -132,6 +136,12 @@ impl Transport {
         }
     }
 
+    /// The version of the wire that both speak, while there is a link. Of a node under one name it is always the same: what
+    /// a process speaks is settled at its start, and another process has another name.
+    pub(crate) fn version(&self, node: &str) -> Option<u16> {
+        self.link(node).map(|link| link.version())
+    }
+
     /// Asks a node, and waits for its answer for at most `timeout`. Dropping the future forgets the request, which may
     /// be carried out all the same. A request of more than 8 MiB counts as `Overloaded`.
     pub(crate) async fn ask(&self, node: &str, request: Vec<u8>, timeout: Duration) -> Result<Vec<u8>, AskError> {
@@ -148,18 +158,17 @@ impl Transport {
         outcome
     }
 
-    /// Tells all nodes with which there is a link; what finds no room is dropped and counted.
-    pub(crate) fn tell_all(&self, notice: Vec<u8>) {
-        let mut links: Vec<_> = self.hub.links.iter().map(|link| Arc::clone(link.value())).collect();
-        if is_too_long("all", &notice) {
-            return count_dropped(1);
-        }
-        let last = links.pop();
+    /// Tells all nodes with which there is a link, each in the version of its link; what finds no room is dropped and
+    /// counted.
+    pub(crate) fn tell_all(&self, notice: impl Fn(u16) -> Vec<u8>) {
+        let links: Vec<_> = self.hub.links.iter().map(|link| Arc::clone(link.value())).collect();
+        let mut said: BTreeMap<u16, Vec<u8>> = BTreeMap::new();
         for link in links {
-            count_dropped(u64::from(!link.tell(notice.clone())));
-        }
-        if let Some(link) = last {
-            count_dropped(u64::from(!link.tell(notice)));
+            let notice = said
+                .entry(link.version())
+                .or_insert_with_key(|version| notice(*version));
+            let told = !is_too_long(&link.node, notice) && link.tell(notice.clone());
+            count_dropped(u64::from(!told));
         }
     }
 

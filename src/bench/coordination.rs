@@ -8,6 +8,7 @@ const MIB: f64 = 1_048_576.0;
 const FORWARDED: &str = "uoop_calls_forwarded_total";
 const REQUESTS: &str = "uoop_peer_requests_total";
 const FRAMES: &str = "uoop_peer_batches_total";
+const BYTES: &str = "uoop_peer_bytes_total";
 const LOST: &str = "uoop_peer_lost_total";
 
 /// One server's share in a load.
@@ -34,6 +35,8 @@ pub struct Coordination {
     /// Frames that nodes sent each other; with what they tell each other unasked, such as a channel's rows, so there are some
     /// even when nothing is forwarded.
     pub frames_per_order: Option<f64>,
+    /// Bytes of all frames that nodes sent each other.
+    pub link_bytes_per_order: Option<f64>,
     /// Questions in a frame, on average over all frames; those that hold only answers count too.
     pub requests_per_frame: Option<f64>,
     /// Ends of links between nodes that broke within the window: when there are any, the rest is no ordinary operation.
@@ -52,6 +55,7 @@ impl Coordination {
                 commits_per_order: None,
                 forwarded_per_order: each(measured.counted(|figures| figures.count(FORWARDED))),
                 frames_per_order: each(frames),
+                link_bytes_per_order: each(sent(BYTES)),
                 requests_per_frame: requests
                     .zip(frames)
                     .and_then(|(requests, frames)| known(requests / frames)),
@@ -78,6 +82,10 @@ impl Coordination {
                 shown(self.forwarded_per_order, 3),
             ]);
             rows.push(["frames an order".to_owned(), shown(self.frames_per_order, 3)]);
+            rows.push([
+                "bytes between nodes an order".to_owned(),
+                shown(self.link_bytes_per_order, 0),
+            ]);
             rows.push(["requests in a frame".to_owned(), shown(self.requests_per_frame, 2)]);
         }
         if let Some(lost) = self.links_lost.filter(|lost| *lost > 0) {

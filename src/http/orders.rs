@@ -16,6 +16,8 @@ use domain::order::{Details, Draft, Order, OrderStatus};
 use domain::saga::{Command, Step};
 use serde::Deserialize;
 use std::time::Duration;
+use tokio::sync::SemaphorePermit;
+use tokio::time::{Instant, timeout_at};
 
 /// Says that the answer is that of an earlier request with the same key.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -38,18 +40,18 @@ pub(super) struct Nothing {}
     responses((status = 201, description = "the order, and where it is", body = OrderView), AnyProblem))]
 pub(super) async fn submit(State(gateway): State<Gateway>, change: Change<OrderBody>) -> Result<Response, Problem> {
     let platform = gateway.platform();
+    let patience = Patience::of(&gateway, &change.headers);
+    let wait = patience.as_ref().map_or(Duration::ZERO, |patience| patience.wait);
     let Placed { mut order, replayed } = match check(platform, change.body) {
-        Ok(details) => platform.place(details, change.key).await?,
+        Ok(details) => platform.place_awaiting(details, change.key, wait).await?,
         Err(problem) => placed_before(platform, change.key.as_ref(), problem).await?,
     };
     let mut headers = HeaderMap::new();
     if replayed {
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
     }
-    if let Some(wait) = preferred_wait(&change.headers)
-        && let Some(outcome) = outcome_of(&gateway, &order, wait).await?
-    {
-        order = outcome;
+    if let Some(patience) = patience {
+        order = patience.outcome_of(&gateway, order).await?;
         if let Ok(applied) = HeaderValue::from_str(&format!("wait={}", wait.as_secs())) {
             headers.insert(PREFERENCE_APPLIED, applied);
         }
@@ -82,37 +84,48 @@ async fn placed_before(platform: &Platform, key: Option<&IdempotencyKey>, proble
     platform.placed(key).await?.ok_or(problem)
 }
 
-/// The order once it is confirmed or over, or as it is after `wait`. `None`: as many as may wait do so already.
-async fn outcome_of(
-    gateway: &Gateway,
-    placed: &Versioned<Order>,
+/// A client that waits for its order's outcome. As many may wait as there are permits.
+struct Patience<'a> {
     wait: Duration,
-) -> Result<Option<Versioned<Order>>, Problem> {
-    let id = placed.state.id;
-    let Ok(_permit) = gateway.waits.try_acquire() else {
-        return Ok(None);
-    };
-    // Subscribed before it is read, so that no change falls between the two.
-    let mut changes = gateway.platform().subscribe_after(id, placed.seq);
-    // Elsewhere, its owner is asked for what came after.
-    let now = gateway.platform().live_order(id);
-    if let Some(order) = now.filter(is_known) {
-        return Ok(Some(order));
-    }
-    let known = changes.wait_for(|change| change.as_ref().is_some_and(is_known));
-    tokio::select! {
-        outcome = tokio::time::timeout(wait, known) => {
-            if let Ok(Ok(outcome)) = outcome && let Some(outcome) = outcome.as_ref() {
-                return Ok(Some(outcome.clone()));
-            }
-        }
-        () = gateway.stopping.cancelled() => {}
-    }
-    Ok(Some(gateway.platform().order(id).await?))
+    until: Instant,
+    _permit: SemaphorePermit<'a>,
 }
 
-fn is_known(order: &Versioned<Order>) -> bool {
-    order.state.status != OrderStatus::Pending
+impl<'a> Patience<'a> {
+    /// `None`: it does not want to wait, or as many as may wait do so already.
+    fn of(gateway: &'a Gateway, headers: &HeaderMap) -> Option<Self> {
+        let wait = preferred_wait(headers)?;
+        Some(Self {
+            wait,
+            until: Instant::now() + wait,
+            _permit: gateway.waits.try_acquire().ok()?,
+        })
+    }
+
+    /// The order once it is confirmed or over, or as it is when patience is at its end.
+    async fn outcome_of(&self, gateway: &Gateway, placed: Versioned<Order>) -> Result<Versioned<Order>, Problem> {
+        if placed.state.has_outcome() {
+            return Ok(placed);
+        }
+        let id = placed.state.id;
+        // Subscribed before it is read, so that no change falls between the two.
+        let mut changes = gateway.platform().subscribe_after(id, placed.seq);
+        // Elsewhere, its owner is asked for what came after.
+        let now = gateway.platform().live_order(id);
+        if let Some(order) = now.filter(|now| now.state.has_outcome()) {
+            return Ok(order);
+        }
+        let known = changes.wait_for(|change| change.as_ref().is_some_and(|change| change.state.has_outcome()));
+        tokio::select! {
+            outcome = timeout_at(self.until, known) => {
+                if let Ok(Ok(outcome)) = outcome && let Some(outcome) = outcome.as_ref() {
+                    return Ok(outcome.clone());
+                }
+            }
+            () = gateway.stopping.cancelled() => {}
+        }
+        Ok(gateway.platform().order(id).await?)
+    }
 }
 
 fn answer(status: StatusCode, order: &Versioned<Order>) -> Response {

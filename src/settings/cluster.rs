@@ -43,6 +43,8 @@ pub struct ClusterSettings {
     pub moves_max: usize,
     /// How many questions to one other node may be open.
     pub requests_max: usize,
+    /// The highest version of what nodes say to each other that this one speaks.
+    pub wire_version_max: u16,
 }
 
 fn socket<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
@@ -70,6 +72,7 @@ impl ClusterSettings {
                 requests_max: self.requests_max,
                 batch_items_max: 128,
                 batch_bytes_max: 256 * 1_024,
+                wire_version_max: self.wire_version_max,
                 redial: Duration::from_millis(200),
             },
             address: (!self.address.is_empty()).then(|| self.address.clone()),

@@ -78,7 +78,7 @@ pub struct StoreSettings {
     pub write_connections: u32,
     /// Connections that read.
     pub read_connections: u32,
-    /// Tasks that commit.
+    /// Tasks that commit; 0: as many as fit, see [`Self::writers`].
     pub journal_writers: usize,
     /// The most rows in one commit.
     pub batch_rows_max: usize,
@@ -149,10 +149,19 @@ impl StoreSettings {
         }
     }
 
-    /// How the journal gathers.
-    pub fn journal(&self) -> JournalOptions {
+    /// How many tasks commit. Nodes of a cluster are several by themselves: with one each, their commits are fewer and larger.
+    pub const fn writers(&self, is_node: bool) -> usize {
+        match self.journal_writers {
+            0 if is_node => 1,
+            0 => 2,
+            writers => writers,
+        }
+    }
+
+    /// How the journal gathers, on a server by itself or on a node of a cluster.
+    pub fn journal(&self, is_node: bool) -> JournalOptions {
         JournalOptions {
-            writers: self.journal_writers,
+            writers: self.writers(is_node),
             batch_rows_max: self.batch_rows_max,
             queue_rows_max: self.queue_rows_max,
             ..JournalOptions::default()

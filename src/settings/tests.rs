@@ -160,7 +160,7 @@ fn defaults_are_those_of_the_code() {
         )
     );
     assert_eq!(
-        settings.store.journal().queue_rows_max,
+        settings.store.journal(false).queue_rows_max,
         persistence::JournalOptions::default().queue_rows_max
     );
     assert_eq!(settings.redis.options(), persistence::RedisOptions::default());

@@ -152,13 +152,13 @@ fn store_conflicts(settings: &Settings, conflicts: &mut Vec<Conflict>) {
     let store = &settings.store;
     retention_conflicts(store, conflicts);
     let connections = usize::try_from(store.write_connections).unwrap_or(usize::MAX);
-    if matches!(store.place(), StorePlace::Postgres(_)) && connections <= store.journal_writers {
+    let writers = store.writers(settings.cluster.enabled);
+    if matches!(store.place(), StorePlace::Postgres(_)) && connections <= writers {
         conflicts.push(Conflict {
             keys: vec!["store.write_connections".into(), "store.journal_writers".into()],
             message: format!(
-                "store.write_connections is {connections} but store.journal_writers is {}: each writer needs a \
-                 connection, and one more is needed to take shards over",
-                store.journal_writers
+                "store.write_connections is {connections} but store.journal_writers is {writers}: each writer \
+                 needs a connection, and one more is needed to take shards over"
             ),
         });
     }

@@ -128,6 +128,102 @@ async fn what_is_set_at_one_node_is_seen_at_the_others_and_no_server_joins_by_ac
     assert_eq!(cluster.shared_by(&[1, 2, 3]).await, owned, "and has taken nothing");
 }
 
+/// How a node's links stand: with which node (its number) in which version of the wire.
+async fn spoken(cluster: &Cluster, n: usize) -> Vec<(usize, u64)> {
+    let status = cluster.read(n, "/v1/cluster").await;
+    let links = status["links"].as_array().expect("links").iter();
+    let spoken = links.map(|link| {
+        let node = text(&link["node"]);
+        let number = (1..=NODES).find(|n| node.starts_with(&format!("n{n}-")));
+        (
+            number.expect("one of three"),
+            link["wire_version"].as_u64().unwrap_or(0),
+        )
+    });
+    spoken.collect()
+}
+
+/// Starts the first node again, as one that speaks no higher version of the wire than this.
+async fn first_speaks(cluster: &mut Cluster, version: u16) {
+    let first = &mut cluster.nodes[0];
+    first.signal(Signal::Terminate).await.expect("it runs");
+    let ended = first.ended(PATIENCE).await.expect("it ends");
+    assert!(ended.success(), "{ended}");
+    first.set("cluster.wire_version_max", version.to_string());
+    first.start().await.expect("it starts again");
+    for n in 1..=NODES {
+        let others: Vec<usize> = (n..NODES).chain(0..n - 1).map(|other| other + 1).collect();
+        cluster.shared_by(&[&[n], &*others].concat()).await;
+    }
+}
+
+/// A rolling upgrade, held in the middle: one node still speaks version 1 of the wire, the others know version 2.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_of_two_versions_serve_each_other() {
+    let _turn = turn().await;
+    let Some(mut cluster) = Cluster::start(&[]).await else {
+        return;
+    };
+    assert_eq!(spoken(&cluster, 1).await, [(2, 2), (3, 2)]);
+    first_speaks(&mut cluster, 1).await;
+    assert_eq!(spoken(&cluster, 1).await, [(2, 1), (3, 1)]);
+    assert_eq!(spoken(&cluster, 2).await, [(1, 1), (3, 2)]);
+    assert_eq!(spoken(&cluster, 3).await, [(1, 1), (2, 2)]);
+
+    // Of thirty orders, each pair of nodes gets some to pass on.
+    let mut ids = Vec::new();
+    for i in 0..30 {
+        let n = i % NODES + 1;
+        let answer = cluster.submit(n, &format!("o{i}")).header("prefer", "wait=30");
+        let body: Value = answer.send().await.expect("an answer").json().await.expect("JSON");
+        assert_eq!(
+            body["status"], "CONFIRMED",
+            "node {n} hears the outcome, wherever it comes about"
+        );
+        ids.push(text(&body["id"]));
+    }
+    for (i, id) in ids.iter().enumerate() {
+        let n = (i + 1) % NODES + 1;
+        cluster.status_is(n, id, "CONFIRMED").await;
+        let again = cluster.order(n, &format!("o{i}")).await;
+        assert_eq!(again, *id, "the same key at another node");
+    }
+    // The copies that all nodes keep of the channel say the same in the end.
+    let end = Instant::now() + PATIENCE;
+    for n in 1..=NODES {
+        loop {
+            let capacity = cluster.read(n, "/v1/channels/kitchen/capacity").await;
+            let claims = capacity["claims"].as_object().map_or(0, serde_json::Map::len);
+            if claims == ids.len() {
+                break;
+            }
+            assert!(Instant::now() < end, "node {n} knows {claims} claims: {capacity}");
+            sleep(LOOK).await;
+        }
+    }
+    for (at, of) in [(1, 3), (3, 1), (2, 3)] {
+        let name = cluster.name(of).await;
+        let actors = cluster.read(at, &format!("/v1/actors?node={name}")).await;
+        assert!(actors["actors"].as_array().is_some_and(|actors| !actors.is_empty()));
+    }
+    for id in &ids[..3] {
+        let cancelled = cluster.at(1, "POST", &format!("/v1/orders/{id}/cancel")).send().await;
+        assert!(cancelled.expect("an answer").status().is_success());
+        cluster.status_is(3, id, "CANCELLED").await;
+    }
+    for n in 1..=NODES {
+        let figures = cluster.at(n, "GET", "/metrics").send().await.expect("an answer");
+        let figures = figures.text().await.expect("a text");
+        assert!(
+            !figures.contains("uoop_peer_words_unreadable_total"),
+            "node {n} understood all that it was told"
+        );
+    }
+    first_speaks(&mut cluster, 2).await;
+    assert_eq!(spoken(&cluster, 1).await, [(2, 2), (3, 2)]);
+    cluster.status_is(1, &ids[3], "CONFIRMED").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_drained_gives_everything_away_and_gets_it_back() {
     let _turn = turn().await;

@@ -157,7 +157,7 @@ impl Platform {
         let request = Request::Introspect {
             path: path.map(str::to_owned),
         };
-        match cluster.ask(name, &request, INTROSPECT_MAX).await {
+        match cluster.ask(name, request, INTROSPECT_MAX).await {
             Ok(Response::Actors(actors)) => Ok(actors),
             _ => Err(unreachable()),
         }

@@ -65,7 +65,7 @@ async fn ask(node: &Node, cluster: &Cluster, order: OrderId, after: Seq) -> Opti
         .owners
         .elsewhere(node.map.shard_of(order.stream()), &cluster.name)?;
     let request = Request::Watch { order, after };
-    match cluster.ask(&owner, &request, WATCH_MAX + WATCH_MAX).await {
+    match cluster.ask(&owner, request, WATCH_MAX + WATCH_MAX).await {
         Ok(Response::Watched(news)) => Some(news.map(|(seq, state)| Versioned { seq, state })),
         _ => None,
     }

@@ -18,7 +18,9 @@ pub(super) fn begin(hub: &Arc<Hub>, link: &Arc<Link>, id: u64, body: Vec<u8>) {
     let (serve, link) = (Arc::clone(&hub.serve), Arc::clone(link));
     tokio::spawn(async move {
         let _permit = permit;
-        let answer = AssertUnwindSafe(serve.answer(&link.node, body)).catch_unwind().await;
+        let answer = AssertUnwindSafe(serve.answer(&link.node, link.version(), body))
+            .catch_unwind()
+            .await;
         let item = match answer {
             Ok(body) if body.len() <= PAYLOAD_BYTES_MAX => Item::Answer { id, body },
             Ok(body) => {

@@ -1,5 +1,6 @@
 //! Sends what waits for a peer: all that waits at a time in one frame, within bounds, and without waiting for more.
 
+use super::figures::count_bytes;
 use super::gateway::GatewayMessage;
 use super::hub::Hub;
 use super::link::{Link, lock};
@@ -129,6 +130,7 @@ impl Batcher {
         };
         let frame = wire::encode(&head, items);
         self.link.sent(frame.len());
+        count_bytes("out", frame.len());
         self.gateway.cast(GatewayMessage::Frame(frame)).is_ok()
     }
 }

@@ -94,6 +94,12 @@ impl Figures {
     }
 }
 
+/// So many bytes of a frame went out, or came in.
+pub(super) fn count_bytes(direction: &'static str, bytes: usize) {
+    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+    metrics::counter!("uoop_peer_bytes_total", "direction" => direction).increment(bytes);
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -91,6 +91,7 @@ impl Hub {
     pub(super) fn link_up(&self, link: &Arc<Link>, wire_version: u16) {
         let node = &*link.node;
         tracing::info!(node, wire_version, "linked");
+        link.speak(wire_version);
         self.links.insert(node.to_owned(), Arc::clone(link));
         link.figures.link(Some(wire_version));
         self.count_links();

@@ -9,7 +9,7 @@ use super::hub::Hub;
 use super::wire::{Item, Taken};
 use ractor::ActorRef;
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
@@ -94,6 +94,8 @@ pub(super) struct Link {
     pub(super) answers_tx: mpsc::Sender<Item>,
     pub(super) acknowledgement_due: Notify,
     pub(super) window_opened: Notify,
+    /// The version of the wire that both speak, once the link is up.
+    version: AtomicU16,
     requests_max: usize,
     outstanding: Semaphore,
     words_tx: mpsc::Sender<Item>,
@@ -123,6 +125,7 @@ impl Link {
             answers_tx,
             acknowledgement_due: Notify::new(),
             window_opened: Notify::new(),
+            version: AtomicU16::new(hub.versions.min),
             requests_max,
             outstanding: Semaphore::new(requests_max),
             words_tx,
@@ -134,6 +137,16 @@ impl Link {
         let task = tokio::spawn(batcher.run());
         *lock(&link.batcher) = Some(task.abort_handle());
         link
+    }
+
+    /// Settles which version of the wire is spoken; nothing is said before.
+    pub(super) fn speak(&self, version: u16) {
+        self.version.store(version, Ordering::Release);
+    }
+
+    /// The version of the wire that both speak.
+    pub(super) fn version(&self) -> u16 {
+        self.version.load(Ordering::Acquire)
     }
 
     /// Asks the peer. `id` is unique to the request.

@@ -1,6 +1,6 @@
 //! What the transport is built from, and what can be wrong with it.
 
-use super::wire::PAYLOAD_BYTES_MAX;
+use super::wire::{PAYLOAD_BYTES_MAX, VERSIONS, Versions};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,6 +32,8 @@ pub struct TransportOptions {
     pub batch_items_max: usize,
     /// The most bytes of one frame with more than one item; at most 8 MiB.
     pub batch_bytes_max: usize,
+    /// The highest version of the wire to speak, for a node that is to pass for an older one; at least 1.
+    pub wire_version_max: u16,
     /// The pause before a node that could not be reached, or was lost, is dialled again. It does not grow.
     pub redial: Duration,
 }
@@ -93,6 +95,14 @@ pub enum TransportError {
 }
 
 impl TransportOptions {
+    /// The versions of the wire that are spoken.
+    pub(super) fn versions(&self) -> Versions {
+        Versions {
+            max: VERSIONS.max.min(self.wire_version_max),
+            ..VERSIONS
+        }
+    }
+
     /// Says what cannot be as it is, the first of it.
     pub(super) fn check(&self) -> Result<(), TransportError> {
         let wrong = |option, reason: &str| {
@@ -118,6 +128,9 @@ impl TransportOptions {
                 listen.port()
             );
             return wrong("listen", &reason);
+        }
+        if self.wire_version_max < VERSIONS.min {
+            return wrong("wire_version_max", &format!("this program speaks {VERSIONS}"));
         }
         if self.heartbeat.is_zero() || self.redial.is_zero() {
             return wrong("heartbeat, redial", "they need to be longer than nothing");

@@ -14,6 +14,7 @@
 use super::AskError;
 use super::answering;
 use super::connections::{self, HANDSHAKE, count_refused};
+use super::figures::count_bytes;
 use super::gateway::{GatewayMessage, gateway_of};
 use super::hub::{self, Hub};
 use super::link::{Intake, Link, lock};
@@ -267,6 +268,7 @@ impl Switchboard {
             return;
         };
         link.figures.heard();
+        count_bytes("in", frame.len());
         link.acknowledged(head.taken);
         if lock(&link.intake).is_due() {
             link.acknowledgement_due.notify_one();
@@ -288,7 +290,7 @@ impl Switchboard {
         for item in items {
             match item {
                 Item::Notice(notice) => {
-                    hub::guarded("hear", || self.hub.serve.hear(&link.node, &notice));
+                    hub::guarded("hear", || self.hub.serve.hear(&link.node, link.version(), &notice));
                 }
                 Item::Request { id, body } => {
                     requests += 1;

@@ -30,7 +30,7 @@ struct Echo {
 
 #[async_trait]
 impl Serve for Echo {
-    async fn answer(&self, from: &str, request: Vec<u8>) -> Vec<u8> {
+    async fn answer(&self, from: &str, version: u16, request: Vec<u8>) -> Vec<u8> {
         if request.starts_with(b"wait") {
             self.waiting.fetch_add(1, Ordering::SeqCst);
             self.released.acquire().await.expect("it is never closed").forget();
@@ -39,10 +39,13 @@ impl Serve for Echo {
             return vec![0; super::wire::PAYLOAD_BYTES_MAX + 1];
         }
         assert!(!request.starts_with(b"panic"), "as it was asked to");
+        if request.starts_with(b"version") {
+            return version.to_string().into_bytes();
+        }
         [from.as_bytes(), b":", &request].concat()
     }
 
-    fn hear(&self, from: &str, notice: &[u8]) {
+    fn hear(&self, from: &str, _version: u16, notice: &[u8]) {
         assert!(!notice.starts_with(b"panic"), "as it was told to");
         let mut heard = self.heard.lock().expect("no panic under the lock");
         heard.push((from.to_owned(), notice.to_vec()));
@@ -114,6 +117,7 @@ fn options(name: &str) -> TransportOptions {
         requests_max: 1_024,
         batch_items_max: 128,
         batch_bytes_max: 256 * 1024,
+        wire_version_max: u16::MAX,
         redial: Duration::from_millis(50),
     }
 }

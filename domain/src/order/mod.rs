@@ -142,6 +142,11 @@ impl Order {
         last.map_or(0, |round| round + 1)
     }
 
+    /// Whether it is confirmed or over: what whoever placed it waits for.
+    pub fn has_outcome(&self) -> bool {
+        self.status != OrderStatus::Pending
+    }
+
     /// Whether something of it needs an operator.
     pub fn is_stuck(&self) -> bool {
         self.ledger.iter().any(Record::is_stuck)

@@ -145,9 +145,10 @@ async fn another_cookie_makes_no_link() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_that_meet_are_spoken_and_others_refused() {
+    let older = Versions { min: 1, max: 1 };
     let newer = Versions { min: 1, max: 2 };
     let newest = Versions { min: 2, max: 3 };
-    let a = TestNode::start("a").await;
+    let a = TestNode::start_speaking(options("a"), older).await.expect("it starts");
     let b = TestNode::start_speaking(options("b"), newer).await.expect("it starts");
     let c = TestNode::start_speaking(options("c"), newest).await.expect("it starts");
     introduce(&[&a, &b, &c]);
@@ -162,8 +163,15 @@ async fn versions_that_meet_are_spoken_and_others_refused() {
         spoken(&a, &b) == Some(1) && spoken(&b, &a) == Some(1) && spoken(&b, &c) == Some(2) && spoken(&c, &b) == Some(2)
     })
     .await;
+    // Whoever answers is told in which version, and it is the one that whoever asks believes in.
+    for (one, other, version) in [(&a, &b, 1), (&b, &a, 1), (&b, &c, 2), (&c, &b, 2)] {
+        assert_eq!(one.transport.version(&other.name), Some(version));
+        let answer = one.ask(other, b"version").await.expect("it is answered");
+        assert_eq!(answer, version.to_string().into_bytes());
+    }
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!((spoken(&a, &c), spoken(&c, &a)), (None, None));
+    assert_eq!(a.transport.version(&c.name), None);
     assert_eq!(links(&a), [(b.name.clone(), true)]);
     stop(&[&a, &b, &c]).await;
 }
