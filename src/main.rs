@@ -7,6 +7,7 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use uoop::cli::Cli;
+use uoop::dispatch::SettingError;
 use uoop::settings::{LogError, SettingsError};
 
 // glibc keeps the memory of actors that are gone. Tasks are aligned to two cache lines, which mimalloc serves at a detour:
@@ -38,7 +39,7 @@ fn report(error: &(dyn Error + 'static)) -> ExitCode {
     }
     // If standard error is gone as well, there is nobody left to tell.
     let _ = writeln!(io::stderr(), "uoop: error: {}", uoop::cli::chain(error));
-    let misconfigured = error.is::<SettingsError>() || error.is::<LogError>();
+    let misconfigured = error.is::<SettingsError>() || error.is::<LogError>() || error.is::<SettingError>();
     if misconfigured {
         ExitCode::from(2)
     } else {

@@ -12,7 +12,7 @@ use domain::ids::{ChannelId, OrderId};
 use domain::order::{Details, Order};
 use domain::saga::{Answer, Candidate, Direction, EffectKey, Receipt, Refused, Step};
 use domain::time::Timestamp;
-use routing::{BATCH_MAX, Choice, Promised};
+use routing::{Choice, Promised, batch_len};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
@@ -183,7 +183,8 @@ async fn assign(node: &Arc<Node>) {
         std::mem::take(&mut *waiting)
     };
     while !queue.is_empty() {
-        let rest = queue.split_off(queue.len().min(BATCH_MAX));
+        let serving = queue.iter().map(|waiting| serving(node, &waiting.details).len());
+        let rest = queue.split_off(batch_len(serving));
         assign_batch(node, std::mem::replace(&mut queue, rest));
         tokio::task::yield_now().await;
     }

@@ -89,6 +89,9 @@ pub struct Policy {
     pub reroutes_max: u8,
     /// How long a kitchen's capacity slots are. Business.
     pub slot_ms: Millis,
+    /// In how many of a hundred slots the capacity that is suggested for them is to be enough.
+    #[serde(default = "capacity_level_pct")]
+    pub capacity_level_pct: u8,
     /// When the money is taken.
     pub capture_at: CaptureAt,
     /// Who gives couriers their jobs.
@@ -96,6 +99,10 @@ pub struct Policy {
     pub assigning: Assigning,
     /// What counts when a channel is chosen.
     pub choice: ChoiceWeights,
+}
+
+const fn capacity_level_pct() -> u8 {
+    95
 }
 
 impl Default for Policy {
@@ -120,6 +127,7 @@ impl Default for Policy {
             saga_version: CURRENT_VERSION,
             reroutes_max: 1,
             slot_ms: Millis::from_mins(15),
+            capacity_level_pct: capacity_level_pct(),
             assigning: Assigning::AtOnce,
             capture_at: CaptureAt::PickedUp,
             choice: ChoiceWeights::default(),

@@ -12,7 +12,7 @@ use domain::order::{DeliveryLocation, Details, Item};
 use domain::policy::Policy;
 use domain::saga::{CapacityRequest, Direction, EffectKey, Step};
 use domain::time::{Millis, Timestamp};
-use routing::{Promised, choose, choose_batch};
+use routing::{Promised, batch_len, choose, choose_batch};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
@@ -136,12 +136,12 @@ fn channel(n: usize, capacity: u32, taken: u64) -> Channel {
     channel.expect("configured")
 }
 
-/// How long each of so many calls takes, by the shortest of five runs of each: so that whoever else runs on the machine is
+/// How long each of so many calls takes, by the shortest of fifteen runs of each: so that whoever else runs on the machine is
 /// measured as little as can be.
 #[expect(clippy::disallowed_methods, reason = "a measurement, outside of any runtime")]
 fn distribution(calls: usize, call: impl Fn(usize)) -> String {
     let shortest = |n: usize| {
-        let runs = (0..5).map(|_| {
+        let runs = (0..15).map(|_| {
             let begun = Instant::now();
             call(n);
             begun.elapsed()
@@ -174,9 +174,9 @@ fn one_order(criterion: &mut Criterion) {
     }
 }
 
+/// Orders that want more than the next slots have left: of ten kitchens, as many as a restaurant has, and of two hundred.
 fn bursts(criterion: &mut Criterion) {
-    let channels: Vec<_> = (0..10).map(|n| Arc::new(channel(n, 8, 12))).collect();
-    let orders: Vec<_> = (0..256).map(details).collect();
+    let orders: Vec<_> = (0..164).map(details).collect();
     let orders: Vec<_> = orders.iter().collect();
     let promised = Promised::default();
     let policy = Policy::default();
@@ -184,27 +184,23 @@ fn bursts(criterion: &mut Criterion) {
         now: NOW,
         policy: &policy,
     };
-    for burst in [8, 64, 256] {
-        let took = distribution(100, |n| {
-            let from = n % (orders.len() - burst + 1);
-            black_box(choose_batch(
-                &orders[from..from + burst],
-                &channels,
-                &promised,
-                &context,
-            ));
-        });
-        println!("{burst} orders together, 10 channels: {took}");
-    }
-    let mut group = criterion.benchmark_group("choose_batch");
-    for burst in [1, 8, 64, 256] {
-        group.bench_with_input(
-            BenchmarkId::new("orders, 10 channels", burst),
-            &burst,
-            |bencher, &burst| {
+    for (kitchens, capacity, taken) in [(10, 8, 12), (200, 2, 5)] {
+        let channels: Vec<_> = (0..kitchens).map(|n| Arc::new(channel(n, capacity, taken))).collect();
+        for burst in [1, 16, 64] {
+            let len = batch_len(std::iter::repeat_n(kitchens, burst));
+            let took = distribution(100, |n| {
+                let from = n % (orders.len() - len + 1);
+                let batch = &orders[from..from + len];
+                black_box(choose_batch(batch, &channels, &promised, &context));
+            });
+            println!("{burst} orders at once, {kitchens} channels, {len} a batch: {took}");
+        }
+        let mut group = criterion.benchmark_group(format!("choose_batch, {kitchens} channels"));
+        for burst in [1, 16, 64] {
+            group.bench_with_input(BenchmarkId::new("orders", burst), &burst, |bencher, &burst| {
                 bencher.iter(|| choose_batch(black_box(&orders[..burst]), &channels, &promised, &context));
-            },
-        );
+            });
+        }
     }
 }
 

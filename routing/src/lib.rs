@@ -14,5 +14,5 @@ pub mod pdptw;
 mod tests;
 
 pub use anneal::{Annealed, Budget, Cooling, Landscape, anneal};
-pub use choice::{BATCH_MAX, Choice, Promised, choose, choose_batch};
+pub use choice::{BATCH_MAX, Choice, Promised, batch_len, choose, choose_batch};
 pub use menu::check_menu;

@@ -1,6 +1,6 @@
 //! What an order asks for against what the channels of its restaurant sell.
 
-use domain::channel::Channel;
+use domain::channel::{Channel, MenuItem};
 use domain::order::{Details, Item};
 use domain::rejection::FieldError;
 use std::sync::Arc;
@@ -16,18 +16,19 @@ pub(crate) enum Obstacle {
     SoldOut,
 }
 
-/// What stops this channel from selling this item, if anything. A channel without a menu sells everything.
-pub(crate) fn obstacle(channel: &Channel, item: &Item) -> Option<Obstacle> {
+/// The article that this channel sells for this item, or what stops it. A channel without a menu sells everything, as no
+/// article.
+pub(crate) fn article<'a>(channel: &'a Channel, item: &Item) -> Result<Option<&'a MenuItem>, Obstacle> {
     if channel.sold_out.contains(&item.sku) {
-        return Some(Obstacle::SoldOut);
+        return Err(Obstacle::SoldOut);
     }
     if channel.menu.is_empty() {
-        return None;
+        return Ok(None);
     }
     match channel.article(&item.sku) {
-        None => Some(Obstacle::Unknown),
-        Some(article) if article.price_minor != item.unit_price_minor => Some(Obstacle::Price(article.price_minor)),
-        Some(_) => None,
+        None => Err(Obstacle::Unknown),
+        Some(article) if article.price_minor != item.unit_price_minor => Err(Obstacle::Price(article.price_minor)),
+        found => Ok(found),
     }
 }
 
@@ -57,7 +58,7 @@ pub fn check_menu(details: &Details, channels: &[Arc<Channel>]) -> Vec<FieldErro
         .filter(|channel| channel.config.currency == currency)
         .collect();
     let wrong = |(n, item): (usize, &Item)| {
-        let obstacles: Option<Vec<Obstacle>> = serving.iter().map(|channel| obstacle(channel, item)).collect();
+        let obstacles: Option<Vec<Obstacle>> = serving.iter().map(|channel| article(channel, item).err()).collect();
         Some(match obstacles?.into_iter().max()? {
             Obstacle::Unknown => FieldError::new(
                 format!("/items/{n}/sku"),

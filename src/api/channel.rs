@@ -4,6 +4,7 @@ use super::Place;
 use domain::channel::{Availability, Channel, ChannelConfig, MenuItem, OpeningHours, slot_of};
 use domain::ids::Seq;
 use domain::time::{Millis, Timestamp};
+use routing::forecast::{Expected, HISTORY_DAYS_MIN, outlook};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -219,7 +220,7 @@ pub struct ChannelList {
 }
 
 /// A channel's capacity ledger.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CapacityView {
     /// The channel.
     pub id: String,
@@ -227,6 +228,9 @@ pub struct CapacityView {
     pub capacity_per_slot: u32,
     /// How full it is now, and in the slots ahead.
     pub utilisation: UtilisationView,
+    /// What will be asked of it, as far as its past tells.
+    #[serde(default)]
+    pub forecast: ForecastView,
     /// Slots of which something is taken, by time.
     pub slots: Vec<SlotView>,
     /// The claims that take capacity, by the key of their hold: `held` or `reserved`.
@@ -234,7 +238,7 @@ pub struct CapacityView {
 }
 
 /// One slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SlotView {
     /// When it begins, in milliseconds since the Unix epoch.
     pub starts_at: i64,
@@ -259,6 +263,51 @@ pub struct UtilisationView {
     pub ahead_pm: u32,
 }
 
+/// What will be asked of a channel, learned from its own confirmed orders.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ForecastView {
+    /// How many of its local days are over and remembered, at most 28; days on which it is closed are none.
+    pub days: u32,
+    /// How many it takes; with fewer, `slots` is absent.
+    pub days_min: u32,
+    /// In how many of a hundred slots the suggested units are to be enough.
+    pub level_pct: u8,
+    /// The slot that is under way and those of the two hours after it: as days of the same name were, once there are three, or
+    /// else as all were. Absent until there are enough days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<Vec<ExpectedView>>,
+}
+
+/// What will be asked of one slot.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ExpectedView {
+    /// When it begins, in milliseconds since the Unix epoch.
+    pub starts_at: i64,
+    /// Units that will be asked for, on average, to two places.
+    pub expected: f64,
+    /// Units that it should have; at least one.
+    pub suggested: u32,
+}
+
+impl ForecastView {
+    /// The view of these slots, the present one first, each `slot_ms` long.
+    fn new(channel: &Channel, slots: &[Timestamp], slot_ms: Millis, level_pct: u8) -> Self {
+        let outlook = outlook(channel, slots, slot_ms, f64::from(level_pct) / 100.0);
+        let count = |days: usize| u32::try_from(days).unwrap_or(u32::MAX);
+        let view = |slot: Expected| ExpectedView {
+            starts_at: slot.starts_at.as_ms(),
+            expected: (slot.units * 100.0).round() / 100.0,
+            suggested: slot.capacity,
+        };
+        Self {
+            days: count(outlook.days),
+            days_min: count(HISTORY_DAYS_MIN),
+            level_pct,
+            slots: outlook.slots.map(|slots| slots.into_iter().map(view).collect()),
+        }
+    }
+}
+
 /// How far ahead utilisation is shown, and in how many slots at most.
 const AHEAD: Millis = Millis::from_mins(120);
 const AHEAD_SLOTS_MAX: u64 = 120;
@@ -266,14 +315,9 @@ const AHEAD_SLOTS_MAX: u64 = 120;
 impl UtilisationView {
     /// The view of a channel's slots from `now` on, each `slot_ms` long.
     pub fn new(channel: &Channel, now: Timestamp, slot_ms: Millis) -> Self {
-        let length_ms = slot_ms.0.max(1);
-        let first = slot_of(now, slot_ms);
-        let at = |slot: u64| {
-            let starts_at = Timestamp(first.0.saturating_add_unsigned(slot * length_ms));
-            SlotView::new(channel, starts_at, channel.ledger.used(starts_at))
-        };
-        let (present, ahead) = (at(0), (1..=(AHEAD.0 / length_ms).clamp(1, AHEAD_SLOTS_MAX)).map(at));
-        let ahead: Vec<SlotView> = ahead.collect();
+        let mut slots = slots_from(now, slot_ms).map(|at| SlotView::new(channel, at, channel.ledger.used(at)));
+        let present = slots.next().unwrap_or_default();
+        let ahead: Vec<SlotView> = slots.collect();
         Self {
             slot_ms: slot_ms.0,
             present_pm: taken_pm(&[present]),
@@ -282,6 +326,14 @@ impl UtilisationView {
             ahead,
         }
     }
+}
+
+/// When the slot under way began, and those of the two hours after it will.
+fn slots_from(now: Timestamp, slot_ms: Millis) -> impl Iterator<Item = Timestamp> {
+    let length_ms = slot_ms.0.max(1);
+    let first = slot_of(now, slot_ms);
+    let slots = 0..=(AHEAD.0 / length_ms).clamp(1, AHEAD_SLOTS_MAX);
+    slots.map(move |slot| Timestamp(first.0.saturating_add_unsigned(slot * length_ms)))
 }
 
 /// How many of a thousand units are taken. Where there are none, all are.
@@ -303,8 +355,10 @@ impl SlotView {
 }
 
 impl CapacityView {
-    /// The view of a channel's ledger at `now`, in slots of `slot_ms`.
-    pub fn new(channel: &Channel, now: Timestamp, slot_ms: Millis) -> Self {
+    /// The view of a channel's ledger at `now`, in slots of `slot_ms`, with capacity suggested that is enough for so many of a
+    /// hundred. The same as long as the channel and the slot under way are.
+    pub fn new(channel: &Channel, now: Timestamp, slot_ms: Millis, level_pct: u8) -> Self {
+        let slots: Vec<Timestamp> = slots_from(now, slot_ms).collect();
         let claims = channel.ledger.claims().filter_map(|(key, claim)| {
             let state = match claim.state {
                 domain::channel::ClaimState::Held { .. } => "held",
@@ -317,6 +371,7 @@ impl CapacityView {
             id: channel.id.to_string(),
             capacity_per_slot: channel.config.capacity_per_slot,
             utilisation: UtilisationView::new(channel, now, slot_ms),
+            forecast: ForecastView::new(channel, &slots, slot_ms, level_pct),
             slots: channel
                 .ledger
                 .slots()

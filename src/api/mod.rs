@@ -9,8 +9,8 @@ mod search;
 mod webhook;
 
 pub use channel::{
-    AvailabilityBody, CapacityView, ChannelBody, ChannelList, ChannelView, HourView, LearnedView, MenuBody, SlotView,
-    SoldOutBody, UtilisationView,
+    AvailabilityBody, CapacityView, ChannelBody, ChannelList, ChannelView, ExpectedView, ForecastView, HourView,
+    LearnedView, MenuBody, SlotView, SoldOutBody, UtilisationView,
 };
 pub use courier::{CourierBody, CourierList, CourierView};
 pub use order::{

@@ -1,7 +1,10 @@
 //! `uoop dispatch DIR…`: days of orders through the dispatcher, in simulated time.
 
 use super::{answer, chain, warn};
-use crate::dispatch::{DispatchError, Named, Options, Plot, Progress, Report, Run, dispatch, read, write_solution};
+use crate::dispatch::{
+    DispatchError, Named, Options, Plot, Progress, Report, Run, Setting, SettingError, dispatch, read, tuned,
+    write_solution,
+};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use routing::dispatch::{Knowledge, Policy};
@@ -16,6 +19,7 @@ Examples:
   uoop dispatch data/0o100t100s1p100                    one day under the three policies, side by side
   uoop dispatch data --policy anneal --moves 1000       every instance in a directory, with more thought
   uoop dispatch data --prep estimated                   preparation times are guessed until the food is ready
+  uoop dispatch data --policy anneal --set objective.per_work_s=4 --set warm_s=30
   uoop dispatch data/0o50t100s1p100 --plot day.svg --at 1110
   uoop dispatch data --out solutions --json | tail -n 1 > figures.json
   routing/benches/evaluate compute_performance_summary.py data solutions figures.json
@@ -58,6 +62,9 @@ pub struct DispatchArgs {
     /// What is known of preparation times: the ready time, or until then only the restaurant's mean
     #[arg(long, value_name = "HOW", value_enum, default_value_t = PrepArg::Exact)]
     prep: PrepArg,
+    /// A setting of the optimiser, such as `objective.per_work_s=4`; may be repeated, and a wrong one tells which there are
+    #[arg(long, value_name = "KEY=VALUE", value_parser = Setting::parse)]
+    set: Vec<Setting>,
     /// How many days are played at once; as many as there are processors unless given
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
@@ -117,20 +124,20 @@ impl DispatchArgs {
     /// # Errors
     /// An instance cannot be read, or a file cannot be written.
     pub async fn run(self) -> Result<ExitCode, Box<dyn Error>> {
+        let options = self.options()?;
         // Threads of its own, and nothing to wait for.
-        let played = tokio::task::spawn_blocking(move || self.play().map_err(|error| chain(error.as_ref())));
+        let played = tokio::task::spawn_blocking(move || self.play(&options).map_err(|error| chain(error.as_ref())));
         let (text, feasible) = played.await??;
         answer(&(text + "\n"))?;
         Ok(if feasible { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
     /// What there is to tell, and whether every solution keeps the rules.
-    fn play(&self) -> Result<(String, bool), Box<dyn Error>> {
+    fn play(&self, options: &Options) -> Result<(String, bool), Box<dyn Error>> {
         let days = read(&self.directories)?;
         self.check_plot(&days)?;
-        let options = self.options();
-        let ticker = Ticker::new(&days, &options, self.out.as_deref());
-        let runs = dispatch(&days, &options, &ticker)?;
+        let ticker = Ticker::new(&days, options, self.out.as_deref());
+        let runs = dispatch(&days, options, &ticker)?;
         ticker.bar.finish_and_clear();
         for run in runs.iter().filter(|run| !run.violations.is_empty()) {
             let (name, policy) = (&days[run.instance].name, run.policy_name());
@@ -147,7 +154,7 @@ impl DispatchArgs {
                 source,
             })?;
         }
-        let report = Report::new(&days, &options, &runs);
+        let report = Report::new(&days, options, &runs);
         let text = if self.json {
             serde_json::to_string(&report)?
         } else {
@@ -156,7 +163,7 @@ impl DispatchArgs {
         Ok((text, report.is_feasible()))
     }
 
-    fn options(&self) -> Options {
+    fn options(&self) -> Result<Options, SettingError> {
         let mut policies: Vec<Policy> = Vec::new();
         for policy in self.policy.iter().copied().map(Policy::from) {
             if !policies.contains(&policy) {
@@ -164,7 +171,7 @@ impl DispatchArgs {
             }
         }
         let threads = self.threads.or_else(|| std::thread::available_parallelism().ok());
-        Options {
+        Ok(Options {
             policies,
             knowledge: match self.prep {
                 PrepArg::Exact => Knowledge::Exact,
@@ -173,8 +180,9 @@ impl DispatchArgs {
             seed: self.seed,
             moves_max: self.budget_ms.map_or(self.moves, |_| u64::MAX),
             budget_ns: self.budget_ms.map(|ms| ms * NS_PER_MS),
+            tuning: tuned(&self.set)?,
             threads: threads.map_or(1, NonZeroUsize::get),
-        }
+        })
     }
 
     /// Before the work, so that it is not in vain.
@@ -229,6 +237,7 @@ impl Progress for Ticker<'_> {
 mod tests {
     use super::*;
     use clap::Parser;
+    use routing::dispatch::Tuning;
 
     #[derive(Debug, Parser)]
     struct Line {
@@ -243,9 +252,11 @@ mod tests {
 
     #[test]
     fn all_policies_are_compared_unless_some_are_named() {
-        let options = parse(&["day"]).expect("fine").options();
-        assert_eq!(options.policies, [Policy::Nearest, Policy::Rolling, Policy::Anneal]);
-        assert!(options.threads >= 1 && options.knowledge == Knowledge::Exact);
+        let options = |words: &[&str]| parse(words).expect("fine").options().expect("they go together");
+        let all = options(&["day"]);
+        assert_eq!(all.policies, [Policy::Nearest, Policy::Rolling, Policy::Anneal]);
+        assert!(all.threads >= 1 && all.knowledge == Knowledge::Exact);
+        assert_eq!(all.tuning, Tuning::default());
         let words = [
             "day",
             "--policy",
@@ -256,19 +267,24 @@ mod tests {
             "3",
             "--moves",
             "7",
+            "--set",
+            "warm_s=30",
         ];
-        let options = parse(&words).expect("fine").options();
         let wanted = Options {
             policies: vec![Policy::Anneal, Policy::Nearest],
             knowledge: Knowledge::Estimated,
             seed: 1,
             moves_max: 7,
             budget_ns: None,
+            tuning: Tuning {
+                warm_s: 30.0,
+                ..Tuning::default()
+            },
             threads: 3,
         };
-        assert_eq!(options, wanted);
-        let options = parse(&["day", "--budget-ms", "20"]).expect("fine").options();
-        assert_eq!((options.moves_max, options.budget_ns), (u64::MAX, Some(20_000_000)));
+        assert_eq!(options(&words), wanted);
+        let timed = options(&["day", "--budget-ms", "20"]);
+        assert_eq!((timed.moves_max, timed.budget_ns), (u64::MAX, Some(20_000_000)));
     }
 
     #[test]
@@ -281,6 +297,7 @@ mod tests {
             &["day", "--prep", "known"],
             &["day", "--at", "600"],
             &["day", "--moves", "5", "--budget-ms", "5"],
+            &["day", "--set", "warm=5"],
         ] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }

@@ -11,20 +11,22 @@ mod solution_files;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tuning;
 
 pub use plot::Plot;
 pub use report::{Figures, PolicyFigures, ReplanMs, Report};
 pub use run::{Progress, Run, dispatch};
 pub use solution_files::write_solution;
+pub use tuning::{Setting, SettingError, tuned};
 
 use crate::mdrp::{self, ReadError};
-use routing::dispatch::{Day, Knowledge, Policy};
+use routing::dispatch::{Day, Knowledge, Policy, Tuning};
 use routing::mdrp::Instance;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// How days are played.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// Under which policies, each once.
     pub policies: Vec<Policy>,
@@ -36,6 +38,8 @@ pub struct Options {
     pub moves_max: u64,
     /// Longest improvement of a plan, in nanoseconds; with it, a seed no longer gives the same day.
     pub budget_ns: Option<u64>,
+    /// How the dispatcher is set.
+    pub tuning: Tuning,
     /// How many days are played at once.
     pub threads: usize,
 }

@@ -104,7 +104,7 @@ fn run(days: &[Named], instance: usize, policy: Policy, options: &Options) -> Ru
         seed: options.seed,
         moves_max: options.moves_max,
         budget_ns: options.budget_ns,
-        ..Settings::default()
+        tuning: options.tuning,
     };
     let began = Instant::now();
     let clock_ns = || u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);

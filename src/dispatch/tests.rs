@@ -4,7 +4,7 @@ use super::published::{in_table_4, is_of_library};
 use super::report::{Figures, Report};
 use super::{Named, Options, Run};
 use crate::replay_day::small_day;
-use routing::dispatch::{Day, Knowledge, Metrics, Policy, Solution};
+use routing::dispatch::{Day, Knowledge, Metrics, Policy, Solution, Tuning};
 use routing::mdrp::Instance;
 use std::time::Duration;
 
@@ -67,6 +67,7 @@ fn report(names: [&str; 2], knowledge: Knowledge) -> Report {
         seed: 1,
         moves_max: 1,
         budget_ns: None,
+        tuning: Tuning::default(),
         threads: 1,
     };
     let doors = [

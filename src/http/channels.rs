@@ -1,6 +1,6 @@
 //! `/v1/channels`: kitchens and partners, their settings, menus and capacity.
 
-use super::conditions::{IfMatch, etag, is_unchanged};
+use super::conditions::{IfMatch, etag, etag_at, is_unchanged, names};
 use super::extract::{Change, Id, QueryOf};
 use super::pages::{NextLink, PageQuery};
 use super::problem::{AnyProblem, Kind, Problem};
@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::http::header::{ETAG, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use domain::channel::{Channel, ChannelConfig, ChannelKind, Command};
+use domain::channel::{Channel, ChannelConfig, ChannelKind, Command, slot_of};
 use domain::ids::{ChannelId, Seq};
 use domain::rejection::{FieldError, Rejection};
 use domain::time::Millis;
@@ -61,18 +61,28 @@ pub(super) async fn get(
     Ok(versioned(StatusCode::OK, channel.seq, &view(&channel)))
 }
 
-/// A channel's capacity: how full it is, what is taken of which slot, and by whom.
+/// A channel's capacity: how full it is, what will be asked of it, what is taken of which slot, and by whom.
 #[utoipa::path(get, path = "/v1/channels/{id}/capacity", tag = "channels",
-    params(("id" = String, Path, description = "the channel")),
-    responses((status = 200, description = "its ledger", body = CapacityView), AnyProblem))]
-pub(super) async fn capacity(State(gateway): State<Gateway>, Id(id): Id<ChannelId>) -> Result<Response, Problem> {
+    params(("id" = String, Path, description = "the channel"),
+        ("If-None-Match" = Option<String>, Header,
+            description = "an ETag: 304 if neither the channel nor the slot under way has changed")),
+    responses((status = 200, description = "its ledger, and what will be asked of it", body = CapacityView),
+        (status = 304, description = "it is as it was"), AnyProblem))]
+pub(super) async fn capacity(
+    State(gateway): State<Gateway>,
+    Id(id): Id<ChannelId>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let channel = find(&gateway, &id)?;
-    let (now, slot_ms) = (gateway.platform().clock().now(), gateway.platform().policy().slot_ms);
-    Ok(versioned(
-        StatusCode::OK,
-        channel.seq,
-        &CapacityView::new(&channel.state, now, slot_ms),
-    ))
+    let (now, policy) = (gateway.platform().clock().now(), gateway.platform().policy());
+    let slot_ms = policy.slot_ms;
+    // What is present and what is ahead changes with time alone.
+    let tag = etag_at(channel.seq, slot_of(now, slot_ms));
+    if names(&headers, &tag) {
+        return Ok((StatusCode::NOT_MODIFIED, [(ETAG, tag)]).into_response());
+    }
+    let view = CapacityView::new(&channel.state, now, slot_ms, policy.capacity_level_pct);
+    Ok((StatusCode::OK, [(ETAG, tag)], Json(view)).into_response())
 }
 
 /// Creates a channel or changes its settings. `If-None-Match: *` only creates.

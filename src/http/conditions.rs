@@ -5,6 +5,7 @@ use actors::IdempotencyKey;
 use axum::http::header::{GetAll, IF_MATCH, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use domain::ids::Seq;
+use domain::time::Timestamp;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::time::Duration;
@@ -105,13 +106,23 @@ pub(super) fn etag(version: Seq) -> HeaderValue {
     HeaderValue::from_str(&format!("\"{version}\"")).unwrap_or_else(|_| HeaderValue::from_static("\"0\""))
 }
 
+/// The entity tag of what shows a version as it looks from a moment on.
+pub(super) fn etag_at(version: Seq, since: Timestamp) -> HeaderValue {
+    let text = format!("\"{version}@{}\"", since.as_ms());
+    HeaderValue::from_str(&text).unwrap_or_else(|_| etag(version))
+}
+
 /// Whether `If-None-Match` of a read names this version, by weak comparison: then nothing needs to be sent.
 pub(super) fn is_unchanged(headers: &HeaderMap, version: Seq) -> bool {
-    let wanted = version.to_string();
+    names(headers, &etag(version))
+}
+
+/// Whether `If-None-Match` of a read names this entity tag, by weak comparison.
+pub(super) fn names(headers: &HeaderMap, etag: &HeaderValue) -> bool {
     let names = |tag: &str| {
         let tag = tag.trim();
         let tag = tag.strip_prefix("W/").unwrap_or(tag);
-        tag == "*" || tag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) == Some(wanted.as_str())
+        tag == "*" || tag.as_bytes() == etag.as_bytes()
     };
     let values = headers
         .get_all(IF_NONE_MATCH)

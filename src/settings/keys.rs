@@ -135,6 +135,7 @@ pub(super) static KEYS: &[Key] = &[
     key("policy.saga_version", Whole(1, 2)),
     key("policy.reroutes_max", Whole(0, 10)),
     key("policy.slot_ms", Whole(60_000, 24 * HOUR_MS)),
+    key("policy.capacity_level_pct", Whole(1, 99)),
     key("policy.capture_at", OneOf(&["confirmed", "picked_up", "delivered"])),
     key("policy.choice.wait_minor_per_min", Whole(0, MANY)),
     key("policy.choice.load_minor", Whole(0, MANY)),

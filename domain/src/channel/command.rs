@@ -1,7 +1,7 @@
 //! What a channel can be told and what can happen to it.
 
 use super::ledger::{Claim, ClaimState};
-use super::{Availability, Channel, ChannelConfig, Learned, Ledger, MenuItem, Outcome, slot_of};
+use super::{Availability, Channel, ChannelConfig, Demand, Learned, Ledger, MenuItem, Outcome, slot_of};
 use crate::entity::{Context, Decision, Entity, IllegalEvent};
 use crate::ids::ChannelId;
 use crate::policy::Policy;
@@ -129,6 +129,7 @@ impl Entity for Channel {
                 sold_out: Arc::default(),
                 ledger: Ledger::default(),
                 learned: Arc::default(),
+                demand: Arc::default(),
             },
             (None, _) => {
                 return Err(IllegalEvent {
@@ -144,6 +145,10 @@ impl Entity for Channel {
             Event::MenuChanged { menu } => channel.menu = menu.as_slice().into(),
             Event::SoldOutChanged { sold_out } => channel.sold_out = Arc::new(sold_out.clone()),
             Event::ClaimChanged { key, claim, outcome } => {
+                if is_first_confirmed(channel.ledger.claim(key), claim) {
+                    let demand: &mut Demand = Arc::make_mut(&mut channel.demand);
+                    demand.learn(claim.slot, claim.units, channel.config.utc_offset_min);
+                }
                 channel.ledger.put(*key, *claim);
                 if let Some(outcome) = outcome {
                     let learned: &mut Learned = Arc::make_mut(&mut channel.learned);
@@ -170,6 +175,12 @@ impl Entity for Channel {
     fn is_live(&self) -> bool {
         true
     }
+}
+
+/// Whether this is when it shows that the order comes about.
+fn is_first_confirmed(before: Option<&Claim>, after: &Claim) -> bool {
+    let is_confirmed = |claim: &Claim| matches!(claim.state, ClaimState::Reserved | ClaimState::Closed { .. });
+    is_confirmed(after) && !before.is_some_and(is_confirmed)
 }
 
 const fn done() -> Answer {

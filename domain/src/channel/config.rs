@@ -143,11 +143,9 @@ pub struct MenuItem {
 
 /// When a thing is expected, with the channel's present delay.
 impl super::Channel {
-    /// How long these articles take to cook at present: the longest of them, plus the delay.
-    pub fn prep_ms<'a>(&self, skus: impl Iterator<Item = &'a str>) -> Millis {
-        let longest = skus
-            .filter_map(|sku| self.article(sku).and_then(|item| item.prep_ms))
-            .max();
+    /// How long articles take to cook at present of which the longest takes so long by the menu, if that says anything: that
+    /// long, or as long as is usual here, and the delay.
+    pub fn prep_ms_of(&self, longest: Option<Millis>) -> Millis {
         longest.unwrap_or(self.config.prep_ms) + self.availability.delay_ms()
     }
 

@@ -55,16 +55,23 @@ impl OpeningHours {
     }
 }
 
+/// The day of the week of a local day, as a number of days since the Unix epoch.
+pub fn weekday_of(day: i64) -> Weekday {
+    usize::try_from(day.rem_euclid(7)).map_or(Weekday::Thu, |n| FROM_THURSDAY[n])
+}
+
 /// Whether one of the stretches holds a moment; none at all means always open.
 pub fn is_open(hours: &[OpeningHours], utc_offset_min: i16, at: Timestamp) -> bool {
+    if hours.is_empty() {
+        return true;
+    }
     let local_min = at.0.div_euclid(60_000) + i64::from(utc_offset_min);
-    let weekday =
-        usize::try_from(local_min.div_euclid(DAY_MIN).rem_euclid(7)).map_or(Weekday::Thu, |n| FROM_THURSDAY[n]);
+    let weekday = weekday_of(local_min.div_euclid(DAY_MIN));
     let minute = local_min.rem_euclid(DAY_MIN);
     let holds = |stretch: &OpeningHours| {
         stretch.days.contains(&weekday) && (i64::from(stretch.from_min)..i64::from(stretch.to_min)).contains(&minute)
     };
-    hours.is_empty() || hours.iter().any(holds)
+    hours.iter().any(holds)
 }
 
 #[cfg(test)]

@@ -117,7 +117,8 @@ impl Learned {
 
     /// How long `expected_ms` was for `quantile_pct` of a hundred tickets of an hour, however few there were.
     pub fn took_ms(&self, expected_ms: Millis, hour: u8, quantile_pct: u8) -> Option<Millis> {
-        let factor = quantile(self.hours.get(&hour)?, quantile_pct);
+        let bins = self.hours.get(&hour)?;
+        let factor = quantile(bins.iter().map(|(&bin, &count)| (bin, count)), quantile_pct);
         Some(Millis(expected_ms.0.saturating_mul(factor) / WHOLE))
     }
 
@@ -166,14 +167,16 @@ impl Learned {
         if self.observations(hour) >= OBSERVATIONS_MIN {
             return self.took_ms(expected_ms, hour, quantile_pct);
         }
-        let mut all = Bins::new();
+        let mut all = [0; BINS];
         for (&bin, &count) in self.hours.values().flat_map(|bins| bins.iter()) {
-            *all.entry(bin).or_default() += count;
+            if let Some(sum) = all.get_mut(usize::from(bin)) {
+                *sum += count;
+            }
         }
-        if all.values().sum::<u32>() < OBSERVATIONS_MIN {
+        if all.iter().sum::<u32>() < OBSERVATIONS_MIN {
             return None;
         }
-        let factor = quantile(&all, quantile_pct);
+        let factor = quantile((0..).zip(all), quantile_pct);
         Some(Millis(expected_ms.0.saturating_mul(factor) / WHOLE))
     }
 }
@@ -192,10 +195,11 @@ fn bin_of(took_ms: Millis, expected_ms: Millis) -> Option<u8> {
 }
 
 /// The factor that `pct` of a hundred do not exceed, in ten thousandths: linear between the edges of its bin.
-fn quantile(bins: &Bins, pct: u8) -> u64 {
-    let wanted = u64::from(bins.values().sum::<u32>()) * u64::from(pct.min(100));
+fn quantile(bins: impl Iterator<Item = (u8, u32)> + Clone, pct: u8) -> u64 {
+    let all: u64 = bins.clone().map(|(_, count)| u64::from(count)).sum();
+    let wanted = all * u64::from(pct.min(100));
     let mut below = 0;
-    for (&bin, &count) in bins {
+    for (bin, count) in bins {
         let count = u64::from(count) * 100;
         if below + count >= wanted && count > 0 {
             let edge = |n: usize| u64::from(EDGES[n.min(BINS)]);

@@ -2,6 +2,7 @@
 
 mod command;
 mod config;
+mod demand;
 mod hours;
 mod learned;
 mod ledger;
@@ -9,7 +10,8 @@ mod weights;
 
 pub use command::{Command, Event};
 pub use config::{Availability, ChannelConfig, ChannelKind, MenuItem};
-pub use hours::{OpeningHours, Weekday, is_open};
+pub use demand::{DAYS_MAX as DEMAND_DAYS_MAX, Demand, QUARTER, QUARTERS_A_DAY, place_of};
+pub use hours::{OpeningHours, Weekday, is_open, weekday_of};
 pub use learned::{Cooked, Learned, OBSERVATIONS_MIN, Outcome};
 pub use ledger::{Claim, ClaimState, Ledger};
 pub use weights::ChoiceWeights;
@@ -43,6 +45,9 @@ pub struct Channel {
     /// What it has shown of itself.
     #[serde(default, skip_serializing_if = "is_new")]
     pub learned: Arc<Learned>,
+    /// What was asked of it.
+    #[serde(default, skip_serializing_if = "is_unasked")]
+    pub demand: Arc<Demand>,
 }
 
 fn is_empty(skus: &Arc<BTreeSet<String>>) -> bool {
@@ -51,6 +56,10 @@ fn is_empty(skus: &Arc<BTreeSet<String>>) -> bool {
 
 fn is_new(learned: &Arc<Learned>) -> bool {
     learned.is_empty()
+}
+
+fn is_unasked(demand: &Arc<Demand>) -> bool {
+    demand.is_empty()
 }
 
 impl Channel {

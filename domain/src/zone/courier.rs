@@ -139,7 +139,12 @@ impl Courier {
 
 /// How long it takes from one place to another: whole minutes, rounded up.
 pub fn travel_ms(from: Location, to: Location, metres_per_min: u32) -> Millis {
-    let minutes = (from.metres_to(to) / f64::from(metres_per_min.max(1))).ceil();
+    way_ms(from.metres_to(to), metres_per_min)
+}
+
+/// How long a way of so many metres takes: whole minutes, rounded up.
+pub fn way_ms(metres: f64, metres_per_min: u32) -> Millis {
+    let minutes = (metres / f64::from(metres_per_min.max(1))).ceil();
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -11,7 +11,7 @@ mod evolve;
 mod trip;
 
 pub use command::{Command, Effect, Event, Trip};
-pub use courier::{Courier, CourierConfig, Said, travel_ms};
+pub use courier::{Courier, CourierConfig, Said, travel_ms, way_ms};
 
 use crate::ids::{CourierId, ZoneId};
 use crate::saga::{EffectKey, Job};

@@ -1,121 +1,139 @@
-//! An assignment of orders to units of capacity at least cost: a linear assignment problem, solved by the algorithm of Jonker
-//! and Volgenant ("A shortest augmenting path algorithm for dense and sparse linear assignment problems", 1987).
+//! What orders that come together can have: slots of channels, as lanes of an [`assignment`].
 //!
-//! A column is one unit of a slot; the k-th unit of a slot is dearer than the one before, as the load is. The cheapest
-//! units go first, so what is assigned costs the same in any order.
+//! Of what an order could have only the cheapest matters, and only so much is looked at: however many channels there are, an
+//! order among `n` others has a wish for `n` units at most.
 
-use super::Offers;
-use super::offer::{Offer, Quote, UNITS};
+use super::assignment;
+use super::offer::{Offer, UNITS};
 use super::usage::Usage;
+use super::{Assignment, Offers};
+use domain::channel::ChoiceWeights;
 use domain::entity::Context;
 use domain::time::Timestamp;
-use lapjv::{Matrix, lapjv};
-use std::collections::BTreeMap;
-
-/// Most units to choose from: with the rows of those who get nothing, a square of at most so many and the orders.
-const COLUMNS_MAX: usize = 256;
-/// What costs more is taken to cost this.
-const COST_MAX: i64 = 10_000_000_000;
-/// What it costs to have nothing: more than anything that can be saved by it.
-const NOTHING: f64 = 1e12;
-/// What an order cannot have: dearer than nothing, of which there is enough for all. Sums of these are still exact.
-const FORBIDDEN: f64 = 4e12;
+use std::collections::{BinaryHeap, HashMap};
 
 /// A slot of a channel, by its number.
 type Lane = (usize, Timestamp);
 
-/// What an order can have: each lane, with its offer and the units of it that are taken.
-type Lanes<'a> = BTreeMap<Lane, (&'a Offer<'a>, u32)>;
+/// A lane that an order would like.
+struct Wish<'a> {
+    lane: Lane,
+    offer: &'a Offer<'a>,
+    /// Units that are taken of it, and that are free.
+    used: u32,
+    room: u32,
+    /// What it costs the order, but for the load.
+    own_minor: i64,
+    /// What it costs the order if nobody else takes of it.
+    cost_minor: i64,
+}
 
-/// The assignment of least cost; `None`: there are too many units to choose from.
-pub(super) fn assign(
-    group: &[&Offers<'_>],
-    usage: &Usage<'_>,
-    context: &Context<'_>,
-) -> Option<Vec<Option<(usize, Quote)>>> {
+/// The assignment of least cost.
+pub(super) fn assign(group: &[&Offers<'_>], usage: &Usage<'_>, context: &Context<'_>) -> Vec<Assignment> {
     let weights = &context.policy.choice;
-    let lanes: Vec<Lanes<'_>> = group.iter().map(|offers| lanes(offers, usage, context)).collect();
-    let mut columns: BTreeMap<Lane, u32> = BTreeMap::new();
-    for lanes in &lanes {
-        for (lane, units) in wanted(lanes, group.len(), usage, context) {
-            let most = columns.entry(lane).or_default();
-            *most = units.max(*most);
-        }
-    }
-    let units: usize = columns.values().map(|units| *units as usize).sum();
-    if units > COLUMNS_MAX {
-        return None;
-    }
-    let (orders, size) = (group.len(), units + group.len());
-    let mut costs = Matrix::zeros((size, size));
-    for (row, lanes) in lanes.iter().enumerate() {
-        let mut cells = columns.iter().flat_map(|(lane, units)| {
-            let found = lanes.get(lane);
-            (0..*units).map(move |nth| {
-                let (offer, used) = found?;
-                Some(offer.total_minor(&offer.quote(lane.1, used + nth * UNITS, weights)))
-            })
-        });
-        for column in 0..units {
-            costs[(row, column)] = cells.next().flatten().map_or(FORBIDDEN, minor);
-        }
-        for column in units..size {
-            costs[(row, column)] = NOTHING;
-        }
-    }
-    let (column_of, _) = lapjv(&costs).ok()?;
-    let units_of: Vec<(Lane, u32)> = columns
-        .into_iter()
-        .flat_map(|(lane, units)| (0..units).map(move |nth| (lane, nth)))
-        .collect();
-    let assigned = column_of.iter().take(orders).zip(&lanes).map(|(&column, lanes)| {
-        let (lane, nth) = units_of.get(column)?;
-        let (offer, used) = lanes.get(lane)?;
-        Some((lane.0, offer.quote(lane.1, used + nth * UNITS, weights)))
-    });
-    Some(assigned.collect())
-}
-
-/// Whole numbers this small are exact.
-#[allow(clippy::cast_precision_loss)]
-fn minor(total: i64) -> f64 {
-    total.clamp(0, COST_MAX) as f64
-}
-
-fn lanes<'a>(offers: &'a Offers<'a>, usage: &Usage<'_>, context: &Context<'_>) -> Lanes<'a> {
-    let offers = offers.iter().filter_map(|(_, _, offer)| offer.as_ref().ok());
-    let lanes = offers.flat_map(|offer| {
-        let slots = offer.slots(usage, context).unwrap_or_default();
-        let lane = |slot| ((offer.n, slot), (offer, usage.used(offer.n, offer.channel, slot)));
-        slots.into_iter().map(lane).collect::<Vec<_>>()
-    });
-    lanes.collect()
-}
-
-/// How many units of which lanes can matter to an order among so many: in a cheapest assignment nobody has less than its
-/// so-many-eth best unit, since one of the better ones would be free.
-fn wanted(lanes: &Lanes<'_>, orders: usize, usage: &Usage<'_>, context: &Context<'_>) -> BTreeMap<Lane, u32> {
-    let weights = &context.policy.choice;
-    let cost = |offer: &Offer<'_>, slot, used| offer.total_minor(&offer.quote(slot, used, weights));
-    let mut firsts: Vec<(i64, Lane)> = lanes
+    let wishes: Vec<Vec<Wish<'_>>> = group
         .iter()
-        .map(|(&lane, (offer, used))| (cost(offer, lane.1, *used), lane))
+        .map(|offers| wishes(offers, group.len(), usage, context))
         .collect();
-    firsts.sort_unstable();
-    firsts.truncate(orders);
-    let most = u32::try_from(orders).unwrap_or(u32::MAX);
-    let mut units: Vec<(i64, Lane, u32)> = Vec::new();
-    for (_, lane) in firsts {
-        let (offer, used) = lanes[&lane];
-        let room = offer.room(lane.1, usage) / UNITS;
-        units.extend((0..room.min(most)).map(|nth| (cost(offer, lane.1, used + nth * UNITS), lane, nth)));
+    let mut numbers: HashMap<Lane, usize> = HashMap::new();
+    let mut prices: Vec<Vec<i64>> = Vec::new();
+    let mut number = |wish: &Wish<'_>| {
+        *numbers.entry(wish.lane).or_insert_with(|| {
+            prices.push(wish.prices(weights).collect());
+            prices.len() - 1
+        })
+    };
+    let mut row = |wishes: &Vec<Wish<'_>>| -> Vec<(usize, i64)> {
+        wishes.iter().map(|wish| (number(wish), wish.own_minor)).collect()
+    };
+    let rows: Vec<Vec<(usize, i64)>> = wishes.iter().map(&mut row).collect();
+    let found = assignment::assign(&rows, &prices);
+    let mut taken = vec![0; prices.len()];
+    let assigned = found
+        .into_iter()
+        .zip(rows.iter().zip(&wishes))
+        .map(|(lane, (row, wishes))| {
+            let lane = lane?;
+            let wish = &wishes[row.iter().position(|(number, _)| *number == lane)?];
+            let (n, slot) = wish.lane;
+            let quote = wish.offer.quote(slot, wish.used + taken[lane] * UNITS, weights);
+            taken[lane] += 1;
+            Some((n, quote))
+        });
+    assigned.collect()
+}
+
+impl Wish<'_> {
+    /// What its free units cost besides, one after the other.
+    fn prices(&self, weights: &ChoiceWeights) -> impl Iterator<Item = i64> {
+        (0..self.room).map(|nth| self.offer.load_minor(self.used + nth * UNITS, weights))
     }
-    units.sort_unstable();
-    units.truncate(orders);
-    let mut wanted = BTreeMap::new();
-    for (_, lane, nth) in units {
-        let units = wanted.entry(lane).or_insert(0);
-        *units = (nth + 1).max(*units);
+}
+
+/// The costs of the cheapest units of all that were shown, so many at most.
+struct Cheapest {
+    /// The dearest on top.
+    costs: BinaryHeap<i64>,
+    most: usize,
+}
+
+impl Cheapest {
+    /// Whether what costs so much is none of them.
+    fn is_dear(&self, cost: i64) -> bool {
+        self.costs.len() >= self.most && self.costs.peek().is_none_or(|dearest| cost >= *dearest)
     }
-    wanted
+
+    fn add(&mut self, cost: i64) {
+        self.costs.push(cost);
+        if self.costs.len() > self.most {
+            self.costs.pop();
+        }
+    }
+}
+
+/// The lanes that can matter to an order among so many, cheapest first: in a cheapest assignment nobody has less than its
+/// so-many-eth best unit, since one of the better ones would be free.
+fn wishes<'a>(offers: &'a Offers<'a>, orders: usize, usage: &Usage<'_>, context: &Context<'_>) -> Vec<Wish<'a>> {
+    let weights = &context.policy.choice;
+    let mut cheapest = Cheapest {
+        costs: BinaryHeap::with_capacity(orders + 1),
+        most: orders,
+    };
+    let mut wishes: Vec<Wish<'a>> = Vec::new();
+    let room_max = u32::try_from(orders).unwrap_or(u32::MAX);
+    for offer in offers.iter().filter_map(|(_, _, offer)| offer.as_ref().ok()) {
+        for (slot, used) in offer.slots(usage, context) {
+            let own_minor = offer.unloaded_minor(slot, weights);
+            // Later slots only cost more waiting.
+            if cheapest.is_dear(own_minor) {
+                break;
+            }
+            let wish = Wish {
+                lane: (offer.n, slot),
+                offer,
+                used,
+                room: (offer.capacity().saturating_sub(used) / UNITS).min(room_max),
+                own_minor,
+                cost_minor: own_minor.saturating_add(offer.load_minor(used, weights)),
+            };
+            let costs = wish.prices(weights).map(|price| own_minor.saturating_add(price));
+            for cost in costs {
+                if cheapest.is_dear(cost) {
+                    break;
+                }
+                cheapest.add(cost);
+            }
+            wishes.push(wish);
+        }
+    }
+    if let Some(dearest) = cheapest.costs.peek() {
+        wishes.retain(|wish| wish.cost_minor <= *dearest);
+    }
+    let delivered_at = |wish: &Wish<'_>| wish.lane.1.max(wish.offer.earliest()) + wish.offer.way_ms;
+    wishes.sort_by(|a, b| {
+        let by_name = || a.offer.channel.id.cmp(&b.offer.channel.id);
+        let costs = (a.cost_minor, delivered_at(a)).cmp(&(b.cost_minor, delivered_at(b)));
+        costs.then_with(by_name)
+    });
+    wishes
 }

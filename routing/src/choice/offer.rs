@@ -1,18 +1,21 @@
 //! What one channel can do for one order: whether it can make it, in which slots, and at what cost in all.
 
+use super::memo::Look;
 use super::usage::Usage;
-use crate::menu::{Obstacle, obstacle};
+use crate::menu::Obstacle;
 use domain::channel::{Availability, Channel, ChoiceWeights, SLOTS_AHEAD_MAX, slot_of};
 use domain::entity::Context;
 use domain::order::Details;
 use domain::saga::{Candidate, Drawbacks};
 use domain::time::{Millis, Timestamp};
-use domain::zone::travel_ms;
+use domain::zone::way_ms;
 
 /// What a courier is assumed to cover, in metres a minute, until its own speed is known.
 const METRES_PER_MIN: u32 = 320;
 /// Pick-up and drop-off, each half of this.
 const SERVICE_MS: Millis = Millis::from_mins(4);
+/// The third power of what is no more than this, times any weight, has room in 64 bits, whose division is many times as fast.
+const SMALL: u64 = 1 << 10;
 /// An order takes one unit of capacity.
 pub(super) const UNITS: u32 = 1;
 
@@ -46,17 +49,18 @@ impl<'a> Offer<'a> {
         details: &Details,
         channel: &'a Channel,
         n: usize,
+        look: &Look<'_>,
         context: &Context<'_>,
     ) -> Result<Self, String> {
         let config = &channel.config;
-        let dropoff = details.delivery_location.place();
-        refusal(details, channel)?;
+        let metres = config.location.metres_to(details.delivery_location.place());
+        refusal(details, channel, metres)?;
+        let menu_prep_ms = menu_prep_ms(details, channel, n, look)?;
         let weights = &context.policy.choice;
-        let menu_prep_ms = channel.prep_ms(details.items.iter().map(|item| item.sku.as_str()));
-        let way_ms = travel_ms(config.location, dropoff, METRES_PER_MIN) + SERVICE_MS;
+        let way_ms = way_ms(metres, METRES_PER_MIN) + SERVICE_MS;
         let wanted = details.requested_for.map_or(context.now, |at| at - way_ms);
         let begins_at = context.now.max(wanted - menu_prep_ms);
-        let prep_ms = channel.likely_prep_ms(menu_prep_ms, begins_at, weights.prep_quantile_pct);
+        let prep_ms = look.memo.likely_prep_ms(n, channel, menu_prep_ms, begins_at, context);
         Ok(Self {
             channel,
             n,
@@ -69,31 +73,30 @@ impl<'a> Offer<'a> {
         })
     }
 
-    /// The slots that still have room, in their order.
-    ///
-    /// # Errors
-    /// Why there is none.
-    pub(super) fn slots(&self, usage: &Usage<'_>, context: &Context<'_>) -> Result<Vec<Timestamp>, String> {
-        let mut free = self.free(usage, context);
-        let first = free.next().ok_or("has no capacity left")?;
-        if !self.is_open_for(first) {
-            return Err("is closed at that time".into());
-        }
-        let later = free.filter(|slot| self.is_open_for(*slot));
-        Ok(std::iter::once(first).chain(later).collect())
+    /// The slots that still have room, in their order, each with the units that are taken of it; none, if the kitchen is closed
+    /// for the first.
+    pub(super) fn slots(&self, usage: &Usage<'_>, context: &Context<'_>) -> impl Iterator<Item = (Timestamp, u32)> {
+        let mut free = self.free(usage, context).peekable();
+        let is_open = free.peek().is_some_and(|(first, _)| self.is_open_for(*first));
+        free.filter(move |(slot, _)| is_open && self.is_open_for(*slot))
     }
 
-    fn free(&self, usage: &Usage<'_>, context: &Context<'_>) -> impl Iterator<Item = Timestamp> {
+    fn free(&self, usage: &Usage<'_>, context: &Context<'_>) -> impl Iterator<Item = (Timestamp, u32)> {
         let length = context.policy.slot_ms;
         let first = slot_of(self.earliest, length);
         let slots = (0..=u64::from(SLOTS_AHEAD_MAX)).map(move |n| first + length.times(n));
-        slots.filter(move |slot| self.room(*slot, usage) >= UNITS)
+        let with_usage = slots.map(move |slot| (slot, usage.used(self.n, self.channel, slot)));
+        with_usage.filter(move |(_, used)| self.capacity().saturating_sub(*used) >= UNITS)
     }
 
-    /// Units left of a slot.
-    pub(super) fn room(&self, slot: Timestamp, usage: &Usage<'_>) -> u32 {
-        let capacity = self.channel.config.capacity_per_slot;
-        capacity.saturating_sub(usage.used(self.n, self.channel, slot))
+    /// Units that each slot has.
+    pub(super) fn capacity(&self) -> u32 {
+        self.channel.config.capacity_per_slot
+    }
+
+    /// When the food can be ready at the earliest.
+    pub(super) const fn earliest(&self) -> Timestamp {
+        self.earliest
     }
 
     /// Whether the kitchen is open from the first stir to the last, with the food ready in a slot.
@@ -109,19 +112,19 @@ impl<'a> Offer<'a> {
     /// Why there is none.
     pub(super) fn best(&self, usage: &Usage<'_>, context: &Context<'_>) -> Result<Quote, String> {
         let mut free = self.free(usage, context);
-        let first = free.next().ok_or("has no capacity left")?;
+        let (first, used) = free.next().ok_or("has no capacity left")?;
         if !self.is_open_for(first) {
             return Err("is closed at that time".into());
         }
-        let quote = |slot| self.quote(slot, usage.used(self.n, self.channel, slot), &context.policy.choice);
-        let mut best = quote(first);
-        for slot in free {
+        let weights = &context.policy.choice;
+        let mut best = self.quote(first, used, weights);
+        for (slot, used) in free {
             // Waiting only grows; once it alone is more than the best, nothing better comes.
-            let wait_minor = self.wait_minor(self.earliest.max(slot), &context.policy.choice);
+            let wait_minor = self.wait_minor(self.earliest.max(slot), weights);
             if wait_minor >= best.wait_minor + best.load_minor {
                 break;
             }
-            let next = quote(slot);
+            let next = self.quote(slot, used, weights);
             if next.wait_minor + next.load_minor < best.wait_minor + best.load_minor && self.is_open_for(slot) {
                 best = next;
             }
@@ -136,8 +139,19 @@ impl<'a> Offer<'a> {
             slot,
             ready_at,
             wait_minor: self.wait_minor(ready_at, weights),
-            load_minor: load_minor(used, self.channel.config.capacity_per_slot, weights),
+            load_minor: self.load_minor(used, weights),
         }
+    }
+
+    /// What a unit of a slot counts of which so many are taken.
+    pub(super) fn load_minor(&self, used: u32, weights: &ChoiceWeights) -> i64 {
+        load_minor(used, self.capacity(), weights)
+    }
+
+    /// What a slot costs at least, however little of it is taken.
+    pub(super) fn unloaded_minor(&self, slot: Timestamp, weights: &ChoiceWeights) -> i64 {
+        let fixed = self.channel.config.cost_minor.saturating_add(self.risk_minor);
+        fixed.saturating_add(self.wait_minor(self.earliest.max(slot), weights))
     }
 
     fn wait_minor(&self, ready_at: Timestamp, weights: &ChoiceWeights) -> i64 {
@@ -175,8 +189,8 @@ impl<'a> Offer<'a> {
     }
 }
 
-/// Why a channel cannot make an order, whatever the time.
-fn refusal(details: &Details, channel: &Channel) -> Result<(), String> {
+/// Why a channel that many metres away cannot make an order, whatever the time and whatever is ordered.
+fn refusal(details: &Details, channel: &Channel, metres: f64) -> Result<(), String> {
     let config = &channel.config;
     if channel.availability == Availability::Paused {
         return Err("takes no orders at present".into());
@@ -184,23 +198,38 @@ fn refusal(details: &Details, channel: &Channel) -> Result<(), String> {
     if config.currency != details.total.currency {
         return Err(format!("trades in {}", config.currency));
     }
-    let metres = config.location.metres_to(details.delivery_location.place());
     if metres > f64::from(config.radius_m) {
         return Err(format!(
             "delivers within {} m, and the customer is {metres:.0} m away",
             config.radius_m
         ));
     }
-    let found = details
-        .items
-        .iter()
-        .find_map(|item| Some((item, obstacle(channel, item)?)));
-    match found {
-        None => Ok(()),
-        Some((item, Obstacle::Unknown)) => Err(format!("does not sell '{}'", item.sku)),
-        Some((item, Obstacle::Price(price))) => Err(format!("sells '{}' at {price}", item.sku)),
-        Some((item, Obstacle::SoldOut)) => Err(format!("has sold out of '{}'", item.sku)),
+    Ok(())
+}
+
+/// How long cooking is likely to take that by the menu takes so long and begins at a moment.
+pub(super) fn likely_prep_ms(
+    channel: &Channel,
+    expected_ms: Millis,
+    begins_at: Timestamp,
+    context: &Context<'_>,
+) -> Millis {
+    channel.likely_prep_ms(expected_ms, begins_at, context.policy.choice.prep_quantile_pct)
+}
+
+/// How long what is ordered takes to cook by menu and settings: the longest of it, and the channel's delay. Or why the channel
+/// does not sell it.
+fn menu_prep_ms(details: &Details, channel: &Channel, n: usize, look: &Look<'_>) -> Result<Millis, String> {
+    let mut longest = None;
+    for (item, found) in look.articles(n, channel, details) {
+        let prep_ms = found.map_err(|obstacle| match obstacle {
+            Obstacle::Unknown => format!("does not sell '{}'", item.sku),
+            Obstacle::Price(price) => format!("sells '{}' at {price}", item.sku),
+            Obstacle::SoldOut => format!("has sold out of '{}'", item.sku),
+        })?;
+        longest = longest.max(prep_ms);
     }
+    Ok(channel.prep_ms_of(longest))
 }
 
 /// What a unit of a slot is worth to those who come later, `used` units being taken: the third power of how full the slot
@@ -208,8 +237,12 @@ fn refusal(details: &Details, channel: &Channel) -> Result<(), String> {
 /// from giving scarce capacity to whoever comes first (after Buchbinder and Naor, "The design of competitive online
 /// algorithms via a primal-dual approach", 2009, who have an exponential one).
 fn load_minor(used: u32, capacity: u32, weights: &ChoiceWeights) -> i64 {
-    let (taken, capacity) = (u128::from(used) + u128::from(UNITS), u128::from(capacity.max(1)));
-    let minor = u128::from(weights.load_minor) * taken.pow(3) / capacity.pow(3);
+    let (taken, capacity) = (u64::from(used) + u64::from(UNITS), u64::from(capacity.max(1)));
+    if taken.max(capacity) <= SMALL {
+        let minor = u64::from(weights.load_minor) * taken.pow(3) / capacity.pow(3);
+        return i64::try_from(minor).unwrap_or(i64::MAX / 8);
+    }
+    let minor = u128::from(weights.load_minor) * u128::from(taken).pow(3) / u128::from(capacity).pow(3);
     i64::try_from(minor).unwrap_or(i64::MAX / 8)
 }
 

@@ -28,9 +28,17 @@ impl Bandwidths {
         slots: SLOTS[3],
     };
 
-    fn all() -> impl Iterator<Item = Self> {
-        let with = |likeness| SLOTS.into_iter().map(move |slots| Self { likeness, slots });
-        LIKENESS.into_iter().flat_map(with)
+    /// Those to choose among. Where all markets are of one size, they are alike by any measure.
+    fn all(history: &[&PastDay]) -> impl Iterator<Item = Self> {
+        let one_size = history
+            .windows(2)
+            .all(|pair| pair[0].restaurants.len() == pair[1].restaurants.len());
+        let likeness = if one_size { &LIKENESS[..1] } else { &LIKENESS };
+        let with = |likeness: &f64| {
+            let likeness = *likeness;
+            SLOTS.into_iter().map(move |slots| Self { likeness, slots })
+        };
+        likeness.iter().flat_map(with)
     }
 }
 
@@ -209,13 +217,14 @@ fn smoothed(rate: &[f64], bandwidth: f64) -> Vec<f64> {
     if bandwidth <= 0.0 {
         return rate.to_vec();
     }
-    let places = || (0..u32::try_from(rate.len()).unwrap_or(u32::MAX)).map(f64::from);
-    let kernel = |from: f64, to: f64| (-0.5 * ((from - to) / bandwidth).powi(2)).exp();
+    // By how far apart two slots are.
+    let apart = (0..u32::try_from(rate.len()).unwrap_or(u32::MAX)).map(f64::from);
+    let kernel: Vec<f64> = apart.map(|apart| (-0.5 * (apart / bandwidth).powi(2)).exp()).collect();
     let mut smooth = vec![0.0; rate.len()];
-    for (from, orders) in places().zip(rate) {
-        let all: f64 = places().map(|to| kernel(from, to)).sum();
-        for (to, slot) in places().zip(&mut smooth) {
-            *slot += orders * kernel(from, to) / all;
+    for (from, orders) in rate.iter().enumerate().filter(|(_, orders)| **orders > 0.0) {
+        let all: f64 = (0..rate.len()).map(|to| kernel[from.abs_diff(to)]).sum();
+        for (to, slot) in smooth.iter_mut().enumerate() {
+            *slot += orders * kernel[from.abs_diff(to)] / all;
         }
     }
     smooth
@@ -264,7 +273,7 @@ fn choose(history: &[&PastDay]) -> Bandwidths {
         };
         residuals(history, bandwidths).iter().map(of).sum()
     };
-    let judged = Bandwidths::all().map(|bandwidths| (error(bandwidths), bandwidths));
+    let judged = Bandwidths::all(history).map(|bandwidths| (error(bandwidths), bandwidths));
     let best = judged.min_by(|a, b| a.0.total_cmp(&b.0));
     best.map_or(Bandwidths::MIDDLE, |(_, bandwidths)| bandwidths)
 }

@@ -9,6 +9,7 @@ mod demand;
 mod dispersion;
 mod judge;
 mod labour;
+mod outlook;
 mod past;
 mod shifts;
 #[cfg(test)]
@@ -19,6 +20,7 @@ pub use demand::{Bandwidths, Forecast, forecast};
 pub use dispersion::{Counts, deviance};
 pub use judge::{Judged, Score, judge};
 pub use labour::{Labour, Staffing};
+pub use outlook::{Expected, HISTORY_DAYS_MIN, Outlook, outlook};
 pub use past::{PastDay, SLOT_MIN, distinct};
 pub use shifts::{ShiftLengths, Span, cover};
 

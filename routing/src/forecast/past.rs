@@ -43,6 +43,24 @@ impl PastDay {
         }
     }
 
+    /// A day of a restaurant by itself, the [`Self::only_restaurant`]: its orders by slot.
+    pub(super) fn of_one(counts: Vec<u32>) -> Self {
+        Self {
+            restaurants: vec![Self::only_restaurant()],
+            totals: counts.iter().copied().map(f64::from).collect(),
+            counts: vec![counts],
+        }
+    }
+
+    /// A restaurant that is always the same one.
+    pub(super) const fn only_restaurant() -> Restaurant {
+        Restaurant {
+            id: String::new(),
+            x: 0,
+            y: 0,
+        }
+    }
+
     /// Orders by slot.
     pub fn totals(&self) -> &[f64] {
         &self.totals

@@ -5,6 +5,7 @@ use crate::dispatch::{Carried, CourierKey, Day, Move, OrderKey, RestaurantKey, S
 use crate::mdrp::{Instance, Order, Parameters, Restaurant};
 use proptest::prelude::*;
 
+mod outlook;
 mod shifts;
 
 /// A day whose restaurants are named after a market; orders are (restaurant, minute).

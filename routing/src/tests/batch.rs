@@ -151,6 +151,14 @@ fn a_burst_beyond_all_capacity_leaves_the_rest_with_a_reason() {
     within_capacity(&choices, &channels, &Promised::default());
 }
 
+#[test]
+fn batches_are_as_long_as_they_can_be_without_taking_long() {
+    let len = |orders, channels| crate::batch_len(std::iter::repeat_n(channels, orders));
+    assert_eq!((len(0, 5), len(1, 5), len(200, 5)), (0, 1, crate::BATCH_MAX));
+    assert_eq!((len(200, 50), len(200, 200), len(200, 100_000)), (64, 16, 1));
+    assert_eq!(crate::batch_len([3_000, 200, 1].into_iter()), 2);
+}
+
 fn within_capacity(choices: &[Choice], channels: &[Channel], promised: &Promised) {
     let mut taken: BTreeMap<(String, Timestamp), u32> = BTreeMap::new();
     for candidate in choices.iter().filter_map(|choice| choice.candidates.first()) {

@@ -151,7 +151,12 @@ fn an_order_takes_as_long_as_its_slowest_article_and_the_present_delay() {
         article("bread", None),
     ];
     tell(&mut channel, Command::SetMenu(menu)).expect("a menu");
-    let prep = |channel: &Journalled<Channel>, skus: &[&str]| channel.state().prep_ms(skus.iter().copied());
+    let prep = |channel: &Journalled<Channel>, skus: &[&str]| {
+        let articles = skus.iter().filter_map(|sku| channel.state().article(sku));
+        channel
+            .state()
+            .prep_ms_of(articles.filter_map(|article| article.prep_ms).max())
+    };
     assert_eq!(prep(&channel, &["soup", "roast"]), Millis::from_mins(40));
     assert_eq!(prep(&channel, &["soup"]), Millis::from_mins(3));
     assert_eq!(
