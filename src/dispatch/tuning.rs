@@ -196,7 +196,7 @@ mod tests {
     fn each_default_is_allowed_and_changes_nothing() {
         let default = serde_json::to_value(Tuning::default()).expect("plain");
         for (key, _) in SETTINGS {
-            let value = &default[&*key.split('.').next().expect("a name")];
+            let value = &default[key.split('.').next().expect("a name")];
             let value = key.split_once('.').map_or(value, |(_, name)| &value[name]);
             assert_eq!(set(&[&format!("{key}={value}")]), Ok(Tuning::default()), "{key}");
         }

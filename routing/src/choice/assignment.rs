@@ -240,7 +240,9 @@ mod tests {
             wishes in proptest::collection::vec(proptest::collection::btree_map(0..7_usize, 0..200_i64, 0..7), 1..12),
         ) {
             let mut prices = prices;
-            prices.iter_mut().for_each(|of_lane| of_lane.sort_unstable());
+            for of_lane in &mut prices {
+                of_lane.sort_unstable();
+            }
             let lanes = prices.len();
             let wishes: Vec<Vec<(usize, i64)>> = wishes
                 .into_iter()

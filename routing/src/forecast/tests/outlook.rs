@@ -89,7 +89,8 @@ fn days_on_which_nobody_came_count_and_closed_ones_do_not() {
 
 #[test]
 fn a_day_is_like_those_of_its_name_once_there_are_three() {
-    let (busy, quiet): (&[(usize, u32)], &[(usize, u32)]) = (&[(72, 14)], &[(72, 2)]);
+    let busy: &[(usize, u32)] = &[(72, 14)];
+    let quiet: &[(usize, u32)] = &[(72, 2)];
     let weeks = (0..28).map(|n| (THURSDAY + n, if n % 7 == 0 { busy } else { quiet }));
     let all: Vec<_> = weeks.collect();
     let on = |asked: &[(i64, &[(usize, u32)])], day| expected(&of_day(&channel(asked), day, QUARTER_MS));
