@@ -1,7 +1,8 @@
 //! What was asked of a channel, day by day: the units reserved of it, by the quarter of an hour that they were for.
 //!
 //! Bounded, whole numbers, and folded from the channel's own claims, like what it [`super::Learned`]. An order that was
-//! confirmed counts, whatever became of it: somebody wanted it.
+//! confirmed counts, whatever became of it: somebody wanted it. The snapshot of a release that did not remember has none, and
+//! what came before it is not looked for again.
 
 use crate::time::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
