@@ -25,6 +25,9 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch as channel};
 use tokio::time::Instant;
 
+/// Most look-ups at a time of keys that may have been used, by those whom there is no room for.
+const LOOKUPS_MAX: usize = 2;
+
 /// Watchers below this number are never looked through for those that nobody holds any more.
 const WATCHERS_MIN: usize = 64;
 
@@ -118,6 +121,8 @@ pub(crate) struct Node {
     /// Places for orders under way.
     places: Arc<Semaphore>,
     pub(crate) delay: Delay,
+    /// Places for those who look whether their order was accepted before, when there is no room for a new one.
+    pub(crate) lookups: Semaphore,
     stopped: AtomicBool,
     /// How many watchers there may be before those that nobody holds any more are looked for.
     watchers_max: AtomicUsize,
@@ -157,7 +162,8 @@ impl Node {
             recovery: OnceLock::new(),
             stopped: AtomicBool::new(false),
             watchers_max: AtomicUsize::new(WATCHERS_MIN),
-            delay: Delay::default(),
+            lookups: Semaphore::new(LOOKUPS_MAX),
+            delay: Delay::new(options.delay_max),
             places: Arc::new(Semaphore::new(options.orders_under_way_max)),
             ports,
             options,
@@ -176,7 +182,7 @@ impl Node {
                 what: "the platform".to_owned(),
             }
         };
-        if self.delay.is_too_long(self.options.delay_max, under_way, max) {
+        if self.delay.refuses(under_way, max) {
             return Err(refuse("delay"));
         }
         Arc::clone(&self.places)

@@ -14,8 +14,8 @@ pub struct ActorOptions {
     /// New orders that may be under way at a time, until each rests for the first time (it is confirmed, or has ended, or
     /// waits for somebody); beyond it callers are told to come back.
     pub orders_under_way_max: usize,
-    /// How long what is ready to run may wait for its turn; beyond it new orders are told to come back, unless few are under
-    /// way. Zero: however long.
+    /// How long what is ready to run may wait for its turn; when it has waited longer for a while, new orders are told to come
+    /// back, unless few are under way. Zero: however long.
     pub delay_max: Duration,
     /// Commands that may wait for one channel or zone.
     pub mailbox_max: u64,

@@ -179,9 +179,11 @@ impl Platform {
                 let claim = scoped.ok_or_else(|| CallError::Unavailable("a key clashed that nobody gave".into()))?;
                 self.first_answer(self.used(id.stream(), &claim).await?, &claim).await
             }
-            // There is no room for a new order; one that was accepted before needs none.
+            // There is no room for a new order; one that was accepted before needs none. But a refusal must be cheap: when
+            // many look, the others are refused unseen, and will find their order when they come back.
             Err(CallError::Overloaded { what }) => {
                 if let Some(claim) = scoped
+                    && let Ok(_place) = self.node.lookups.try_acquire()
                     && let Some(used) = self.find_claim(id.stream(), &claim).await?
                 {
                     return self.first_answer(used, &claim).await;

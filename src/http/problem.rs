@@ -362,9 +362,11 @@ impl From<CallError> for Problem {
                 let text = "the request with this Idempotency-Key is still under way: ask again in a moment";
                 Self::new(Kind::InProgress, text).retry_after(1)
             }
-            CallError::Overloaded { what } => {
-                Self::new(Kind::Overloaded, format!("{what} has too much to do; nothing was done")).retry_after(1)
-            }
+            CallError::Overloaded { what } => Self::new(
+                Kind::Overloaded,
+                format!("{what} has too much to do; this request did nothing: send it again in a moment"),
+            )
+            .retry_after(1),
             CallError::Parked(cause) => {
                 tracing::error!(cause, "a request met a parked actor");
                 let text = "it keeps crashing and is parked, its data is safe: an operator finds the cause in the log \
