@@ -15,11 +15,11 @@ use tokio::time::{Instant, sleep};
 const EVERY: Duration = Duration::from_millis(10);
 
 /// For how long it must have been too long without a break before anybody is refused: a stall is over by then, and what has
-/// gathered meanwhile is soon worked off.
-const STANDING: Duration = Duration::from_millis(100);
+/// gathered while the store was away is worked off.
+const STANDING: Duration = Duration::from_secs(1);
 
 /// For how long after the last time it was too long nobody waits for that again.
-const ALERT: Duration = Duration::from_secs(1);
+const ALERT: Duration = Duration::from_secs(5);
 
 /// The part of the places for orders that may be taken before the delay matters: when there is little to do, somebody else
 /// keeps the machine busy, and refusing orders would not help.
@@ -122,13 +122,13 @@ mod tests {
         let begin = Instant::now();
         let mut at = |ms, is_above| queue.is_standing(begin + Duration::from_millis(ms), is_above);
         assert!(!at(0, true));
-        assert!(!at(99, true), "it may pass");
-        assert!(!at(110, false), "it has passed");
-        assert!(!at(120, true));
-        assert!(at(220, true), "it stands");
-        assert!(!at(230, false));
-        assert!(at(240, true), "it is back");
-        assert!(!at(1_000, false));
-        assert!(!at(1_240, true), "nobody remembers");
+        assert!(!at(999, true), "it may pass");
+        assert!(!at(1_010, false), "it has passed");
+        assert!(!at(1_020, true));
+        assert!(at(2_020, true), "it stands");
+        assert!(!at(2_030, false));
+        assert!(at(2_040, true), "it is back");
+        assert!(!at(2_050, false));
+        assert!(!at(7_040, true), "nobody remembers");
     }
 }
