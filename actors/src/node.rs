@@ -76,7 +76,7 @@ pub(crate) struct ShardSlot {
 pub(crate) struct Pulse {
     /// Commands that wait for the shard to pass them on.
     pub(crate) depth: AtomicU64,
-    /// Commands passed on.
+    /// Commands for its streams, whether it passed them on or not.
     pub(crate) handled: AtomicU64,
     pub(crate) restarts: AtomicU32,
     /// Timers that are set.
@@ -239,9 +239,11 @@ impl Node {
         let Some(cell) = self.registry.get(stream) else {
             return self.deliver_to_shard(stream, envelope, fresh);
         };
-        self.slot(cell.shard).pulse.handled.fetch_add(1, Ordering::Relaxed);
-        if let Some(envelope) = cell.hand_over(envelope, self.options.mailbox_max) {
-            self.deliver_to_shard(stream, envelope, false);
+        match cell.hand_over(envelope, self.options.mailbox_max) {
+            Some(envelope) => self.deliver_to_shard(stream, envelope, false),
+            None => {
+                self.slot(cell.shard).pulse.handled.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 

@@ -221,22 +221,31 @@ impl Client {
     /// # Errors
     /// When the server cannot be reached or its answer is not understood.
     pub async fn channels(&self) -> Result<Vec<ChannelView>, ClientError> {
-        let mut channels = Vec::new();
+        self.all(&["v1", "channels"], |page: ChannelList| (page.channels, page.next))
+            .await
+    }
+
+    /// All items of a list, page after page.
+    async fn all<P: DeserializeOwned, T>(
+        &self,
+        path: &[&str],
+        split: impl Fn(P) -> (Vec<T>, Option<String>),
+    ) -> Result<Vec<T>, ClientError> {
+        let mut items = Vec::new();
         let mut cursor: Option<String> = None;
         loop {
             let mut query = vec![("limit", PAGE_LIMIT)];
             query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
             let call = Call {
                 query: &query,
-                ..Call::get(&["v1", "channels"])
+                ..Call::get(path)
             };
-            let page: ChannelList = self.send(&call).await?.decode()?;
+            let (page, next) = split(self.send(&call).await?.decode()?);
             // A page without anything on it leads nowhere, whatever it says.
-            let next = page.next.filter(|_| !page.channels.is_empty());
-            channels.extend(page.channels);
-            match next {
-                Some(next) => cursor = Some(next),
-                None => return Ok(channels),
+            cursor = next.filter(|_| !page.is_empty());
+            items.extend(page);
+            if cursor.is_none() {
+                return Ok(items);
             }
         }
     }

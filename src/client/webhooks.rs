@@ -1,7 +1,7 @@
 //! Webhook subscriptions and dead letters.
 
 use super::transport::Call;
-use super::{Client, ClientError, PAGE_LIMIT, encode};
+use super::{Client, ClientError, encode};
 use crate::api::{DeadLetterList, WebhookBody, WebhookList, WebhookView};
 use reqwest::Method;
 
@@ -28,24 +28,9 @@ impl Client {
     /// # Errors
     /// When the server cannot be reached or its answer is not understood.
     pub async fn webhooks(&self) -> Result<WebhookList, ClientError> {
-        let mut webhooks = Vec::new();
-        let mut cursor: Option<String> = None;
-        loop {
-            let mut query = vec![("limit", PAGE_LIMIT)];
-            query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-            let call = Call {
-                query: &query,
-                ..Call::get(&["v1", "webhooks"])
-            };
-            let page: WebhookList = self.send(&call).await?.decode()?;
-            // A page without anything on it leads nowhere, whatever it says.
-            let next = page.next.filter(|_| !page.webhooks.is_empty());
-            webhooks.extend(page.webhooks);
-            match next {
-                Some(next) => cursor = Some(next),
-                None => return Ok(WebhookList { webhooks, next: None }),
-            }
-        }
+        let split = |page: WebhookList| (page.webhooks, page.next);
+        let webhooks = self.all(&["v1", "webhooks"], split).await?;
+        Ok(WebhookList { webhooks, next: None })
     }
 
     /// A subscription as it stands, without its secrets.
