@@ -337,17 +337,17 @@ struct Opened {
 
 impl Opened {
     async fn open(settings: &Settings) -> Result<Self, ServeError> {
-        let shards = settings.store.shards;
+        let sharding = settings.store.sharding();
         let url = match settings.store.place() {
-            StorePlace::Memory => return Ok(Self::alone(MemoryStore::new(shards))),
+            StorePlace::Memory => return Ok(Self::alone(MemoryStore::new(sharding.of_a_new_store()))),
             StorePlace::Sqlite(path) => {
-                let store = SqliteStore::open(&path, shards, &settings.store.sqlite()).await?;
+                let store = SqliteStore::open(&path, sharding, &settings.store.sqlite()).await?;
                 return Ok(Self::alone(store));
             }
             StorePlace::Postgres(url) => url,
         };
         let options = settings.store.postgres();
-        let store = Arc::new(PostgresStore::connect(url.expose(), shards, &options).await?);
+        let store = Arc::new(PostgresStore::connect(url.expose(), sharding, &options).await?);
         if !settings.cluster.enabled {
             let members = store.view().await?.members;
             if let Some(member) = members.into_iter().find(|member| member.lease_left_ms > 0) {
@@ -379,12 +379,12 @@ async fn store_now_ms(store: &dyn Store) -> Result<i64, StoreError> {
 
 /// Opens the store that the settings name.
 pub(crate) async fn open(settings: &Settings) -> Result<Arc<dyn Store>, StoreError> {
-    let shards = settings.store.shards;
+    let sharding = settings.store.sharding();
     Ok(match settings.store.place() {
-        StorePlace::Memory => Arc::new(MemoryStore::new(shards)),
-        StorePlace::Sqlite(path) => Arc::new(SqliteStore::open(&path, shards, &settings.store.sqlite()).await?),
+        StorePlace::Memory => Arc::new(MemoryStore::new(sharding.of_a_new_store())),
+        StorePlace::Sqlite(path) => Arc::new(SqliteStore::open(&path, sharding, &settings.store.sqlite()).await?),
         StorePlace::Postgres(url) => {
-            Arc::new(PostgresStore::connect(url.expose(), shards, &settings.store.postgres()).await?)
+            Arc::new(PostgresStore::connect(url.expose(), sharding, &settings.store.postgres()).await?)
         }
     })
 }

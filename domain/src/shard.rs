@@ -27,6 +27,11 @@ pub struct ShardMap {
 pub struct InvalidShardCount(pub u16);
 
 impl ShardMap {
+    /// Of a new store that several nodes may share: enough for dozens of them to have about alike.
+    pub const SHARED: Self = Self { shards: 256 };
+    /// Of a new store of one server: each more is another place in the indexes that every commit touches.
+    pub const EMBEDDED: Self = Self { shards: 4 };
+
     /// A map of so many shards.
     ///
     /// # Errors

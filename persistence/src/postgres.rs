@@ -12,7 +12,8 @@ mod lifeline;
 mod membership;
 mod retention;
 
-use crate::record::{self, Piece, SHARDS_SETTING, check_shards, in_order, migration_error, read_error, shard_code};
+use crate::record::{self, Piece, SHARDS_SETTING, in_order, migration_error, read_error, shard_code};
+use crate::sharding::Sharding;
 use async_trait::async_trait;
 use connections::Writers;
 use domain::ids::{Position, Seq, StreamId};
@@ -110,11 +111,16 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Connects, migrates the schema if the options say so, and creates so many shards when there are none yet.
+    /// Connects, migrates the schema if the options say so, and creates the shards when there are none yet.
     ///
     /// # Errors
     /// The server is away, the schema is missing, or the store was created with another number of shards.
-    pub async fn connect(url: &str, shards: ShardMap, options: &PostgresOptions) -> Result<Self, StoreError> {
+    pub async fn connect(
+        url: &str,
+        sharding: impl Into<Sharding>,
+        options: &PostgresOptions,
+    ) -> Result<Self, StoreError> {
+        let sharding = sharding.into();
         if options.migrate {
             Self::migrate(url).await?;
         }
@@ -130,8 +136,8 @@ impl PostgresStore {
         let limit = options.write_timeout + GRACE;
         let control = Writers::new(for_writes.clone(), CONTROL, options.acquire_timeout, limit);
         let writers = Writers::new(for_writes, options.writers, options.acquire_timeout, limit);
-        let store = Self {
-            shards,
+        let mut store = Self {
+            shards: sharding.of_a_new_store(),
             writers,
             readers,
             read_limit: options.read_timeout + GRACE,
@@ -141,7 +147,7 @@ impl PostgresStore {
                 options.acquire_timeout + GRACE,
             ),
         };
-        store.create_shards().await?;
+        store.create_shards(sharding).await?;
         Ok(store)
     }
 
@@ -162,11 +168,11 @@ impl PostgresStore {
         connection.close().await.map_err(|error| read_error(&error))
     }
 
-    async fn create_shards(&self) -> Result<(), StoreError> {
+    async fn create_shards(&mut self, sharding: Sharding) -> Result<(), StoreError> {
         let kept = self
             .keep_setting(SHARDS_SETTING, &self.shards.len().to_string())
             .await?;
-        check_shards(&kept, self.shards)?;
+        self.shards = sharding.of(&kept)?;
         let create = "INSERT INTO shards (shard) SELECT generate_series(0, $1::int - 1) ON CONFLICT DO NOTHING";
         let query = sqlx::query(create).bind(i32::from(self.shards.len()));
         self.read(query.execute(&self.readers)).await.map(|_| ())

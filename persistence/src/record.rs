@@ -2,7 +2,7 @@
 
 use domain::ids::{Position, Seq, StreamId};
 use domain::ports::{Append, CommitError, Recorded, Refusal, Row, RowOutcome, Snapshot, StoreError, StreamKind};
-use domain::shard::{OwnedShard, ShardId, ShardMap};
+use domain::shard::{OwnedShard, ShardId};
 use sqlx::migrate::MigrateError;
 use std::collections::HashMap;
 use uuid::Uuid;
@@ -142,17 +142,6 @@ pub(crate) fn name_taken(name: &str) -> StoreError {
 
 pub(crate) fn no_such_shard(shard: ShardId) -> StoreError {
     StoreError::Mismatch(format!("the store has no shard {shard}"))
-}
-
-/// Whether the store was created with the number of shards that is configured now.
-pub(crate) fn check_shards(kept: &str, configured: ShardMap) -> Result<(), StoreError> {
-    if kept == configured.len().to_string() {
-        return Ok(());
-    }
-    Err(StoreError::Mismatch(format!(
-        "the store was created with {kept} shards and {} are configured: the number is fixed when a store is created",
-        configured.len()
-    )))
 }
 
 /// A failed migration: the store is away, or its schema is of another program.

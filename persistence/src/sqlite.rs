@@ -8,7 +8,8 @@ mod retention;
 mod work;
 mod writer;
 
-use crate::record::{self, Piece, SHARDS_SETTING, check_shards, in_order, migration_error, read_error, shard_code};
+use crate::record::{self, Piece, SHARDS_SETTING, in_order, migration_error, read_error, shard_code};
+use crate::sharding::Sharding;
 use async_trait::async_trait;
 use domain::ids::{Epoch, Position, Seq, StreamId};
 use domain::ports::{Append, ClaimRecord, CommitError, Recorded, Row, RowOutcome, Store, StoreError, StreamKind};
@@ -86,23 +87,24 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the file, creating it with so many shards when it is missing, and migrates its schema.
+    /// Opens the file, creating it when it is missing, and migrates its schema.
     ///
     /// # Errors
     /// The file cannot be opened or written, or was created with another number of shards.
-    pub async fn open(path: &Path, shards: ShardMap, options: &SqliteOptions) -> Result<Self, StoreError> {
+    pub async fn open(path: &Path, sharding: impl Into<Sharding>, options: &SqliteOptions) -> Result<Self, StoreError> {
+        let sharding = sharding.into();
         migrate(path, options).await?;
         let writer = Writer::start(path.to_owned(), options.clone())?;
         let readers = SqlitePoolOptions::new()
             .max_connections(options.readers.max(1))
             .test_before_acquire(false)
             .connect_lazy_with(options.base(path).read_only(true));
-        let store = Self {
-            shards,
+        let mut store = Self {
+            shards: sharding.of_a_new_store(),
             writer,
             readers,
         };
-        store.create_shards().await?;
+        store.create_shards(sharding).await?;
         Ok(store)
     }
 
@@ -114,11 +116,11 @@ impl SqliteStore {
         migrate(path, &SqliteOptions::default()).await
     }
 
-    async fn create_shards(&self) -> Result<(), StoreError> {
+    async fn create_shards(&mut self, sharding: Sharding) -> Result<(), StoreError> {
         let kept = self
             .keep_setting(SHARDS_SETTING, &self.shards.len().to_string())
             .await?;
-        check_shards(&kept, self.shards)?;
+        self.shards = sharding.of(&kept)?;
         self.writer
             .write(work::CreateShards(self.shards.len()))
             .await

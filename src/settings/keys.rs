@@ -19,7 +19,7 @@ pub(super) struct Key {
 pub(super) enum Rule {
     /// A whole number from the first to the second.
     Whole(i64, i64),
-    /// A power of two from 1 to this.
+    /// 0, which leaves it open, or a power of two from 1 to this.
     PowerOfTwo(i64),
     /// A number from 0 to 100.
     Percent,
@@ -269,7 +269,7 @@ impl Rule {
         let fine = match (self, value) {
             (Whole(min, max), ValueKind::I64(number)) => (min..=max).contains(number),
             (PowerOfTwo(max), ValueKind::I64(number)) => {
-                *number <= max && u64::try_from(*number).is_ok_and(u64::is_power_of_two)
+                *number <= max && u64::try_from(*number).is_ok_and(|number| number == 0 || number.is_power_of_two())
             }
             (Percent, ValueKind::Float(number)) => (0.0..=100.0).contains(number),
             (Percent, ValueKind::I64(number)) => {
@@ -334,7 +334,7 @@ impl Rule {
         match self {
             Whole(min, i64::MAX) => format!("a whole number from {min}"),
             Whole(min, max) => format!("a whole number from {min} to {max}"),
-            PowerOfTwo(max) => format!("a power of two from 1 to {max}"),
+            PowerOfTwo(max) => format!("0 or a power of two from 1 to {max}"),
             Percent => "a number from 0 to 100".into(),
             Flag => "true or false".into(),
             OneOf(words) => words

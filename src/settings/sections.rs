@@ -10,7 +10,7 @@ use crate::webhooks::{Guard, WebhookOptions};
 use actors::ActorOptions;
 use domain::shard::ShardMap;
 use persistence::projection::{PostgresProjectionOptions, ProjectorOptions};
-use persistence::{JournalOptions, PostgresOptions, RedisOptions, RetentionOptions, SqliteOptions};
+use persistence::{JournalOptions, PostgresOptions, RedisOptions, RetentionOptions, Sharding, SqliteOptions};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use std::fmt;
@@ -25,8 +25,11 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Er
     u64::deserialize(deserializer).map(Duration::from_secs)
 }
 
-fn shard_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ShardMap, D::Error> {
-    ShardMap::new(u16::deserialize(deserializer)?).map_err(D::Error::custom)
+fn shard_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ShardMap>, D::Error> {
+    match u16::deserialize(deserializer)? {
+        0 => Ok(None),
+        shards => ShardMap::new(shards).map(Some).map_err(D::Error::custom),
+    }
 }
 
 /// `[http]`: the HTTP interface.
@@ -71,9 +74,9 @@ pub struct StoreSettings {
     pub data_dir: PathBuf,
     /// Where the store is, as written; see [`Self::place`].
     pub database_url: Address,
-    /// How orders are divided.
+    /// How orders are divided; none: see [`Self::sharding`].
     #[serde(deserialize_with = "shard_map")]
-    pub shards: ShardMap,
+    pub shards: Option<ShardMap>,
     /// Connections that write to Postgres.
     pub write_connections: u32,
     /// Connections that read.
@@ -119,6 +122,18 @@ impl StoreSettings {
             "memory:" => StorePlace::Memory,
             _ => StorePlace::Postgres(self.database_url.clone()),
         }
+    }
+
+    /// Into how many shards the store is divided: as it was created, if nothing else is asked for. A new one on Postgres
+    /// gets as many as a cluster can share out; the embedded one has nobody to share with, and fewer write less (ADR 0010).
+    pub fn sharding(&self) -> Sharding {
+        let of_a_new_store = if matches!(self.place(), StorePlace::Postgres(_)) {
+            ShardMap::SHARED
+        } else {
+            ShardMap::EMBEDDED
+        };
+        self.shards
+            .map_or(Sharding::AsCreated(of_a_new_store), Sharding::Exactly)
     }
 
     /// How the embedded store is opened.

@@ -177,7 +177,7 @@ fn defaults_are_those_of_the_code() {
     assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
     assert_eq!((settings.http.host.as_str(), settings.http.port), ("127.0.0.1", 8080));
     assert_eq!(settings.store.place(), StorePlace::Sqlite("./data/uoop.db".into()));
-    assert_eq!(settings.store.shards.len(), 256);
+    assert_eq!(settings.store.shards, None);
     assert_eq!((settings.time.scale, settings.demo.enabled), (60, true));
 }
 
