@@ -224,10 +224,19 @@ impl<E: Hosted> EntityState<E> {
         Ok(())
     }
 
-    /// A snapshot at the ends, and often enough between that loading stays short.
+    /// A snapshot at the end, and often enough before that loading stays short.
     fn stores_snapshot(&self, seq: Seq, next: &E) -> bool {
         let last = self.args.cell.snapshot_seq.load(Ordering::Relaxed);
-        seq == Seq(1) || !next.is_live() || seq.0 >= last + next.snapshot_rows()
+        !next.is_live() || seq.0 >= last + next.snapshot_rows()
+    }
+
+    /// What is stored beside a row; with the first one of a stream that lives, only that it does.
+    fn snapshot(&self, seq: Seq, next: &E) -> Result<Option<Snapshot>, serde_json::Error> {
+        if self.stores_snapshot(seq, next) {
+            let (state, live) = (serde_json::to_string(next)?, next.is_live());
+            return Ok(Some(Snapshot { seq, state, live }));
+        }
+        Ok((seq == Seq(1)).then(Snapshot::mark))
     }
 
     fn stored_snapshot(&self, seq: Seq) {
@@ -242,17 +251,6 @@ impl<E: Hosted> EntityState<E> {
         at: Timestamp,
     ) -> Result<Append, ActorProcessingErr> {
         let seq = self.seq().next();
-        let live = next.is_live();
-        let due = self.stores_snapshot(seq, next);
-        let snapshot = if due {
-            Some(Snapshot {
-                seq,
-                state: serde_json::to_string(next)?,
-                live,
-            })
-        } else {
-            None
-        };
         Ok(Append {
             shard: self.args.cell.shard,
             epoch: Epoch(0),
@@ -262,7 +260,7 @@ impl<E: Hosted> EntityState<E> {
             seq,
             at,
             events: serde_json::to_string(events)?,
-            snapshot,
+            snapshot: self.snapshot(seq, next)?,
             claim,
         })
     }

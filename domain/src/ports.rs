@@ -81,12 +81,29 @@ pub struct Append {
 /// Folded state at a version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The version the state is of.
+    /// The version the state is of; 0: see [`Self::mark`].
     pub seq: Seq,
     /// The state, JSON.
     pub state: String,
     /// Whether something is still to happen to the stream: only live streams are recovered at a start.
     pub live: bool,
+}
+
+impl Snapshot {
+    /// Marks a new stream as live without repeating what its first row says: whoever loads it folds its rows from the
+    /// beginning. Any later snapshot takes its place.
+    pub const fn mark() -> Self {
+        Self {
+            seq: Seq(0),
+            state: String::new(),
+            live: true,
+        }
+    }
+
+    /// The snapshot, unless it is only a mark.
+    pub fn of_state(self) -> Option<Self> {
+        (self.seq > Seq(0)).then_some(self)
+    }
 }
 
 /// An idempotency key as committed with the row that it caused. Unique per shard.

@@ -236,7 +236,7 @@ impl Contents {
         Some(Recorded {
             stream,
             kind,
-            snapshot: kept.map(|kept| kept.snapshot.clone()),
+            snapshot: kept.and_then(|kept| kept.snapshot.clone().of_state()),
             rows,
         })
     }

@@ -221,11 +221,8 @@ pub(crate) fn streams(pieces: Vec<Piece>) -> Result<Vec<Recorded>, StoreError> {
         match piece.live {
             Some(live) => {
                 let seq = Seq(unsigned(piece.seq)?);
-                last.snapshot = Some(Snapshot {
-                    seq,
-                    state: Piece::text(piece.payload)?,
-                    live,
-                });
+                let state = Piece::text(piece.payload)?;
+                last.snapshot = Snapshot { seq, state, live }.of_state();
             }
             None => last.rows.push(piece.into_row()?),
         }

@@ -85,13 +85,10 @@ fn replays<E: Entity>(stream: &StreamSeen) -> Result<(), String> {
             snapshot.seq
         ));
     }
-    let mut state: Option<E> = None;
-    for row in stream.rows.iter().filter(|row| row.seq <= snapshot.seq) {
-        let events: Vec<E::Event> =
-            serde_json::from_str(&row.events).map_err(|error| format!("version {}: {error}", row.seq))?;
-        state = fold(state, &events, Timestamp(row.at)).map_err(|error| format!("version {}: {error}", row.seq))?;
+    if snapshot.seq == 0 {
+        return marked::<E>(stream, snapshot.live);
     }
-    let state = state.ok_or("there are no rows before the snapshot")?;
+    let state = replay::<E>(stream, snapshot.seq)?;
     let kept: E = serde_json::from_str(&snapshot.state).map_err(|error| format!("the snapshot: {error}"))?;
     if kept != state {
         return Err(format!(
@@ -103,6 +100,29 @@ fn replays<E: Entity>(stream: &StreamSeen) -> Result<(), String> {
         return Err(format!("version {} is kept as live: {}", snapshot.seq, snapshot.live));
     }
     Ok(())
+}
+
+/// A stream that is only marked as live, without a state: its rows must say so as well.
+fn marked<E: Entity>(stream: &StreamSeen, live: bool) -> Result<(), String> {
+    let state = replay::<E>(stream, u64::MAX)?;
+    if live && state.is_live() {
+        return Ok(());
+    }
+    Err(format!(
+        "it has no state but a mark (live: {live}), and its rows say {}",
+        state.is_live()
+    ))
+}
+
+/// The state that the rows up to a version give.
+fn replay<E: Entity>(stream: &StreamSeen, version: u64) -> Result<E, String> {
+    let mut state: Option<E> = None;
+    for row in stream.rows.iter().filter(|row| row.seq <= version) {
+        let wrong = |error: &dyn std::fmt::Display| format!("version {}: {error}", row.seq);
+        let events: Vec<E::Event> = serde_json::from_str(&row.events).map_err(|error| wrong(&error))?;
+        state = fold(state, &events, Timestamp(row.at)).map_err(|error| wrong(&error))?;
+    }
+    state.ok_or_else(|| "there are no rows before the snapshot".to_owned())
 }
 
 /// SG-2: a key is in the store once, and names a row that is there.
@@ -253,6 +273,19 @@ mod tests {
             change(stream.snapshot.as_mut().expect("a snapshot"));
             assert_eq!(found(&store), [Invariant::Ev1]);
         }
+    }
+
+    #[test]
+    fn a_mark_on_an_order_that_is_over_is_found() {
+        let mut store = store();
+        let stream = store.streams.values_mut().next().expect("a stream");
+        let snapshot = stream.snapshot.as_mut().expect("a snapshot");
+        (snapshot.seq, snapshot.live) = (0, true);
+        snapshot.state.clear();
+        assert_eq!(found(&store), [Invariant::Ev1], "nobody will ever look at it again");
+        let stream = store.streams.values_mut().next().expect("a stream");
+        stream.rows.truncate(1);
+        assert!(!found(&store).contains(&Invariant::Ev1), "it lives");
     }
 
     #[test]

@@ -59,6 +59,7 @@ contract!(
     stores::what_is_written_comes_back,
     stores::limits_and_bounds_of_reads,
     stores::snapshots_only_move_forward,
+    stores::a_mark_is_recovered_and_holds_no_state,
     stores::recovery_brings_live_streams_of_the_shards,
     stores::recovery_brings_the_kinds_asked_for,
     stores::settings_are_kept_once,

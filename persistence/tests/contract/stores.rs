@@ -2,7 +2,7 @@
 
 use crate::fixture::{Fixture, append, line, lines, row, row_of, shard_map, stream_in, with_key, with_snapshot};
 use domain::ids::{Epoch, Position, Seq};
-use domain::ports::{Append, ClaimRecord, CommitError, Recorded, Refusal, RowOutcome, StreamKind};
+use domain::ports::{Append, ClaimRecord, CommitError, Recorded, Refusal, RowOutcome, Snapshot, StreamKind};
 use domain::shard::ShardId;
 use std::sync::Arc;
 
@@ -117,6 +117,33 @@ pub(crate) async fn snapshots_only_move_forward(fixture: Arc<Fixture>) {
     store.commit(std::slice::from_ref(&newest)).await.expect("commit");
     let loaded = store.load(stream).await.expect("load").expect("the stream");
     assert_eq!((loaded.snapshot, loaded.rows.len()), (newest.snapshot, 0));
+}
+
+pub(crate) async fn a_mark_is_recovered_and_holds_no_state(fixture: Arc<Fixture>) {
+    let store = &fixture.store;
+    let owned = &mut fixture.acquire_all("a").await[0];
+    let mut first = row(owned, 1, 1);
+    first.snapshot = Some(Snapshot::mark());
+    let rows = [first, row(owned, 1, 2)];
+    store.commit(&rows).await.expect("commit");
+
+    let loaded = store.load(rows[0].stream).await.expect("load").expect("the stream");
+    assert_eq!(
+        (&loaded.snapshot, &loaded.rows),
+        (&None, &rows.iter().map(row_of).collect())
+    );
+    let recovered = store.recover(&[owned.shard], &ORDERS).await.expect("recover");
+    assert_eq!(recovered, [loaded], "a mark is enough to be found at a start");
+
+    let over = with_snapshot(row(owned, 1, 3), false);
+    store.commit(std::slice::from_ref(&over)).await.expect("commit");
+    let loaded = store.load(over.stream).await.expect("load").expect("the stream");
+    assert_eq!(
+        (loaded.snapshot, loaded.rows.len()),
+        (over.snapshot, 0),
+        "a state takes its place"
+    );
+    assert_eq!(store.recover(&[owned.shard], &ORDERS).await, Ok(Vec::new()));
 }
 
 pub(crate) async fn recovery_brings_live_streams_of_the_shards(fixture: Arc<Fixture>) {
