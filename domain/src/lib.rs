@@ -15,6 +15,7 @@ pub mod invariants;
 pub mod lines;
 pub mod money;
 pub mod order;
+pub mod pace;
 pub mod policy;
 pub mod ports;
 pub mod rejection;

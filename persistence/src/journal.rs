@@ -2,7 +2,7 @@
 //!
 //! Writer tasks, each with its own shards, take what waits in their queue while the last commit ran, and commit it as
 //! one batch. An idle journal commits a lone row at once, a busy one commits hundreds together; in between
-//! a writer lingers for a moment when more is about to come ([`pace`]).
+//! a writer lingers for a moment when more is about to come ([`domain::pace`]).
 //!
 //! The journal owns the epochs and the positions: it stamps both on each row. A shard that turns out to be fenced is
 //! dropped, reported through [`JournalHandle::next_fenced`], and every later append to it is answered at once.
@@ -13,7 +13,6 @@
 mod batch;
 mod figures;
 mod ownership;
-mod pace;
 mod trouble;
 mod writer;
 

@@ -1,15 +1,25 @@
-//! Sends what waits for a peer: all that waits at a time in one frame, within bounds, and without waiting for more.
+//! Sends what waits for a peer: all that waits at a time in one frame, within bounds; a lone item at once, unless more are
+//! about to come.
 
 use super::figures::count_bytes;
 use super::gateway::GatewayMessage;
 use super::hub::Hub;
 use super::link::{Link, lock};
 use super::wire::{self, Head, Item};
+use domain::pace::{Linger, Pace};
 use ractor::ActorRef;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+/// A frame costs both nodes as much as some ten items do: the session's actors, the system calls, a wake-up. Each link has
+/// only its share of what is said, so without waiting most frames hold one item.
+const LINGER: Linger = Linger {
+    wait: Duration::from_millis(2),
+    enough: 32,
+};
 
 pub(super) struct Batcher {
     hub: Arc<Hub>,
@@ -19,6 +29,8 @@ pub(super) struct Batcher {
     answers_rx: mpsc::Receiver<Item>,
     /// What did not fit into the frame before.
     held: Option<Item>,
+    pace: Pace,
+    begun_at: Instant,
 }
 
 impl Batcher {
@@ -36,6 +48,8 @@ impl Batcher {
             words_rx,
             answers_rx,
             held: None,
+            pace: Pace::new(LINGER),
+            begun_at: Instant::now(),
         }
     }
 
@@ -55,8 +69,8 @@ impl Batcher {
                     let first = self.held.take();
                     self.batch(first)
                 }
-                Some(item) = self.answers_rx.recv(), if open => self.batch(Some(item)),
-                Some(item) = self.words_rx.recv(), if open => self.batch(Some(item)),
+                Some(item) = self.answers_rx.recv(), if open => self.linger(item).await,
+                Some(item) = self.words_rx.recv(), if open => self.linger(item).await,
             };
             if !sent {
                 let (node, number) = (self.link.node.to_string(), self.link.number);
@@ -74,6 +88,15 @@ impl Batcher {
         // A frame may have said it meanwhile.
         let due = lock(&self.link.intake).is_due();
         !due || self.send(&[])
+    }
+
+    /// Sends a frame that begins with this item, after a moment if more are about to come.
+    async fn linger(&mut self, first: Item) -> bool {
+        let waiting = 1 + self.answers_rx.len() + self.words_rx.len();
+        if let Some(wait) = self.pace.wait(self.begun_at.elapsed(), waiting) {
+            sleep(wait).await;
+        }
+        self.batch(Some(first))
     }
 
     /// Sends a frame of what waits, answers and words in turn, so that neither waits for all of the other.
@@ -105,6 +128,7 @@ impl Batcher {
         if items.is_empty() {
             return true;
         }
+        self.pace.took(self.begun_at.elapsed(), items.len());
         self.link.figures.requests.fetch_add(requests, Ordering::Relaxed);
         self.link.figures.batches.fetch_add(1, Ordering::Relaxed);
         metrics::counter!("uoop_peer_requests_total", "direction" => "out").increment(requests);

@@ -1,0 +1,89 @@
+//! Whether it is worth while to wait a moment for more before what is there goes off: a commit, or a frame to another node,
+//! costs its fixed part whatever is in it.
+
+use std::time::Duration;
+
+/// How many more must be about to come: fewer are not worth the wait of those that are there.
+const EXPECTED_MIN: f64 = 2.0;
+/// Over how long the pace is taken.
+const MEMORY: Duration = Duration::from_millis(50);
+
+/// How long to wait for more, and when not to.
+#[derive(Clone, Copy, Debug)]
+pub struct Linger {
+    /// How long, if at all.
+    pub wait: Duration,
+    /// What holds so many need not grow.
+    pub enough: usize,
+}
+
+/// How fast things come: an average that forgets, by exponential decay. Moments are durations since any fixed one.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    linger: Linger,
+    per_s: f64,
+    at: Duration,
+}
+
+impl Pace {
+    /// Of what nothing has come of yet.
+    pub const fn new(linger: Linger) -> Self {
+        Self {
+            linger,
+            per_s: 0.0,
+            at: Duration::ZERO,
+        }
+    }
+
+    /// How long to wait when so many are there; `None`: too few more would come, or there are enough.
+    pub fn wait(&self, now: Duration, there: usize) -> Option<Duration> {
+        let Linger { wait, enough } = self.linger;
+        let more = self.decayed(now) * wait.as_secs_f64();
+        (there < enough && more >= EXPECTED_MIN).then_some(wait)
+    }
+
+    /// So many came since the last time.
+    pub fn took(&mut self, now: Duration, count: usize) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.per_s = self.decayed(now) + f64::from(count) / MEMORY.as_secs_f64();
+        self.at = now;
+    }
+
+    fn decayed(&self, now: Duration) -> f64 {
+        let passed = now.saturating_sub(self.at);
+        self.per_s * (-passed.as_secs_f64() / MEMORY.as_secs_f64()).exp()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINGER: Linger = Linger {
+        wait: Duration::from_millis(2),
+        enough: 32,
+    };
+
+    /// The pace after a second of so many every so many milliseconds.
+    fn after(count: usize, every_ms: u64) -> (Pace, Duration) {
+        let mut now = Duration::ZERO;
+        let mut pace = Pace::new(LINGER);
+        for _ in 0..1_000 / every_ms {
+            now += Duration::from_millis(every_ms);
+            pace.took(now, count);
+        }
+        (pace, now)
+    }
+
+    #[test]
+    fn a_few_wait_only_when_more_are_about_to_come() {
+        for (count, every_ms, waits) in [(1, 10, false), (1, 2, false), (4, 2, true), (20, 5, true)] {
+            let (pace, now) = after(count, every_ms);
+            let wait = waits.then_some(LINGER.wait);
+            assert_eq!(pace.wait(now, 1), wait, "{count} every {every_ms} ms");
+            assert_eq!(pace.wait(now, LINGER.enough), None, "there are enough");
+            let later = now + Duration::from_millis(500);
+            assert_eq!(pace.wait(later, 1), None, "it has become quiet");
+        }
+    }
+}
