@@ -244,6 +244,7 @@ impl<T: Transport> Lines<T> {
 
     /// A connection's life: one arrival after the other.
     async fn carry(&self, first: Arrival) {
+        self.tally.began(first, Instant::now());
         let mut line = None;
         let mut next = Some(first);
         while let Some(arrival) = next {
@@ -266,7 +267,9 @@ impl<T: Transport> Lines<T> {
             state.idle.push(idle);
             given
         };
-        given.await.ok()
+        let arrival = given.await.ok()?;
+        self.tally.began(arrival, Instant::now());
+        Some(arrival)
     }
 
     /// Sends what still waits, for a while, and returns when everything under way is answered or given up.

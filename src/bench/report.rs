@@ -44,6 +44,9 @@ pub struct Report {
     pub confirmed_ms: Quantiles,
     /// From the intended start to the answer 503.
     pub refused_ms: Quantiles,
+    /// How late the generator itself was, from the intended start until it began to submit, where a connection was free: it
+    /// shares the machine with the servers, and this is part of the latencies above.
+    pub generator_late_ms: Quantiles,
     /// Orders that were not accepted, or not confirmed, by kind.
     pub errors: BTreeMap<String, u64>,
     /// Acknowledged orders, the warm-up's included.
@@ -125,6 +128,7 @@ impl Report {
             submit_ms: outcome.submit,
             confirmed_ms: outcome.confirmed,
             refused_ms: outcome.refused,
+            generator_late_ms: outcome.begun,
             errors: outcome.errors.clone(),
             acknowledged: u64::try_from(outcome.acknowledged.len()).unwrap_or(u64::MAX),
             checked: found.checked,
@@ -170,6 +174,9 @@ impl Report {
         row("to CONFIRMED, the same", latencies(&self.confirmed_ms));
         if self.refused_ms.count > 0 {
             row("to 503, the same", latencies(&self.refused_ms));
+        }
+        if self.generator_late_ms.count > 0 {
+            row("of these the generator's own delay", latencies(&self.generator_late_ms));
         }
         for (kind, count) in &self.errors {
             row(&format!("error: {kind}"), count.to_string());

@@ -31,6 +31,7 @@ struct Inner {
     submit: Latencies,
     confirmed: Latencies,
     refused: Latencies,
+    begun: Latencies,
     errors: BTreeMap<String, u64>,
     acknowledged: Vec<Uuid>,
 }
@@ -58,6 +59,8 @@ pub(super) struct Outcome {
     pub(super) confirmed: Quantiles,
     /// From the intended start to `503`.
     pub(super) refused: Quantiles,
+    /// From the intended start until the generator began, where a connection was free for it.
+    pub(super) begun: Quantiles,
     /// By kind, of those that were to arrive within the window.
     pub(super) errors: BTreeMap<String, u64>,
     /// Every accepted order of the whole load.
@@ -79,6 +82,7 @@ impl Tally {
                 submit: Latencies::new(),
                 confirmed: Latencies::new(),
                 refused: Latencies::new(),
+                begun: Latencies::new(),
                 errors: BTreeMap::new(),
                 acknowledged: Vec::new(),
             }),
@@ -88,6 +92,13 @@ impl Tally {
     /// The figures are whole at every moment, so a panic elsewhere does not spoil them.
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes down when an arrival began that did not have to wait for a connection: late only by the generator's own doing.
+    pub(super) fn began(&self, arrival: Arrival, now: Instant) {
+        if self.window.contains(arrival.at) {
+            self.inner().begun.record(now.saturating_duration_since(arrival.at));
+        }
     }
 
     /// Takes down what came of an arrival, and when.
@@ -143,6 +154,7 @@ impl Tally {
             submit: inner.submit.quantiles(),
             confirmed: inner.confirmed.quantiles(),
             refused: inner.refused.quantiles(),
+            begun: inner.begun.quantiles(),
             errors: inner.errors.clone(),
             acknowledged: std::mem::take(&mut inner.acknowledged),
         }

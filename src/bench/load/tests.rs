@@ -75,6 +75,9 @@ async fn a_stall_shows_in_every_order_that_it_held_up() {
             "{submit:?}"
         );
         assert!(submit.p50 < Some(10.0), "{submit:?}");
+        // Those that waited for a connection are the server's doing, the others began in time.
+        let late = outcome.begun;
+        assert!(late.count >= 300 && late.max < Some(5.0), "{late:?}");
     }
 }
 
