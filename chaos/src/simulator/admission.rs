@@ -47,7 +47,8 @@ impl Process {
         } else {
             self.holds(hub, shard)
         };
-        if !serves {
+        let heard_by = |only| self.actors.get(&stream).is_some_and(|actor| actor.activation == only);
+        if !serves || !ask.only.is_none_or(heard_by) {
             return self.answer(hub, ask.from, Err(Failure::Fenced));
         }
         let kind = ask.command.kind();

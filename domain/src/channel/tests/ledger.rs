@@ -21,6 +21,7 @@ fn hold(n: u64, units: u32, now: Timestamp) -> CapacityRequest {
         slots_ahead_max: 0,
         units,
         expires_at: now + Policy::default().hold_ttl_ms,
+        asked_before: false,
     }
 }
 
