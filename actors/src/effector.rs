@@ -25,21 +25,22 @@ const INSIST_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// `resumed`: an earlier attempt of the same number may have left.
 pub(crate) fn begin(node: &Arc<Node>, effect: Effect, resumed: bool) {
     let order = effect.key.order.stream();
-    let asker = effect.is_first(resumed).then(|| node.actor_of(order)).flatten();
-    let (pause, effect) = (node.wall_until(effect.start_at), effect.leaving(asker.is_none()));
+    // Without its actor nobody could be told of a refusal that is not remembered.
+    let actor = effect.is_first(resumed).then(|| node.actor_of(order)).flatten();
+    let (pause, effect) = (node.wall_until(effect.start_at), effect.leaving(actor.is_none()));
     if pause.is_zero() {
-        return send(node, effect, asker);
+        return send(node, effect, actor);
     }
     let node = Arc::clone(node);
     tokio::spawn(async move {
         tokio::time::sleep(pause).await;
-        send(&node, effect, asker);
+        send(&node, effect, actor);
     });
 }
 
 /// Actors are asked without waiting for them: if no answer comes, the order's own deadline ends the wait. Everybody else is
 /// asked in a task, bounded in time.
-fn send(node: &Arc<Node>, effect: Effect, asker: Option<Arc<Inbox>>) {
+fn send(node: &Arc<Node>, effect: Effect, actor: Option<Arc<Inbox>>) {
     if node.is_stopped() {
         return;
     }
@@ -47,7 +48,7 @@ fn send(node: &Arc<Node>, effect: Effect, asker: Option<Arc<Inbox>>) {
         node: Arc::clone(node),
         key: effect.key,
         attempt: effect.attempt,
-        asker,
+        asker: actor,
     };
     fail_point!(&format!(
         "effect::send:{}:{}",

@@ -123,7 +123,7 @@ impl Process {
         };
         let order = effect.key.order;
         let is_refusal = matches!(answer, Answer::Refused(_));
-        let asker = asker.filter(|_| is_refusal && hub.broken != Some(Broken::Asker));
+        let asker = asker.filter(|_| is_refusal);
         task.phase = Phase::Insisting(order.stream(), effect.answered(answer), asker);
         self.insist(hub, id);
     }

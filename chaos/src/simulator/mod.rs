@@ -55,13 +55,11 @@ pub enum Broken {
     Room,
     /// A channel does not remember that it refused what may have been asked of it before.
     Refusals,
-    /// An order believes a refusal although it has been started anew, and has asked again, since it asked.
-    Asker,
 }
 
 impl Broken {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 8] = [
         Self::Fence,
         Self::Keys,
         Self::EffectsFirst,
@@ -70,6 +68,5 @@ impl Broken {
         Self::Timers,
         Self::Room,
         Self::Refusals,
-        Self::Asker,
     ];
 }
