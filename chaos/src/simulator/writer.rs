@@ -278,7 +278,9 @@ impl Writer {
             }
         }
         let taken = self.lines.taken_again(batch.shards(), owned);
-        taken.lost.into_iter().for_each(|shard| self.lose(shard));
+        for shard in taken.lost {
+            self.lose(shard);
+        }
         let before = batch.attempts;
         let (done, lost): (Vec<_>, Vec<_>) = batch
             .rows

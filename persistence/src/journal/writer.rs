@@ -324,7 +324,9 @@ impl Writer {
         for (line, end) in shorter {
             tracing::error!(shard = %line.shard, ?end, found = ?line.position, "the store has lost committed rows");
         }
-        lost.into_iter().for_each(|shard| self.lose(shard));
+        for shard in lost {
+            self.lose(shard);
+        }
         let (done, lost) = batch.split(|append| committed.contains(&(append.shard, append.position)));
         let (committed, replies) = done.into_rows().map(|row| (row.append, row.on_appended)).unzip();
         self.acknowledge(committed, replies);
