@@ -4,6 +4,7 @@ use crate::ask::{Answered, Applied, Ask, Reply, Versioned};
 use crate::cluster::Cluster;
 use crate::error::CallError;
 use crate::hosted::Hosted;
+use crate::life::Inbox;
 use crate::node::Node;
 use crate::transport::AskError;
 use domain::attempts::{Attempts, Missed, Next};
@@ -164,6 +165,21 @@ impl Node {
         self.deliver(stream, E::envelope(ask), false);
     }
 
+    /// As [`Node::call_here_then`], but asks this actor alone; *fenced* if another has taken its place.
+    pub(crate) fn call_only_then<E: Hosted>(
+        &self,
+        actor: &Arc<Inbox>,
+        stream: StreamId,
+        command: E::Command,
+        then: impl FnOnce(Answered<E>) + Send + 'static,
+    ) {
+        let ask = Ask {
+            reply: Reply::then(then),
+            ..Ask::tell(command)
+        };
+        self.deliver_to(actor, stream, E::envelope(ask));
+    }
+
     fn call_in_background<E: Hosted>(
         self: &Arc<Self>,
         call: Call<E>,
@@ -181,7 +197,11 @@ impl Node {
         let permit = admitted.then(|| self.admit(call.stream)).transpose()?;
         let (tx, rx) = oneshot::channel();
         let ask = Ask {
-            command: call.command,
+            command: if call.again {
+                E::again(call.command)
+            } else {
+                call.command
+            },
             if_match: call.if_match,
             claim: call.claim,
             reply: Reply::Waiting(tx),

@@ -129,10 +129,28 @@ impl Cell {
     /// Puts a command into the actor's mailbox, or refuses it when that is full. Back: there is no actor of its kind that
     /// would take it now.
     pub(crate) fn hand_over(&self, envelope: Envelope, mailbox_max: u64) -> Option<Envelope> {
-        let inbox = self.inbox.load();
-        let Some(inbox) = inbox.as_deref().filter(|_| envelope.kind() == self.kind) else {
-            return Some(envelope);
-        };
+        match self.inbox.load().as_deref() {
+            Some(inbox) if envelope.kind() == self.kind => self.put(inbox, envelope, mailbox_max),
+            _ => Some(envelope),
+        }
+    }
+
+    /// As [`Cell::hand_over`], but to this actor only: back if another has taken its place.
+    pub(crate) fn hand_over_to(&self, actor: &Arc<Inbox>, envelope: Envelope, mailbox_max: u64) -> Option<Envelope> {
+        if self
+            .inbox
+            .load()
+            .as_ref()
+            .is_some_and(|inbox| Arc::ptr_eq(inbox, actor))
+        {
+            // Into its own mailbox, so that nobody else hears it whatever becomes of it meanwhile.
+            self.put(actor, envelope, mailbox_max)
+        } else {
+            Some(envelope)
+        }
+    }
+
+    fn put(&self, inbox: &Inbox, envelope: Envelope, mailbox_max: u64) -> Option<Envelope> {
         // A timer is let in always: there is one for a stream, and the wheel has forgotten it.
         if self.depth.load(Ordering::Relaxed) >= mailbox_max && !envelope.is_wake() {
             metrics::counter!("uoop_commands_refused_total", "bound" => "mailbox").increment(1);

@@ -1,7 +1,9 @@
 //! Carries out the effects of sagas: asks the participant, bounded in time, and brings the answer to the order.
 
+use crate::ask::Answered;
 use crate::choice;
 use crate::error::CallError;
+use crate::life::Inbox;
 use crate::node::Node;
 use domain::channel::{self, Channel};
 use domain::ids::{ChannelId, OrderId, ZoneId};
@@ -22,20 +24,23 @@ const INSIST_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Begins an effect. There are at most as many under way as orders have steps under way, which admission bounds.
 /// `resumed`: an earlier attempt of the same number may have left.
 pub(crate) fn begin(node: &Arc<Node>, effect: Effect, resumed: bool) {
-    let pause = node.wall_until(effect.start_at);
+    let order = effect.key.order.stream();
+    // Without its actor nobody could be told of a refusal that is not remembered.
+    let actor = effect.is_first(resumed).then(|| node.actor_of(order)).flatten();
+    let (pause, effect) = (node.wall_until(effect.start_at), effect.leaving(actor.is_none()));
     if pause.is_zero() {
-        return send(node, effect, resumed);
+        return send(node, effect, actor);
     }
     let node = Arc::clone(node);
     tokio::spawn(async move {
         tokio::time::sleep(pause).await;
-        send(&node, effect, resumed);
+        send(&node, effect, actor);
     });
 }
 
 /// Actors are asked without waiting for them: if no answer comes, the order's own deadline ends the wait. Everybody else is
 /// asked in a task, bounded in time.
-fn send(node: &Arc<Node>, effect: Effect, resumed: bool) {
+fn send(node: &Arc<Node>, effect: Effect, actor: Option<Arc<Inbox>>) {
     if node.is_stopped() {
         return;
     }
@@ -43,6 +48,7 @@ fn send(node: &Arc<Node>, effect: Effect, resumed: bool) {
         node: Arc::clone(node),
         key: effect.key,
         attempt: effect.attempt,
+        asker: actor,
     };
     fail_point!(&format!(
         "effect::send:{}:{}",
@@ -50,7 +56,7 @@ fn send(node: &Arc<Node>, effect: Effect, resumed: bool) {
         asked.direction()
     ));
     // Only of what was never asked before can it be said, without asking, that it did not happen.
-    let first = effect.is_first(resumed);
+    let first = asked.asker.is_some();
     let ports = &node.ports;
     match effect.action {
         Action::Capacity(channel, request) => asked.channel(&channel, request, first),
@@ -79,6 +85,8 @@ struct Asked {
     node: Arc<Node>,
     key: EffectKey,
     attempt: u32,
+    /// The order's actor, if nobody can have asked before it.
+    asker: Option<Arc<Inbox>>,
 }
 
 impl Asked {
@@ -124,10 +132,10 @@ impl Asked {
         let (step, direction) = (self.key.step.as_str(), self.direction());
         metrics::counter!("uoop_effects_total", "step" => step, "direction" => direction, "outcome" => outcome)
             .increment(1);
-        let reach = if matches!(answer, Answer::Refused(_)) {
-            Reach::Here
-        } else {
-            Reach::Anywhere
+        let reach = match (&answer, self.asker) {
+            (Answer::Refused(_), Some(asker)) => Reach::Only(asker),
+            (Answer::Refused(_), None) => Reach::Here,
+            _ => Reach::Anywhere,
         };
         let command = self.key.answered(self.attempt, answer);
         insist(&self.node, self.key.order, command, reach, INSIST_PAUSE);
@@ -156,18 +164,21 @@ pub(crate) fn tell(node: &Arc<Node>, order: OrderId, command: Command) {
 }
 
 /// Where an order is told something.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone)]
 enum Reach {
     /// Wherever it lives.
     Anywhere,
     /// Only as long as it lives here: a refusal. Whoever takes the order over asks again under the same number and may be
     /// answered otherwise: believed there, a refusal from here would leave nobody to undo what was done.
     Here,
+    /// Only as long as it is this actor: a refusal of what nobody had asked for before, which whoever refused it does not
+    /// remember. The actor's successor, here as elsewhere, has asked again.
+    Only(Arc<Inbox>),
 }
 
 fn insist(node: &Arc<Node>, order: OrderId, command: Command, reach: Reach, pause: Duration) {
     let stream = order.stream();
-    let (node_then, again) = (Arc::clone(node), command.clone());
+    let (node_then, again, reach_again) = (Arc::clone(node), command.clone(), reach.clone());
     let heard = move |heard: Result<(), CallError>| match heard {
         Ok(()) | Err(CallError::Rejected(_) | CallError::Fenced) => {}
         Err(_) if node_then.is_stopped() => {}
@@ -175,7 +186,7 @@ fn insist(node: &Arc<Node>, order: OrderId, command: Command, reach: Reach, paus
             tokio::spawn(async move {
                 tokio::time::sleep(pause).await;
                 let pause = pause.saturating_mul(2).min(INSIST_PAUSE_MAX);
-                insist(&node_then, order, again, reach, pause);
+                insist(&node_then, order, again, reach_again, pause);
             });
         }
     };
@@ -185,6 +196,10 @@ fn insist(node: &Arc<Node>, order: OrderId, command: Command, reach: Reach, paus
             node.call_here_then::<Order>(stream, command, |answered| heard(answered.map(|applied| applied.reply)));
         }
         Reach::Here => {}
+        Reach::Only(actor) => {
+            let heard = |answered: Answered<Order>| heard(answered.map(|applied| applied.reply));
+            node.call_only_then::<Order>(&actor, stream, command, heard);
+        }
     }
 }
 

@@ -49,6 +49,11 @@ pub(crate) trait Hosted: Entity {
         false
     }
 
+    /// The command as it is said when it may have been said before, and the earlier one may come yet.
+    fn again(command: Self::Command) -> Self::Command {
+        command
+    }
+
     /// Begins effects whose justification is durable. `resumed`: they may have been begun before.
     fn perform(node: &Arc<Node>, effects: Vec<Self::Effect>, resumed: bool);
 
@@ -215,6 +220,10 @@ impl Hosted for Channel {
 
     fn publish(node: &Node, _before: Option<&Self>, channel: &Versioned<Self>) {
         node.directory.offer_channel(channel);
+    }
+
+    fn again(command: Self::Command) -> Self::Command {
+        command.again()
     }
 
     fn perform(_node: &Arc<Node>, effects: Vec<Self::Effect>, _resumed: bool) {

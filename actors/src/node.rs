@@ -8,6 +8,7 @@ use crate::delay::Delay;
 use crate::directory::Directory;
 use crate::dispatch::Dispatch;
 use crate::error::CallError;
+use crate::life::Inbox;
 use crate::options::{ActorOptions, Ports};
 use crate::shard::ShardMessage;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -244,6 +245,22 @@ impl Node {
             None => {
                 self.slot(cell.shard).pulse.handled.fetch_add(1, Ordering::Relaxed);
             }
+        }
+    }
+
+    /// The stream's actor, if there is one.
+    pub(crate) fn actor_of(&self, stream: StreamId) -> Option<Arc<Inbox>> {
+        self.registry.get(stream)?.inbox.load_full()
+    }
+
+    /// Hands a command to this actor of the stream, and refuses it if another has taken its place.
+    pub(crate) fn deliver_to(&self, actor: &Arc<Inbox>, stream: StreamId, envelope: Envelope) {
+        let back = match self.registry.get(stream) {
+            Some(cell) => cell.hand_over_to(actor, envelope, self.options.mailbox_max),
+            None => Some(envelope),
+        };
+        if let Some(envelope) = back {
+            envelope.refuse(CallError::Fenced);
         }
     }
 

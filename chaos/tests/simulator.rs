@@ -3,6 +3,8 @@
 use chaos::simulator::{Broken, Options, Outcome, Size, fresh_seed, play, simulate};
 
 const FRESH_SEEDS: u64 = 20;
+/// And so many of days on which capacity is scarce.
+const CROWDED_SEEDS: u64 = 8;
 /// Most seeds that may be needed to notice a broken rule.
 const NOTICED_WITHIN: u64 = 60;
 
@@ -12,16 +14,24 @@ const SMALL: Size = Size {
     orders: 24,
 };
 
+/// More orders than there is capacity for: many are refused, at one kitchen or all of them.
+const CROWDED: Size = Size { orders: 150, ..SMALL };
+
 #[test]
 fn everything_holds_on_fresh_seeds() {
     let first = fresh_seed();
     println!("seeds {first} to {}", first + FRESH_SEEDS - 1);
-    let report = simulate(&Options {
-        seeds: (first..first + FRESH_SEEDS).collect(),
-        size: SMALL,
-        shrink: true,
-        broken: None,
-    });
+    let simulate = |seeds, size| {
+        simulate(&Options {
+            seeds: (first..first + seeds).collect(),
+            size,
+            shrink: true,
+            broken: None,
+        })
+    };
+    let crowded = simulate(CROWDED_SEEDS, CROWDED);
+    assert!(crowded.failures.is_empty(), "{crowded}");
+    let report = simulate(FRESH_SEEDS, SMALL);
     println!("{report}");
     assert!(report.failures.is_empty(), "{report}");
     // NV-1: it was no idle day.
@@ -117,6 +127,11 @@ fn a_takeover_that_does_not_resume_is_noticed() {
 #[test]
 fn no_room_for_what_may_have_been_done_is_noticed() {
     notices(Broken::Room, 1, SMALL, &["CP-2"]);
+}
+
+#[test]
+fn a_channel_that_forgets_what_it_refused_is_noticed() {
+    notices(Broken::Refusals, 47, CROWDED, &["CP-2"]);
 }
 
 #[test]

@@ -239,6 +239,26 @@ pub fn nothing_reserved(channel: &Channel, settled: &BTreeSet<OrderId>) -> Vec<V
         .collect()
 }
 
+/// CP-2: no claim of the channel takes capacity for a hold that the order was refused, and so will not release.
+pub fn nothing_for_refused(channel: &Channel, order: &Order) -> Vec<Violation> {
+    let refused = order
+        .ledger
+        .iter()
+        .filter(|record| record.step == Step::HoldCapacity && record.forward == Forward::Refused);
+    let keys = refused.map(|record| EffectKey {
+        order: order.id,
+        step: record.step,
+        round: record.round,
+        direction: Direction::Forward,
+    });
+    let taken = keys.filter_map(|key| {
+        let claim = channel.ledger.claim(&key).filter(|claim| claim.state.takes())?;
+        let detail = format!("{}: {key} is {:?} although it was refused", channel.id, claim.state);
+        Some(violation(Invariant::Cp2, detail))
+    });
+    taken.collect()
+}
+
 /// What a participant did in the outside world for one effect key, by its own books.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Deed {

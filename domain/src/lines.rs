@@ -3,7 +3,7 @@
 
 use crate::ids::{Epoch, Position};
 use crate::shard::{OwnedShard, ShardId};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// How often a row that is alone is sent while its commit is lost and turns out not to have happened.
 const LONE_ATTEMPTS_MAX: u32 = 3;
@@ -61,17 +61,60 @@ impl Lines {
         }
     }
 
-    /// The shard was taken once more, to find out about a commit: what the line holds is the truth from now on, under the
-    /// new epoch. Returns where the line was thought to end if it ends before that: the store has lost committed rows.
+    /// The shards of a lost batch were taken once more, those at least that are still this node's (`owned`): what their lines
+    /// hold is the truth from now on, under the new epochs. The others are to be given up.
     ///
     /// Since no two processes have the same name, a shard whose owner is still called like this node was nobody else's
     /// in between, however often its epoch was incremented by attempts whose answer was lost as well.
-    pub fn renew(&mut self, owned: &OwnedShard) -> Option<Position> {
+    pub fn taken_again(&mut self, shards: impl IntoIterator<Item = ShardId>, owned: &[OwnedShard]) -> TakenAgain {
+        let mut taken = TakenAgain::default();
+        for shard in shards {
+            match owned.iter().find(|line| line.shard == shard) {
+                Some(line) => taken.shorter.extend(self.renew(line).map(|end| (*line, end))),
+                None => taken.lost.push(shard),
+            }
+        }
+        taken
+    }
+
+    /// Returns where the line was thought to end if it ends before that.
+    fn renew(&mut self, owned: &OwnedShard) -> Option<Position> {
         let line = self.lines.get_mut(&owned.shard)?;
         let lost = Some(line.end).filter(|end| owned.position < *end);
         (line.epoch, line.end) = (owned.epoch, owned.position);
         lost
     }
+}
+
+/// What became of shards that were taken once more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TakenAgain {
+    /// They are another's by now.
+    pub lost: Vec<ShardId>,
+    /// Lines that end before where they were thought to end: the store has lost committed rows.
+    pub shorter: Vec<(OwnedShard, Position)>,
+}
+
+/// A part of a shard's position line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Section {
+    /// The position before its first row.
+    pub after: Position,
+    /// How many rows it has.
+    pub rows: usize,
+}
+
+/// Where the rows of a lost batch are, if it was committed: what the lines hold there tells what became of it. The rows of
+/// each shard have been numbered without gaps.
+pub fn sections(places: impl IntoIterator<Item = (ShardId, Position)>) -> BTreeMap<ShardId, Section> {
+    let mut sections = BTreeMap::new();
+    for (shard, position) in places {
+        let after = Position(position.0.saturating_sub(1));
+        let section = sections.entry(shard).or_insert(Section { after, rows: 0 });
+        section.after = section.after.min(after);
+        section.rows += 1;
+    }
+    sections
 }
 
 /// The numbers of a batch's rows, as they are given out.
@@ -161,10 +204,27 @@ mod tests {
     fn a_line_that_was_taken_again_goes_on_where_it_is() {
         let mut lines = Lines::default();
         lines.adopt(&owned(1, 5, 10), 3);
-        assert_eq!(lines.renew(&owned(1, 8, 12)), None);
+        let (mine, other) = (ShardId(1), ShardId(2));
+        let taken = lines.taken_again([mine, other], &[owned(1, 8, 12)]);
+        assert_eq!((taken.lost, taken.shorter), (vec![other], vec![]));
         assert_eq!(lines.numbering().next(ShardId(1), 3), Some((Epoch(8), Position(13))));
-        assert_eq!(lines.renew(&owned(1, 9, 11)), Some(Position(12)), "a row is lost");
-        assert_eq!(lines.renew(&owned(2, 1, 1)), None, "none of ours");
+        let taken = lines.taken_again([mine], &[owned(1, 9, 11), owned(2, 1, 1)]);
+        assert_eq!(taken.shorter, [(owned(1, 9, 11), Position(12))], "a row is lost");
+        assert_eq!(lines.shards().collect::<Vec<_>>(), [mine], "none of ours");
+    }
+
+    #[test]
+    fn rows_are_looked_for_where_they_would_be() {
+        let places = [(2, 1), (1, 8), (2, 2), (1, 7), (1, 9)];
+        let sections = sections(places.map(|(shard, position)| (ShardId(shard), Position(position))));
+        let section = |after, rows| Section {
+            after: Position(after),
+            rows,
+        };
+        assert_eq!(
+            sections,
+            BTreeMap::from([(ShardId(1), section(6, 3)), (ShardId(2), section(0, 2))])
+        );
     }
 
     #[test]

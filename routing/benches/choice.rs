@@ -112,6 +112,7 @@ fn channel(n: usize, capacity: u32, taken: u64) -> Channel {
             slots_ahead_max: 0,
             units: 1,
             expires_at: slot + Millis::from_mins(600),
+            asked_before: false,
         };
         channel = told(channel, Command::Capacity(request));
     }
@@ -123,6 +124,7 @@ fn channel(n: usize, capacity: u32, taken: u64) -> Channel {
             slots_ahead_max: 8,
             units: 1,
             expires_at: NOW + Millis::from_mins(600),
+            asked_before: false,
         };
         channel = told(channel, Command::Capacity(request));
         let cooked = Some(Cooked {

@@ -118,6 +118,7 @@ fn hold(n: u64) -> CapacityRequest {
         slots_ahead_max: 0,
         units: 1,
         expires_at: slot + Millis::from_mins(600),
+        asked_before: false,
     }
 }
 

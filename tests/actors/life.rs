@@ -141,6 +141,7 @@ async fn a_channel_that_is_taken_for_an_order_is_not_harmed() {
         slots_ahead_max: 0,
         units: 1,
         expires_at: until,
+        asked_before: false,
     };
     rig.platform
         .channel(channel::Command::Capacity(request), &kitchen(1), None)

@@ -10,6 +10,7 @@ mod dispatch;
 mod fakes;
 mod introspect;
 mod keys;
+mod late;
 mod life;
 mod load;
 mod member;

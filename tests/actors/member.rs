@@ -12,7 +12,7 @@ use tokio::time::sleep;
 const LEASE: Duration = Duration::from_secs(3);
 
 /// Names are one registry in a process: each test has its own.
-fn member(name: &str) -> Setup {
+pub(crate) fn member(name: &str) -> Setup {
     let listen = "127.0.0.1:0".parse().expect("an address");
     let transport = TransportOptions {
         name: name.to_owned(),

@@ -158,6 +158,7 @@ async fn a_shard_has_one_alarm_however_often_it_is_moved() {
             slots_ahead_max: 0,
             units: 1,
             expires_at,
+            asked_before: false,
         };
         rig.platform
             .channel(channel::Command::Capacity(request), &kitchen(n), None)

@@ -55,6 +55,8 @@ pub(super) struct Ask {
     /// Asked from within: heard again if the append is not made.
     pub(super) inside: bool,
     pub(super) wake: bool,
+    /// Only this activation is to hear it.
+    pub(super) only: Option<u64>,
 }
 
 /// A command that was decided on, and whom to answer once that is durable.
@@ -281,6 +283,7 @@ impl Actor {
                     claim: None,
                     inside: true,
                     wake: heard.wake,
+                    only: None,
                 }),
                 None => told.push((heard.from, Err(failure.clone()))),
             }

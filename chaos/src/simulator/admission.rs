@@ -8,6 +8,7 @@ use super::hub::Hub;
 use super::process::Process;
 use super::queue::Time;
 use domain::ids::StreamId;
+use domain::rejection::Rejection;
 
 /// The longest that a command waits for its turn.
 const WAIT_MAX: Time = 2 * times::CALL;
@@ -49,6 +50,11 @@ impl Process {
         };
         if !serves {
             return self.answer(hub, ask.from, Err(Failure::Fenced));
+        }
+        let heard_by = |only| self.actors.get(&stream).is_some_and(|actor| actor.activation == only);
+        if !ask.only.is_none_or(heard_by) {
+            // There is no use in saying it again.
+            return self.answer(hub, ask.from, Err(Failure::Rejected(Rejection::Stale)));
         }
         let kind = ask.command.kind();
         if !self.actors.contains_key(&stream) {

@@ -61,13 +61,21 @@ impl Process {
 
     /// One attempt, at whoever is believed to own the stream.
     pub(super) fn try_call(&mut self, hub: &mut Hub, id: u64) {
+        let Some(only) = self.calls.get(&id).map(|call| self.hearer(call)) else {
+            return;
+        };
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.attempt += 1;
         let (attempt, deadline, after) = (call.attempt, call.deadline, call.after);
         let shard = hub.store.map.shard_of(call.stream);
         let fresh = call.claim.is_some() && !call.attempts.may_be_done();
+        let command = call.command.clone();
         let ask = Ask {
-            command: call.command.clone(),
+            command: if call.attempts.may_be_done() && hub.broken != Some(Broken::Refusals) {
+                command.again()
+            } else {
+                command
+            },
             from: From::Call {
                 process: self.name.clone(),
                 call: id,
@@ -76,6 +84,7 @@ impl Process {
             claim: call.claim.clone(),
             inside: !matches!(call.after, After::Errand { .. }),
             wake: false,
+            only,
         };
         let what = What::Ask(call.stream, Box::new(ask), fresh);
         let owner = &self.owners[usize::from(shard.0)].1;
@@ -91,6 +100,14 @@ impl Process {
             self.at(hub, noticed, What::CallLost(id, attempt));
         } else {
             self.call_answered(hub, id, attempt, Err(Failure::Fenced));
+        }
+    }
+
+    /// Which activation alone is to hear a call.
+    fn hearer(&self, call: &Call) -> Option<u64> {
+        match call.after {
+            After::Insist(task) => self.only(task),
+            _ => None,
         }
     }
 

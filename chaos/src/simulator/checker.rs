@@ -191,11 +191,19 @@ impl Checker {
         } else {
             self.unsettled.insert(stream);
         }
+        let channels = self.heads.values().filter_map(|head| head.state.channel());
+        let found = channels.flat_map(|channel| invariants::nothing_for_refused(channel, order));
+        self.found.extend(found.collect::<Vec<_>>());
     }
 
     fn channel(&mut self, channel: &Channel) {
         self.found.extend(invariants::capacity(channel, self.capacity));
         self.found.extend(invariants::nothing_reserved(channel, &self.settled));
+        let taking = channel.ledger.claims().filter(|(_, claim)| claim.state.takes());
+        let orders: BTreeSet<OrderId> = taking.map(|(key, _)| key.order).collect();
+        let orders = orders.iter().filter_map(|order| self.state(order.stream())?.order());
+        let found = orders.flat_map(|order| invariants::nothing_for_refused(channel, order));
+        self.found.extend(found.collect::<Vec<_>>());
     }
 
     /// CP-2: no channel keeps anything for these.

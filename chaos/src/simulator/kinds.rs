@@ -212,6 +212,14 @@ impl Command {
         }
     }
 
+    /// The command as it is said when it may have been said before.
+    pub(super) fn again(self) -> Self {
+        match self {
+            Self::Channel(command) => Self::Channel(command.again()),
+            other => other,
+        }
+    }
+
     pub(super) fn decide(self, state: Option<&State>, context: &Context<'_>) -> Result<Decided, Rejection> {
         match self {
             Self::Order(command) => decide_as::<Order>(state, command, context),

@@ -53,11 +53,13 @@ pub enum Broken {
     Timers,
     /// A call is told that there was no room for it, although an earlier attempt may have been carried out.
     Room,
+    /// A channel does not remember that it refused what may have been asked of it before.
+    Refusals,
 }
 
 impl Broken {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Fence,
         Self::Keys,
         Self::EffectsFirst,
@@ -65,5 +67,6 @@ impl Broken {
         Self::Unknown,
         Self::Timers,
         Self::Room,
+        Self::Refusals,
     ];
 }

@@ -470,6 +470,7 @@ impl Process {
             claim: None,
             inside: true,
             wake: true,
+            only: None,
         };
         self.deliver(hub, stream, ask, false);
     }

@@ -6,7 +6,7 @@ use super::Broken;
 use super::queue::Time;
 use super::store::{Append, CommitError, LineRow, Reply, Request};
 use domain::ids::Position;
-use domain::lines::{Again, Lines};
+use domain::lines::{Again, Lines, sections};
 use domain::ports::{Refusal, RowOutcome};
 use domain::shard::{OwnedShard, ShardId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -256,16 +256,10 @@ impl Writer {
     }
 
     fn read(&mut self, batch: Batch, owned: Vec<OwnedShard>) -> Want {
-        let mut wanted: BTreeMap<ShardId, (Position, usize)> = BTreeMap::new();
-        for row in &batch.rows {
-            let before = Position(row.position.0.saturating_sub(1));
-            let entry = wanted.entry(row.shard).or_insert((before, 0));
-            entry.0 = entry.0.min(before);
-            entry.1 += 1;
-        }
+        let wanted = sections(batch.rows.iter().map(|row| (row.shard, row.position)));
         let wanted = wanted
             .into_iter()
-            .map(|(shard, (after, limit))| (shard, after, limit))
+            .map(|(shard, section)| (shard, section.after, section.rows))
             .collect();
         self.phase = Phase::Reading(batch, owned);
         Want::Ask(Request::Lines(wanted))
@@ -283,11 +277,9 @@ impl Writer {
                 committed.insert((append.shard, append.position));
             }
         }
-        for shard in batch.shards() {
-            match owned.iter().find(|line| line.shard == shard) {
-                Some(line) => drop(self.lines.renew(line)),
-                None => self.lose(shard),
-            }
+        let taken = self.lines.taken_again(batch.shards(), owned);
+        for shard in taken.lost {
+            self.lose(shard);
         }
         let before = batch.attempts;
         let (done, lost): (Vec<_>, Vec<_>) = batch

@@ -38,6 +38,17 @@ pub enum Command {
     Wake,
 }
 
+impl Command {
+    /// The command as it is said when it may have been said before, and the earlier one may come yet.
+    #[must_use]
+    pub fn again(self) -> Self {
+        match self {
+            Self::Capacity(request) => Self::Capacity(request.again()),
+            other => other,
+        }
+    }
+}
+
 /// One event of a channel's log. The names are part of the storage format.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
@@ -227,7 +238,7 @@ fn check_menu(menu: &[MenuItem]) -> Result<(), Rejection> {
 }
 
 fn capacity(channel: &Channel, request: CapacityRequest, context: &Context<'_>) -> (Vec<Event>, Answer) {
-    let forget_at = context.now + context.policy.tombstone_ttl_ms;
+    let forget_at = tombstone_until(context);
     let claim = |key: &EffectKey| channel.ledger.claim(key).copied();
     let ended = |key, claim, outcome| (vec![Event::ClaimChanged { key, claim, outcome }], done());
     let change = |key, claim| ended(key, claim, None);
@@ -239,17 +250,21 @@ fn capacity(channel: &Channel, request: CapacityRequest, context: &Context<'_>) 
             slots_ahead_max,
             units,
             expires_at,
-        } => hold(
-            channel,
-            Wanted {
+            asked_before,
+        } => {
+            let wanted = Wanted {
                 key,
                 slot,
                 slots_ahead_max,
                 units,
                 expires_at,
-            },
-            context,
-        ),
+            };
+            let (events, answer) = hold(channel, wanted, context);
+            if asked_before && matches!(answer, Answer::Refused(_)) {
+                return (refused_for_good(channel, key, context), answer);
+            }
+            (events, answer)
+        }
         CapacityRequest::Confirm { key } => match claim(&key) {
             Some(held) if matches!(held.state, ClaimState::Held { .. }) => change(
                 key,
@@ -276,15 +291,7 @@ fn capacity(channel: &Channel, request: CapacityRequest, context: &Context<'_>) 
         },
         CapacityRequest::Release { key, lost } => match claim(&key) {
             Some(claim) if matches!(claim.state, ClaimState::Released { .. } | ClaimState::Closed { .. }) => nothing,
-            claim => {
-                let (slot, units) = claim.map_or((context.now, 0), |claim| (claim.slot, claim.units));
-                let claim = Claim {
-                    slot,
-                    units,
-                    state: ClaimState::Released { until: forget_at },
-                };
-                ended(key, claim, lost.then_some(Outcome::Lost))
-            }
+            claim => ended(key, released(claim, context), lost.then_some(Outcome::Lost)),
         },
         CapacityRequest::Close { key, cooked } => match claim(&key) {
             Some(claim) if !matches!(claim.state, ClaimState::Released { .. } | ClaimState::Closed { .. }) => {
@@ -297,6 +304,33 @@ fn capacity(channel: &Channel, request: CapacityRequest, context: &Context<'_>) 
             _ => nothing,
         },
     }
+}
+
+fn tombstone_until(context: &Context<'_>) -> Timestamp {
+    context.now + context.policy.tombstone_ttl_ms
+}
+
+/// What is left of a claim that is given back, or of one that was never made and must not be any more.
+fn released(claim: Option<Claim>, context: &Context<'_>) -> Claim {
+    let (slot, units) = claim.map_or((context.now, 0), |claim| (claim.slot, claim.units));
+    let until = tombstone_until(context);
+    Claim {
+        slot,
+        units,
+        state: ClaimState::Released { until },
+    }
+}
+
+/// What a refusal leaves behind when the hold may have been asked for before: the order does without it from now on, so the
+/// earlier ask, which may come yet and find room, must be refused as well.
+fn refused_for_good(channel: &Channel, key: EffectKey, context: &Context<'_>) -> Vec<Event> {
+    let before = channel.ledger.claim(&key).copied();
+    let is_known = before.is_some_and(|claim| matches!(claim.state, ClaimState::Released { .. }));
+    one(!is_known, || Event::ClaimChanged {
+        key,
+        claim: released(before, context),
+        outcome: None,
+    })
 }
 
 fn refuse(code: &str, detail: &str) -> (Vec<Event>, Answer) {
@@ -356,7 +390,7 @@ fn hold(channel: &Channel, wanted: Wanted, context: &Context<'_>) -> (Vec<Event>
 
 /// What changes by itself: holds lapse, and what is over is forgotten after a while.
 fn lapse(channel: &Channel, context: &Context<'_>) -> Vec<Event> {
-    let until = context.now + context.policy.tombstone_ttl_ms;
+    let until = tombstone_until(context);
     let change = |(&key, &claim): (&EffectKey, &Claim)| match claim.state {
         ClaimState::Held { .. } => Event::ClaimChanged {
             key,

@@ -130,6 +130,18 @@ impl Effect {
         self.attempt == 1 && !resumed
     }
 
+    /// The effect as it leaves: what may have left before says so (see [`CapacityRequest::again`]).
+    #[must_use]
+    pub const fn leaving(mut self, resumed: bool) -> Self {
+        let first = self.is_first(resumed);
+        if let Action::Capacity(_, request) = &mut self.action
+            && !first
+        {
+            *request = request.again();
+        }
+        self
+    }
+
     /// The answer when whoever was to be asked had no room for this attempt, so that it was certainly not carried out. A
     /// hold that was never asked for before is refused with that: a channel that has too much to do is passed over, like
     /// one that has no capacity. Of anything else nothing is known, or it must be done.
@@ -171,6 +183,9 @@ pub enum CapacityRequest {
         units: u32,
         /// When the hold lapses by itself.
         expires_at: Timestamp,
+        /// Whether it may have been asked for before, so that the earlier ask may come yet: a refusal must be remembered.
+        #[serde(default, skip_serializing_if = "is_false")]
+        asked_before: bool,
     },
     /// Make the hold a reservation.
     Confirm {
@@ -196,6 +211,15 @@ pub enum CapacityRequest {
 }
 
 impl CapacityRequest {
+    /// The request as it is made when it may have been made before, and the earlier one may come yet.
+    #[must_use]
+    pub const fn again(mut self) -> Self {
+        if let Self::Hold { asked_before, .. } = &mut self {
+            *asked_before = true;
+        }
+        self
+    }
+
     /// The answer when the channel had no room for it: see [`Effect::overloaded`].
     pub fn overloaded(&self, first: bool, what: &str) -> Answer {
         if first && matches!(self, Self::Hold { .. }) {

@@ -124,6 +124,7 @@ fn forward(order: &Order, record: &Record, key: EffectKey, attempt: Attempt, pol
                 slots_ahead_max: if last { SLOTS_AHEAD_MAX } else { 0 },
                 units: candidate.units,
                 expires_at,
+                asked_before: false,
             };
             Action::Capacity(candidate.channel.clone(), request)
         }

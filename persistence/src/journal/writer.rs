@@ -8,7 +8,7 @@ use super::{JournalOptions, Pending, Task};
 use crate::record::shards_of;
 use crate::tail::Tail;
 use domain::ids::Position;
-use domain::lines::{Again, Lines};
+use domain::lines::{Again, Lines, Section, TakenAgain, sections};
 use domain::pace::{Linger, Pace};
 use domain::ports::{Append, AppendError, CommitError, OnAppended, Refusal, Row, RowOutcome, Store};
 use domain::shard::{OwnedShard, ShardId};
@@ -319,19 +319,19 @@ impl Writer {
         let shards = shards_of(&batch.appends);
         let owned = self.take_again(&shards).await;
         let mut committed: HashSet<(ShardId, Position)> = HashSet::new();
-        for shard in &shards {
-            let rows: Vec<&Append> = batch.appends.iter().filter(|append| append.shard == *shard).collect();
-            let found = self.rows_at(*shard, &rows).await;
-            let same = rows
-                .into_iter()
-                .filter(|append| found.iter().any(|row| is_row_of(row, append)));
-            committed.extend(same.map(|append| (*shard, append.position)));
+        let places = batch.appends.iter().map(|append| (append.shard, append.position));
+        for (shard, section) in sections(places) {
+            let found = self.rows_at(shard, section).await;
+            let rows = batch.appends.iter().filter(|append| append.shard == shard);
+            let same = rows.filter(|append| found.iter().any(|row| is_row_of(row, append)));
+            committed.extend(same.map(|append| (shard, append.position)));
         }
-        for shard in shards {
-            match owned.iter().find(|line| line.shard == shard) {
-                Some(line) => self.renew(*line),
-                None => self.lose(shard),
-            }
+        let TakenAgain { lost, shorter } = self.lines.taken_again(shards, &owned);
+        for (line, end) in shorter {
+            tracing::error!(shard = %line.shard, ?end, found = ?line.position, "the store has lost committed rows");
+        }
+        for shard in lost {
+            self.lose(shard);
         }
         let (done, lost) = batch.split(|append| committed.contains(&(append.shard, append.position)));
         let (committed, replies) = done.into_rows().map(|row| (row.append, row.on_appended)).unzip();
@@ -351,23 +351,15 @@ impl Writer {
         }
     }
 
-    /// What the store holds where these rows of one shard would be; they are in position order, without gaps.
-    async fn rows_at(&self, shard: ShardId, rows: &[&Append]) -> Vec<Row> {
-        let before = Position(rows.first().map_or(0, |first| first.position.0.saturating_sub(1)));
+    /// What the store holds there.
+    async fn rows_at(&self, shard: ShardId, section: Section) -> Vec<Row> {
         let mut backoff = Backoff::new(self.options.backoff_max);
         loop {
-            match self.store.positions(shard, before, rows.len()).await {
+            match self.store.positions(shard, section.after, section.rows).await {
                 Ok(found) => return found,
                 Err(error) => tracing::warn!(%error, %shard, "waiting for the store to find out about a commit"),
             }
             backoff.pause().await;
-        }
-    }
-
-    /// Goes on under a new epoch.
-    fn renew(&mut self, owned: OwnedShard) {
-        if let Some(end) = self.lines.renew(&owned) {
-            tracing::error!(shard = %owned.shard, ?end, found = ?owned.position, "the store has lost committed rows");
         }
     }
 

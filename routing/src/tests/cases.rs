@@ -281,6 +281,7 @@ fn a_full_slot_moves_the_promise_and_a_full_evening_refuses() {
                 slots_ahead_max: 0,
                 units: 1,
                 expires_at: slot + Millis::from_mins(600),
+                asked_before: false,
             };
             told(channel, Command::Capacity(request))
         })

@@ -95,6 +95,7 @@ impl Site {
                     slots_ahead_max: 0,
                     units: 1,
                     expires_at,
+                    asked_before: false,
                 };
                 channel = told(channel, Command::Capacity(request));
             }
@@ -166,7 +167,7 @@ proptest! {
         let found = route(&order, std::slice::from_ref(&channel));
         if let Some(candidate) = found.candidates.first() {
             let expires_at = NOW + Millis::from_mins(3);
-            let request = CapacityRequest::Hold { key: key(0), slot: candidate.slot, slots_ahead_max: 0, units: candidate.units, expires_at };
+            let request = CapacityRequest::Hold { key: key(0), slot: candidate.slot, slots_ahead_max: 0, units: candidate.units, expires_at, asked_before: false };
             let after = told(channel, Command::Capacity(request));
             prop_assert!(after.ledger.claim(&key(0)).is_some_and(|claim| claim.slot == candidate.slot));
         }

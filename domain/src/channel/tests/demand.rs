@@ -22,6 +22,7 @@ fn hold(channel: &mut Journalled<Channel>, n: u64, at: Timestamp) {
         slots_ahead_max: 0,
         units: 1,
         expires_at: at + Millis::from_mins(60),
+        asked_before: false,
     };
     told(channel, hold, at);
 }

@@ -33,6 +33,7 @@ fn serve(channel: &mut Journalled<Channel>, n: u64, cooked: Option<Cooked>) {
         slots_ahead_max: 0,
         units: 1,
         expires_at: T0 + HOUR,
+        asked_before: false,
     };
     told(channel, hold);
     told(channel, CapacityRequest::Close { key, cooked });

@@ -21,6 +21,7 @@ fn hold(n: u64, units: u32, now: Timestamp) -> CapacityRequest {
         slots_ahead_max: 0,
         units,
         expires_at: now + Policy::default().hold_ttl_ms,
+        asked_before: false,
     }
 }
 
@@ -113,6 +114,61 @@ fn what_was_released_before_it_came_is_refused() {
 }
 
 #[test]
+fn a_hold_that_may_have_been_asked_for_before_is_refused_for_good() {
+    let mut channel = kitchen(0, 1);
+    assert_eq!(ask(&mut channel, hold(1, 1, T0), T0), (DONE, 1));
+    let (answer, events) = ask(&mut channel, hold(2, 1, T0), T0);
+    refused(&answer, "full");
+    assert_eq!((events, state(&channel, 2)), (0, None), "it costs nothing");
+    let (answer, events) = ask(&mut channel, hold(3, 1, T0).again(), T0);
+    refused(&answer, "full");
+    assert_eq!(events, 1);
+    ask(&mut channel, release(1), T0);
+    channel.restart();
+    let late = T0 + Millis::from_secs(60);
+    refused(&ask(&mut channel, hold(3, 1, T0), late).0, "released");
+    let again = ask(&mut channel, hold(3, 1, late).again(), late);
+    refused(&again.0, "released");
+    assert_eq!(again.1, 0, "it is known");
+    assert_eq!(ask(&mut channel, release(3), late), (DONE, 0), "nothing is left to do");
+    assert_eq!(ask(&mut channel, hold(2, 1, T0), late), (DONE, 1), "there is room");
+    assert_eq!(
+        ask(&mut channel, hold(2, 1, T0).again(), late),
+        (DONE, 0),
+        "and it is held"
+    );
+    // Long before it is forgotten, the late ask would be too late anyway.
+    let lapsed = late + Policy::default().hold_ttl_ms;
+    assert!(matches!(state(&channel, 3), Some(ClaimState::Released { until }) if until > lapsed));
+}
+
+#[test]
+fn a_hold_that_lapsed_and_is_refused_when_it_is_asked_for_again_is_given_up() {
+    let policy = Policy::default();
+    let mut channel = kitchen(0, 1);
+    ask(&mut channel, hold(1, 1, T0), T0);
+    let lapsed_at = T0 + policy.hold_ttl_ms;
+    channel.wake(lapsed_at, &policy);
+    ask(&mut channel, hold(2, 1, lapsed_at), lapsed_at);
+    refused(&ask(&mut channel, hold(1, 1, lapsed_at).again(), lapsed_at).0, "full");
+    ask(&mut channel, release(2), lapsed_at);
+    let confirm = CapacityRequest::Confirm { key: hold_key(1) };
+    refused(&ask(&mut channel, confirm, lapsed_at).0, "no_hold");
+}
+
+#[test]
+fn what_is_asked_for_once_is_said_as_ever() {
+    let hold = |json: &str| serde_json::from_str::<CapacityRequest>(json).expect("a hold");
+    let once = self::hold(1, 1, T0);
+    let json = serde_json::to_string(&once).expect("it is written");
+    assert!(!json.contains("asked_before"), "{json}");
+    assert_eq!(hold(&json), once);
+    let json = serde_json::to_string(&once.again()).expect("it is written");
+    assert_eq!(hold(&json), once.again());
+    assert_ne!(once, once.again());
+}
+
+#[test]
 fn a_hold_lapses_and_may_be_confirmed_late_while_there_is_room() {
     let policy = Policy::default();
     let lapsed_at = T0 + policy.hold_ttl_ms;
@@ -184,6 +240,7 @@ fn a_full_slot_gives_way_to_a_later_one_as_far_as_it_may() {
             slots_ahead_max: 2,
             units,
             expires_at,
+            asked_before: false,
         },
         other => other,
     };
@@ -216,6 +273,7 @@ fn a_slot_that_is_over_is_not_given_away() {
 #[derive(Clone, Copy, Debug)]
 enum Happening {
     Hold(u64, u32),
+    HoldAgain(u64, u32),
     Confirm(u64),
     Release(u64),
     Close(u64),
@@ -229,6 +287,7 @@ enum Happening {
 fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
         8 => (0..12_u64, 1..4_u32).prop_map(|(n, units)| Happening::Hold(n, units)),
+        3 => (0..12_u64, 1..4_u32).prop_map(|(n, units)| Happening::HoldAgain(n, units)),
         5 => (0..12_u64).prop_map(Happening::Confirm),
         3 => (0..12_u64).prop_map(Happening::Release),
         2 => (0..12_u64).prop_map(Happening::Close),
@@ -253,6 +312,7 @@ impl Played {
         let policy = Policy::default();
         match happening {
             Happening::Hold(n, units) => self.ask(hold(n, units, self.now)),
+            Happening::HoldAgain(n, units) => self.ask(hold(n, units, self.now).again()),
             Happening::Confirm(n) => self.ask(CapacityRequest::Confirm { key: hold_key(n) }),
             Happening::Release(n) => self.ask(release(n)),
             Happening::Close(n) => self.ask(close(n)),
@@ -290,14 +350,29 @@ impl Played {
         let before = self.channel.state().ledger.slots().map(|(_, units)| units).sum::<u32>();
         let (answer, events) = ask(&mut self.channel, request, self.now);
         assert!(events <= 1);
-        assert!(answer == DONE || events == 0, "a refusal leaves nothing behind");
+        let may_leave_tombstone = request == request.again();
+        assert!(
+            answer == DONE || events == 0 || may_leave_tombstone,
+            "a refusal leaves nothing behind"
+        );
         let (again, none) = ask(&mut self.channel, request, self.now);
-        assert_eq!((again, none), (answer.clone(), 0), "the same question, the same answer");
+        assert_eq!(none, 0, "the second time nothing is written");
+        assert!(
+            again == answer || (may_leave_tombstone && answer != DONE && again != DONE),
+            "the same question, the same answer"
+        );
         let after = self.channel.state().ledger.slots().map(|(_, units)| units).sum::<u32>();
         match request {
             CapacityRequest::Hold { key, .. } => {
                 let tombstone = self.released.get(&key).is_some_and(|until| *until > self.now);
                 assert!(!tombstone || answer != DONE, "held although it was released");
+                let claim = self.channel.state().ledger.claim(&key).map(|claim| claim.state);
+                if may_leave_tombstone && answer != DONE {
+                    let Some(ClaimState::Released { until }) = claim else {
+                        panic!("refused, and {claim:?}")
+                    };
+                    self.released.insert(key, until);
+                }
             }
             CapacityRequest::Confirm { key } => {
                 let claim = self.channel.state().ledger.claim(&key).map(|claim| claim.state);

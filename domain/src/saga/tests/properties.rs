@@ -81,14 +81,26 @@ fn happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
+/// What can come between the asks for a hold, and between what they are answered.
+fn hold_happening() -> impl Strategy<Value = Happening> {
+    use Happening::*;
+    let willing = |(n, fate)| Deliver(n, Mood::Willing, fate);
+    prop_oneof![
+        8 => (0..6_u8, fate()).prop_map(willing),
+        2 => any::<u8>().prop_map(Double),
+        2 => Just(Tick),
+        3 => (0..2_u8, any::<bool>()).prop_map(|(n, paused)| Pause(n, paused)),
+        2 => Just(RestartOrder),
+    ]
+}
+
 fn happens(world: &mut World, happening: Happening) {
     let nth = |n: u8, of: usize| if of == 0 { 0 } else { usize::from(n) % of };
     match happening {
         Happening::Deliver(n, mood, fate) => world.deliver(nth(n, world.mail.len()), mood, fate),
         Happening::Lose(n) if !world.mail.is_empty() => drop(world.mail.remove(nth(n, world.mail.len()))),
         Happening::Double(n) if !world.mail.is_empty() => {
-            let double = world.mail[nth(n, world.mail.len())].clone();
-            world.mail.push(double);
+            world.double(nth(n, world.mail.len()));
         }
         Happening::Lose(_) | Happening::Double(_) => {}
         Happening::Tick => drop(world.tick()),
@@ -176,6 +188,26 @@ proptest! {
         }
         for happening in happenings {
             happens(&mut world, happening);
+            world.check_refusals();
+        }
+        world.settle();
+        world.check();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 900, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_held_that_was_refused(
+        version in version(),
+        policy in policy(),
+        happenings in proptest::collection::vec(hold_happening(), 0..30)
+    ) {
+        let mut world = World::new(version, policy, None);
+        for happening in happenings {
+            happens(&mut world, happening);
+            world.check_refusals();
         }
         world.settle();
         world.check();

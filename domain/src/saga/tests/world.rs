@@ -4,7 +4,7 @@
 use super::checks::turn;
 use super::participants::{COURIERS, KITCHENS, Mood, Participants, Standing, reports};
 use super::script::placed_under;
-use crate::channel::{self, Availability, ClaimState};
+use crate::channel::{self, Availability};
 use crate::entity::Entity;
 use crate::fixtures::{Journalled, T0, TOTAL_MINOR, channel_id, courier_id, order_id};
 use crate::invariants;
@@ -24,11 +24,17 @@ const QUIET_TURNS_MAX: usize = 500;
 /// Something under way.
 #[derive(Clone, Debug)]
 pub(super) enum Mail {
-    /// To a participant.
-    Ask(Box<Effect>),
-    /// To the order.
-    Tell(Command),
+    /// To a participant, and who asks.
+    Ask(Box<Effect>, Asker),
+    /// To the order, and who is to hear it.
+    Tell(Command, Asker),
 }
+
+/// Of what was asked for once, by an activation of the order: only that believes a refusal. `None`: anybody.
+type Asker = Option<u32>;
+
+/// Nobody hears a refusal any more.
+const NOBODY: Asker = Some(u32::MAX);
 
 /// What becomes of a request on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +56,8 @@ pub(super) struct World {
     pub(super) policy: Policy,
     pub(super) now: Timestamp,
     pub(super) mail: Vec<Mail>,
+    /// How often the order was restarted.
+    activation: u32,
     /// A courier has carried the food away: no kitchen can drop the ticket any more.
     carried_away: bool,
 }
@@ -63,9 +71,10 @@ impl World {
             policy,
             now: T0,
             mail: Vec::new(),
+            activation: 0,
             carried_away: false,
         };
-        world.restart_order();
+        world.send(resume(world.state(), &world.policy), false);
         world
     }
 
@@ -76,9 +85,29 @@ impl World {
     /// Tells the order something; what it asks for is then under way. Whether anything changed.
     pub(super) fn tell(&mut self, command: Command) -> Result<bool, Rejection> {
         let told = turn(&mut self.order, command, self.now, &self.policy)?;
-        self.mail
-            .extend(told.effects.into_iter().map(|effect| Mail::Ask(Box::new(effect))));
+        self.send(told.effects, false);
         Ok(!told.events.is_empty())
+    }
+
+    /// Effects leave, perhaps not for the first time.
+    fn send(&mut self, effects: Vec<Effect>, resumed: bool) {
+        let activation = self.activation;
+        self.mail.extend(effects.into_iter().map(|effect| {
+            let asker = effect.is_first(resumed).then_some(activation);
+            Mail::Ask(Box::new(effect.leaving(resumed)), asker)
+        }));
+    }
+
+    /// A message comes twice. A request does when it is repeated because no answer came: the first one's is lost.
+    pub(super) fn double(&mut self, n: usize) {
+        let double = match &mut self.mail[n] {
+            Mail::Ask(effect, asker) => {
+                *asker = NOBODY;
+                Mail::Ask(Box::new((**effect).clone().leaving(true)), None)
+            }
+            tell @ Mail::Tell(..) => tell.clone(),
+        };
+        self.mail.push(double);
     }
 
     /// The world does not mind being refused.
@@ -88,11 +117,11 @@ impl World {
 
     fn notify(&mut self, effects: Vec<crate::zone::Effect>) {
         self.mail
-            .extend(reports(effects, order_id(1)).map(|report| Mail::Tell(Command::Report(report))));
+            .extend(reports(effects, order_id(1)).map(|report| Mail::Tell(Command::Report(report), None)));
     }
 
     fn is_due(&self, mail: &Mail) -> bool {
-        !matches!(mail, Mail::Ask(effect) if effect.start_at > self.now)
+        !matches!(mail, Mail::Ask(effect, _) if effect.start_at > self.now)
     }
 
     /// One message arrives, unless it is too early for it. No network keeps one for longer than tombstones are kept.
@@ -101,22 +130,14 @@ impl World {
             return;
         }
         match self.mail.remove(n) {
-            Mail::Tell(command) => drop(self.try_tell(command)),
-            Mail::Ask(effect) if self.now.ms_since(effect.start_at) >= self.policy.tombstone_ttl_ms.0 => {}
-            Mail::Ask(effect) => {
+            Mail::Tell(_, asker) if asker.is_some_and(|asker| asker != self.activation) => {}
+            Mail::Tell(command, _) => drop(self.try_tell(command)),
+            Mail::Ask(effect, _) if self.now.ms_since(effect.start_at) >= self.policy.tombstone_ttl_ms.0 => {}
+            Mail::Ask(effect, asker) => {
                 let answer = self.ask(&effect, mood, fate);
                 if fate != Fate::AnswerLost {
-                    let EffectKey {
-                        step, round, direction, ..
-                    } = effect.key;
-                    let answer = Command::Answer {
-                        step,
-                        round,
-                        direction,
-                        attempt: effect.attempt,
-                        answer,
-                    };
-                    self.mail.push(Mail::Tell(answer));
+                    let asker = asker.filter(|_| matches!(answer, Answer::Refused(_)));
+                    self.mail.push(Mail::Tell(effect.answered(answer), asker));
                 }
             }
         }
@@ -150,9 +171,8 @@ impl World {
     /// The order's process dies and comes back: its state is read back, and what is pending is asked for again.
     pub(super) fn restart_order(&mut self) {
         self.order.restart();
-        let pending = resume(self.state(), &self.policy);
-        self.mail
-            .extend(pending.into_iter().map(|effect| Mail::Ask(Box::new(effect))));
+        self.activation += 1;
+        self.send(resume(self.state(), &self.policy), true);
     }
 
     /// The participants' processes die and come back; the zone tells again what its orders should know.
@@ -203,7 +223,7 @@ impl World {
     pub(super) fn kitchen_says(&mut self, kitchen: u32, report: KitchenReport) {
         let channel = channel_id(usize::try_from(kitchen).expect("a small number"));
         self.mail
-            .push(Mail::Tell(Command::Report(Report::Kitchen(channel, report))));
+            .push(Mail::Tell(Command::Report(Report::Kitchen(channel, report)), None));
     }
 
     /// The kitchen cooks, if it has the ticket.
@@ -231,7 +251,7 @@ impl World {
         if let Some(courier) = self.courier() {
             self.carried_away |= !matches!(report, CourierReport::Failed { .. });
             self.mail
-                .push(Mail::Tell(Command::Report(Report::Courier(courier, report))));
+                .push(Mail::Tell(Command::Report(Report::Courier(courier, report)), None));
         }
     }
 
@@ -248,8 +268,8 @@ impl World {
     /// Time passes until somebody wants to be woken, and they are.
     pub(super) fn tick(&mut self) -> bool {
         let mail = self.mail.iter().filter_map(|mail| match mail {
-            Mail::Ask(effect) => Some(effect.start_at),
-            Mail::Tell(_) => None,
+            Mail::Ask(effect, _) => Some(effect.start_at),
+            Mail::Tell(..) => None,
         });
         let order = self.order.wake_at(self.now, &self.policy);
         let others = self.participants.wake_at(self.now, &self.policy);
@@ -287,7 +307,7 @@ impl World {
                 let before = self.mail.len();
                 self.courier_says(CourierReport::Delivered);
                 return match self.mail.get(before).cloned() {
-                    Some(Mail::Tell(command)) => {
+                    Some(Mail::Tell(command, _)) => {
                         self.mail.truncate(before);
                         self.try_tell(command)
                     }
@@ -384,24 +404,20 @@ impl World {
         self.check_capacity(&story);
     }
 
-    /// CP-1 and CP-2. A channel does not remember what it refused: a doubled request for a hold can be granted later. It
-    /// lapses by itself, and is never confirmed.
-    fn check_capacity(&mut self, story: &str) {
+    /// CP-1 and CP-2: nothing is kept for the order, not even until it lapses.
+    fn check_capacity(&self, story: &str) {
         let settled = std::iter::once(self.state().id).collect();
-        let claims = self
-            .participants
-            .channels
-            .iter()
-            .flat_map(|channel| channel.state().ledger.claims());
-        assert!(
-            claims.into_iter().all(|(_, claim)| claim.state != ClaimState::Reserved),
-            "{story}"
-        );
-        self.now = self.now + self.policy.hold_ttl_ms;
-        self.participants.wake(self.now, &self.policy);
         for channel in &self.participants.channels {
             assert_eq!(invariants::capacity(channel.state(), 1), []);
             assert_eq!(invariants::nothing_reserved(channel.state(), &settled), [], "{story}");
+        }
+    }
+
+    /// CP-2: what the order was refused is not kept for it.
+    pub(super) fn check_refusals(&self) {
+        for channel in &self.participants.channels {
+            let kept = invariants::nothing_for_refused(channel.state(), self.state());
+            assert_eq!(kept, [], "{}", self.story());
         }
     }
 
