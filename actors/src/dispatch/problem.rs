@@ -200,3 +200,6 @@ fn way_to_the_end(
     }
     (place, at.max(now))
 }
+
+#[cfg(test)]
+mod tests;
