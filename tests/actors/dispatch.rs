@@ -158,6 +158,8 @@ async fn a_courier_goes_for_more_once_it_has_left_its_last_customer() {
         let mut setup = planned();
         setup.policy.dropoff_leave_ms = reckoned;
         setup.options.dispatch.policy = Some(dispatch::Policy::Nearest);
+        // It is not by chance that somebody looks when the courier is free.
+        setup.options.dispatch.every = Millis::from_mins(7);
         let rig = Rig::start(setup).await;
         rig.open_kitchen(1, 1_000).await;
         rig.hire(1).await;
@@ -174,7 +176,7 @@ async fn a_courier_goes_for_more_once_it_has_left_its_last_customer() {
         let delivered_at = first.milestones.delivered_at.expect("it is delivered");
         let (expected_at, picked_up_at) = (second.pickup_at, second.milestones.picked_up_at);
         let (expected_at, picked_up_at) = (expected_at.expect("expected"), picked_up_at.expect("it has left"));
-        let looks = Millis::from_mins(2);
+        let looks = Millis::from_secs(2);
         let soon = |at: Timestamp, earliest: Timestamp| earliest <= at && at <= earliest + looks;
         assert!(
             soon(expected_at, delivered_at + reckoned + way),

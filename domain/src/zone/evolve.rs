@@ -2,7 +2,7 @@
 
 use super::{Courier, CourierConfig, Event, JobEntry, JobState, Progress, Zone};
 use crate::ids::CourierId;
-use crate::saga::EffectKey;
+use crate::saga::{EffectKey, Job};
 use crate::time::Timestamp;
 
 /// A drop-off.
@@ -34,20 +34,7 @@ impl Zone {
                 let courier = self.courier(id)?;
                 (courier.location, courier.located_at) = (*location, Some(at));
             }
-            Event::JobQueued { key, job } => {
-                self.jobs.insert(
-                    *key,
-                    JobEntry {
-                        job: *job,
-                        since: at,
-                        state: JobState::Queued,
-                        progress: Progress {
-                            is_ready: job.is_ready,
-                            ..Progress::default()
-                        },
-                    },
-                );
-            }
+            Event::JobQueued { key, job } => self.queued(*key, *job, at),
             Event::JobAssigned {
                 key,
                 courier,
@@ -110,6 +97,19 @@ impl Zone {
         };
         let courier = self.couriers.entry(id.clone()).or_insert(fresh);
         courier.config = config.clone();
+    }
+
+    fn queued(&mut self, key: EffectKey, job: Job, at: Timestamp) {
+        let entry = JobEntry {
+            job,
+            since: at,
+            state: JobState::Queued,
+            progress: Progress {
+                is_ready: job.is_ready,
+                ..Progress::default()
+            },
+        };
+        self.jobs.insert(key, entry);
     }
 
     fn entry(&mut self, key: &EffectKey) -> Result<&mut JobEntry, &'static str> {
