@@ -97,12 +97,19 @@ pub struct Policy {
     /// Who gives couriers their jobs.
     #[serde(default)]
     pub assigning: Assigning,
+    /// How long a courier takes to leave a customer once the food is handed over. Business.
+    #[serde(default = "dropoff_leave_ms")]
+    pub dropoff_leave_ms: Millis,
     /// What counts when a channel is chosen.
     pub choice: ChoiceWeights,
 }
 
 const fn capacity_level_pct() -> u8 {
     95
+}
+
+const fn dropoff_leave_ms() -> Millis {
+    Millis::from_mins(2)
 }
 
 impl Default for Policy {
@@ -129,6 +136,7 @@ impl Default for Policy {
             slot_ms: Millis::from_mins(15),
             capacity_level_pct: capacity_level_pct(),
             assigning: Assigning::AtOnce,
+            dropoff_leave_ms: dropoff_leave_ms(),
             capture_at: CaptureAt::PickedUp,
             choice: ChoiceWeights::default(),
         }

@@ -79,6 +79,11 @@ impl DispatchPolicy {
 }
 
 impl DispatchSettings {
+    /// How long a courier takes to leave a customer: half of what dropping off takes is over when the food is handed over.
+    pub const fn dropoff_leave_ms(&self) -> Millis {
+        Millis(self.dropoff_service_ms.0 / 2)
+    }
+
     /// The same as the actors take it.
     pub fn options(&self) -> DispatchOptions {
         let seconds = |length: Millis| Seconds::try_from(length.0 / 1_000).unwrap_or(LIMIT_S);

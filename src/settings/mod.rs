@@ -98,6 +98,7 @@ impl Settings {
     pub const fn policy(&self) -> Policy {
         Policy {
             assigning: self.dispatch.policy.assigning(),
+            dropoff_leave_ms: self.dispatch.dropoff_leave_ms(),
             ..self.policy
         }
     }

@@ -8,11 +8,12 @@ mod plan;
 
 use actors::{CallError, CommandOptions, Platform};
 use dashmap::DashMap;
+use domain::geo::Location;
 use domain::ids::{OrderId, Seq};
 use domain::order::Order;
 use domain::ports::{Clock, OrderObserver};
 use domain::saga::{Command, EffectKey};
-use domain::time::Millis;
+use domain::time::{Millis, Timestamp};
 use plan::{Carrier, Due, next};
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,9 +117,13 @@ fn known(platform: &Platform, order: &Order) -> Option<Carrier> {
     let courier = zone.couriers.get(order.courier.as_ref()?)?;
     let is_this = |key: &EffectKey| key.order == order.id;
     let is_ready = |key: &EffectKey| is_this(key) || zone.jobs.get(key).is_none_or(|entry| entry.progress.is_ready);
+    let last_seen = courier.located_at.map(|at| (courier.location, at));
+    // What it says of its place later is on its way.
+    let at_door = |(_, at): &(Location, Timestamp)| courier.leaves_at.is_some_and(|leaves_at| *at <= leaves_at);
     Some(Carrier {
         metres_per_min: courier.config.metres_per_min,
-        last_seen: courier.located_at.map(|at| (courier.location, at)),
+        last_seen,
+        dropped_off: last_seen.filter(at_door),
         has_all: courier.trip.iter().all(is_ready),
         is_next: courier.trip.iter().position(is_this).is_none_or(|place| place == 0),
     })

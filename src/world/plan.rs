@@ -21,6 +21,8 @@ pub(super) struct Carrier {
     pub(super) metres_per_min: u32,
     /// Where it was last, and when.
     pub(super) last_seen: Option<(Location, Timestamp)>,
+    /// Where and when it dropped off last, if it has fetched nothing since.
+    pub(super) dropped_off: Option<(Location, Timestamp)>,
     /// Whether all it is to fetch is ready.
     pub(super) has_all: bool,
     /// Whether the order is the next it drops off.
@@ -32,6 +34,7 @@ impl Carrier {
     pub(super) const ALONE: Self = Self {
         metres_per_min: METRES_PER_MIN,
         last_seen: None,
+        dropped_off: None,
         has_all: true,
         is_next: true,
     };
@@ -87,7 +90,7 @@ fn courier(order: &Order, now: Timestamp, carrier: &Carrier) -> Option<(Option<T
     let courier = order.courier.clone()?;
     let (at, report) = match (order.status, order.carriage) {
         (OrderStatus::ReadyForPickup, CourierStage::Waiting) => {
-            let at = order.pickup_at.unwrap_or(now) + STOP_MS;
+            let at = at_kitchen(order, now, carrier)? + STOP_MS;
             (carrier.has_all.then_some(at), CourierReport::PickedUp)
         }
         (OrderStatus::PickedUp, _) => (Some(order.milestones.picked_up_at? + STOP_MS), CourierReport::InTransit),
@@ -98,6 +101,19 @@ fn courier(order: &Order, now: Timestamp, carrier: &Carrier) -> Option<(Option<T
         _ => return None,
     };
     Some((at.map(|at| at.max(now)), Report::Courier(courier, report)))
+}
+
+/// When the courier is at the kitchen: when it is expected, unless it could not leave the customer before in time for that.
+fn at_kitchen(order: &Order, now: Timestamp, carrier: &Carrier) -> Option<Timestamp> {
+    let expected = order.pickup_at.unwrap_or(now);
+    let pickup = order.candidate()?.pickup;
+    let from_door = |(place, since)| since + STOP_MS + travel_ms(place, pickup, carrier.metres_per_min);
+    Some(
+        carrier
+            .dropped_off
+            .map(from_door)
+            .map_or(expected, |at| at.max(expected)),
+    )
 }
 
 /// When the courier is at the customer's: it leaves the kitchen, or the customer before, two minutes after it was done there.

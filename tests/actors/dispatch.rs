@@ -148,3 +148,51 @@ async fn a_planner_begins_anew_after_a_restart_though_nothing_happens() {
     assert_eq!(settled.state.status, OrderStatus::Delivered);
     assert!(settled.state.milestones.picked_up_at > Some(Timestamp(on_at.0)));
 }
+
+/// One courier, two orders, one after the other. What is expected of the courier is what it does; and where nobody reckons
+/// with the time that it needs to leave its first customer, it needs the time all the same.
+#[tokio::test(start_paused = true)]
+async fn a_courier_goes_for_more_once_it_has_left_its_last_customer() {
+    let leave = Millis::from_mins(2);
+    for reckoned in [leave, Millis(0)] {
+        let mut setup = planned();
+        setup.policy.dropoff_leave_ms = reckoned;
+        setup.options.dispatch.policy = Some(dispatch::Policy::Nearest);
+        // It is not by chance that somebody looks when the courier is free.
+        setup.options.dispatch.every = Millis::from_mins(7);
+        let rig = Rig::start(setup).await;
+        rig.open_kitchen(1, 1_000).await;
+        rig.hire(1).await;
+        let mut orders = Vec::new();
+        for id in place(&rig, 2).await {
+            orders.push(rig.until_settled(id).await.state);
+        }
+        orders.sort_by_key(|order| order.milestones.delivered_at);
+        let [first, second] = &orders[..] else {
+            panic!("two orders")
+        };
+        let kitchen = second.candidate().expect("a kitchen").pickup;
+        let way = zone::travel_ms(first.details.delivery_location.place(), kitchen, 320);
+        let delivered_at = first.milestones.delivered_at.expect("it is delivered");
+        let (expected_at, picked_up_at) = (second.pickup_at, second.milestones.picked_up_at);
+        let (expected_at, picked_up_at) = (expected_at.expect("expected"), picked_up_at.expect("it has left"));
+        let looks = Millis::from_secs(2);
+        let soon = |at: Timestamp, earliest: Timestamp| earliest <= at && at <= earliest + looks;
+        assert!(
+            soon(expected_at, delivered_at + reckoned + way),
+            "{delivered_at:?}, {way:?}: {expected_at:?}"
+        );
+        let parked_at = delivered_at + leave + way + Millis::from_mins(2);
+        assert!(
+            soon(picked_up_at, parked_at),
+            "{delivered_at:?}, {way:?}: {picked_up_at:?}"
+        );
+        if reckoned == leave {
+            assert_eq!(
+                picked_up_at.ms_since(expected_at) / 1_000,
+                120,
+                "it comes when it is expected"
+            );
+        }
+    }
+}

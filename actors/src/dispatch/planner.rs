@@ -93,6 +93,7 @@ impl Planner {
                 sleep(options.pause).await;
             }
             let planned_at = Instant::now();
+            let every = self.until_somebody_is_free(&zone).map_or(every, |soon| soon.min(every));
             loop {
                 if (node.is_stopped() || !node.holds(shard)) && node.dispatch.part(&node, &self.id) {
                     return;
@@ -107,6 +108,17 @@ impl Planner {
                 }
             }
         }
+    }
+
+    /// How long it takes in wall time until the next courier is done with its last customer, if somebody waits for one:
+    /// nothing else would say so.
+    fn until_somebody_is_free(&self, zone: &Zone) -> Option<Duration> {
+        let clock = &self.node.ports.clock;
+        let now = clock.now();
+        let leaves = zone.couriers.values().filter_map(|courier| courier.leaves_at);
+        let next = leaves.filter(|leaves_at| *leaves_at > now).min();
+        let next = next.filter(|_| has_open_jobs(zone))?;
+        Some(Duration::from_millis(next.ms_since(now).div_ceil(clock.scale().max(1))))
     }
 
     /// Makes a plan and sends off whom it names.

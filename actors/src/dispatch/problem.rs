@@ -154,7 +154,7 @@ impl Translator {
         let (location, free_at) = if has_left {
             way_to_the_end(courier, &entries, rules, now)
         } else {
-            (courier.location, now)
+            (courier.location, courier.free_at(now))
         };
         let promised_at = entries.iter().find_map(|(_, entry)| match entry.state {
             JobState::Assigned { pickup_at, .. } => Some(pickup_at),
@@ -179,7 +179,7 @@ impl Translator {
 }
 
 /// Where and when a courier that has left with its trip will have dropped off everything: each stop takes its time, half
-/// before and half after the food is handed over.
+/// before and half after the food is handed over. What it said of its place since counts as well.
 fn way_to_the_end(
     courier: &Courier,
     entries: &[(&EffectKey, &JobEntry)],
@@ -187,13 +187,19 @@ fn way_to_the_end(
     now: Timestamp,
 ) -> (Location, Timestamp) {
     let half = |service_s: Seconds| Millis::from_secs(u64::try_from(service_s / 2).unwrap_or(0));
+    let picked_up_at = entries.iter().filter_map(|(_, entry)| entry.progress.left_at).max();
+    let fetched_at = || Some(picked_up_at? + half(rules.pickup_service_s));
     let (mut place, mut at) = (courier.location, courier.located_at.unwrap_or(now));
-    let mut leaves_after = half(rules.pickup_service_s);
+    if let Some(leaves_at) = courier.leaves_at.or_else(fetched_at) {
+        at = at.max(leaves_at);
+    }
     for (_, entry) in entries {
         let way = travel_ms(place, entry.job.dropoff, courier.config.metres_per_min);
-        at = at + leaves_after + way + half(rules.dropoff_service_s);
-        leaves_after = half(rules.dropoff_service_s);
+        at = at + way + half(rules.dropoff_service_s) + half(rules.dropoff_service_s);
         place = entry.job.dropoff;
     }
-    (place, (at + leaves_after).max(now))
+    (place, at.max(now))
 }
+
+#[cfg(test)]
+mod tests;

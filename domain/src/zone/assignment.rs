@@ -40,7 +40,11 @@ pub(super) struct Assignment {
 /// Pairs waiting jobs with free couriers until either has run out. O(jobs × couriers × log), and one of them is small.
 pub(super) fn assign(zone: &Zone, context: &Context<'_>) -> Vec<Assignment> {
     let now = context.now;
-    let free: Vec<&Courier> = zone.couriers.values().filter(|courier| courier.is_free(now)).collect();
+    let free: Vec<&Courier> = zone
+        .couriers
+        .values()
+        .filter(|courier| courier.is_available(now))
+        .collect();
     let waiting = zone
         .jobs
         .iter()
@@ -84,7 +88,7 @@ struct Pair<'a> {
 impl<'a> Pair<'a> {
     fn of(key: EffectKey, entry: &JobEntry, courier: &'a Courier, now: Timestamp) -> Self {
         let ready_at = entry.ready_at();
-        let pickup_at = now + courier.travel_ms(entry.job.pickup);
+        let pickup_at = courier.free_at(now) + courier.travel_ms(entry.job.pickup);
         let ms = |length: u64| i64::try_from(length).unwrap_or(i64::MAX / 4);
         let cost_ms = ms(pickup_at.max(ready_at).ms_since(now)) - ms(now.ms_since(ready_at)) / WAITING_SHARE;
         Self {

@@ -153,6 +153,9 @@ pub enum Event {
         delivered: bool,
         /// Until when it is remembered.
         until: Timestamp,
+        /// When its courier can leave the customer, if it was carried out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        leaves_at: Option<Timestamp>,
     },
     /// A job that is over is no longer remembered.
     JobForgotten {
@@ -245,7 +248,7 @@ impl Entity for Zone {
         let wanted_at = jobs.map(|entry| wanted_at(entry, context.policy)).min();
         // A shift may have begun while nobody was there to wake the zone: then it is wanted at once.
         let free_at = |courier: &Courier| {
-            if courier.is_free(now) {
+            if courier.is_available(now) {
                 Some(now)
             } else {
                 courier.config.on_at.filter(|on_at| *on_at > now)
@@ -390,8 +393,13 @@ impl Turn<'_> {
 
     fn over(&mut self, key: EffectKey, delivered: bool) -> Result<Answer, Rejection> {
         if !self.zone.over.contains_key(&key) {
-            let until = self.context.now + self.context.policy.tombstone_ttl_ms;
-            self.emit(Event::JobOver { key, delivered, until })?;
+            let (now, policy) = (self.context.now, self.context.policy);
+            self.emit(Event::JobOver {
+                key,
+                delivered,
+                until: now + policy.tombstone_ttl_ms,
+                leaves_at: delivered.then(|| now + policy.dropoff_leave_ms),
+            })?;
         }
         Ok(Answer::Done(Receipt::Empty))
     }

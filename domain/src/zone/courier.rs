@@ -84,6 +84,10 @@ pub struct Courier {
     /// Since when it is known to have been there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub located_at: Option<Timestamp>,
+    /// When it can leave the customer that it was with last; absent before its first drop-off, and once it has fetched
+    /// something since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaves_at: Option<Timestamp>,
     /// Jobs it was sent for and has not lost, those that are over included.
     #[serde(default)]
     pub jobs_taken: u32,
@@ -112,10 +116,15 @@ fn trip<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<EffectKey>, D:
 }
 
 impl Courier {
-    /// Whether it can take a job now.
-    pub fn is_free(&self, now: Timestamp) -> bool {
+    /// From when on it can go for something, if it carries nothing: at once, or when it is done with its last customer.
+    pub fn free_at(&self, now: Timestamp) -> Timestamp {
+        self.leaves_at.map_or(now, |leaves_at| leaves_at.max(now))
+    }
+
+    /// Whether it can be given a job now, for which it leaves as soon as it is free.
+    pub fn is_available(&self, now: Timestamp) -> bool {
         let on = self.config.on_at.is_none_or(|on_at| on_at <= now);
-        let off = self.config.off_at.is_some_and(|off_at| off_at <= now);
+        let off = self.config.off_at.is_some_and(|off_at| off_at <= self.free_at(now));
         self.online && self.trip.is_empty() && on && !off
     }
 

@@ -2,8 +2,17 @@
 
 use super::{Courier, CourierConfig, Event, JobEntry, JobState, Progress, Zone};
 use crate::ids::CourierId;
-use crate::saga::EffectKey;
+use crate::saga::{EffectKey, Job};
 use crate::time::Timestamp;
+
+/// A drop-off.
+#[derive(Clone, Copy)]
+struct Delivered {
+    /// When it was.
+    at: Timestamp,
+    /// When the courier can leave, unless an earlier version recorded it.
+    leaves_at: Option<Timestamp>,
+}
 
 impl Zone {
     fn courier(&mut self, id: &CourierId) -> Result<&mut Courier, &'static str> {
@@ -25,20 +34,7 @@ impl Zone {
                 let courier = self.courier(id)?;
                 (courier.location, courier.located_at) = (*location, Some(at));
             }
-            Event::JobQueued { key, job } => {
-                self.jobs.insert(
-                    *key,
-                    JobEntry {
-                        job: *job,
-                        since: at,
-                        state: JobState::Queued,
-                        progress: Progress {
-                            is_ready: job.is_ready,
-                            ..Progress::default()
-                        },
-                    },
-                );
-            }
+            Event::JobQueued { key, job } => self.queued(*key, *job, at),
             Event::JobAssigned {
                 key,
                 courier,
@@ -65,9 +61,18 @@ impl Zone {
                 };
                 self.courier(&courier)?.drops(key);
             }
-            Event::JobOver { key, delivered, until } => {
+            Event::JobOver {
+                key,
+                delivered,
+                until,
+                leaves_at,
+            } => {
                 if let Some(entry) = self.jobs.remove(key) {
-                    self.ended(key, &entry, *delivered, at)?;
+                    let delivered = delivered.then_some(Delivered {
+                        at,
+                        leaves_at: *leaves_at,
+                    });
+                    self.ended(key, &entry, delivered)?;
                 }
                 self.over.insert(*key, *until);
             }
@@ -86,11 +91,25 @@ impl Zone {
             heard: None,
             location: config.location,
             located_at: None,
+            leaves_at: None,
             jobs_taken: 0,
             trip: Vec::new(),
         };
         let courier = self.couriers.entry(id.clone()).or_insert(fresh);
         courier.config = config.clone();
+    }
+
+    fn queued(&mut self, key: EffectKey, job: Job, at: Timestamp) {
+        let entry = JobEntry {
+            job,
+            since: at,
+            state: JobState::Queued,
+            progress: Progress {
+                is_ready: job.is_ready,
+                ..Progress::default()
+            },
+        };
+        self.jobs.insert(key, entry);
     }
 
     fn entry(&mut self, key: &EffectKey) -> Result<&mut JobEntry, &'static str> {
@@ -103,6 +122,7 @@ impl Zone {
         let pickup = entry.job.pickup;
         if let (Some(left_at), JobState::Assigned { courier, .. }) = (progress.left_at, entry.state.clone()) {
             let courier = self.courier(&courier)?;
+            courier.leaves_at = None;
             if courier.located_at.is_none_or(|located_at| located_at <= left_at) {
                 (courier.location, courier.located_at) = (pickup, Some(left_at));
             }
@@ -111,17 +131,18 @@ impl Zone {
     }
 
     /// A job is gone. If it was delivered, its courier is at the customer's, and has everything else of its trip with it.
-    fn ended(&mut self, key: &EffectKey, entry: &JobEntry, delivered: bool, at: Timestamp) -> Result<(), &'static str> {
+    fn ended(&mut self, key: &EffectKey, entry: &JobEntry, delivered: Option<Delivered>) -> Result<(), &'static str> {
         let JobState::Assigned { courier, .. } = &entry.state else {
             return Ok(());
         };
         let courier = self.courier(courier)?;
-        if !delivered {
+        let Some(Delivered { at, leaves_at }) = delivered else {
             courier.drops(key);
             return Ok(());
-        }
+        };
         courier.trip.retain(|other| other != key);
         (courier.location, courier.located_at) = (entry.job.dropoff, Some(at));
+        courier.leaves_at = leaves_at;
         let others = courier.trip.clone();
         others.into_iter().try_for_each(|key| {
             self.entry(&key)?.progress.left_at.get_or_insert(at);

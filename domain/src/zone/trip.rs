@@ -62,6 +62,10 @@ impl Turn<'_> {
             JobState::Assigned { pickup_at, .. } => Some(*pickup_at),
             _ => None,
         });
-        promised.or_else(|| courier.is_free(now).then(|| now + courier.travel_ms(first.job.pickup)))
+        promised.or_else(|| {
+            courier
+                .is_available(now)
+                .then(|| courier.free_at(now) + courier.travel_ms(first.job.pickup))
+        })
     }
 }

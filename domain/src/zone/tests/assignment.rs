@@ -186,7 +186,7 @@ fn waiting_jobs_go_out_in_the_order_in_which_the_food_is_ready() {
     assert_eq!(zone.told(put(0, at(north(0)))).1, [assigned(2, 0, T0)]);
     assert_eq!(
         zone.told(complete(2)),
-        (DONE, vec![assigned(3, 0, T0 + Millis::from_mins(174))])
+        (DONE, vec![assigned(3, 0, T0 + Millis::from_mins(176))])
     );
     assert_eq!(
         zone.0.state().couriers[&courier_id(0)].location,
@@ -195,7 +195,7 @@ fn waiting_jobs_go_out_in_the_order_in_which_the_food_is_ready() {
     );
     assert_eq!(
         zone.resumed(),
-        [assigned(3, 0, T0 + Millis::from_mins(174))],
+        [assigned(3, 0, T0 + Millis::from_mins(176))],
         "told again after a restart"
     );
     zone.0.restart();

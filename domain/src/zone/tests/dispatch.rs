@@ -1,13 +1,14 @@
 //! A planner's decisions: bundles, additions until the pick-up, what no longer fits, and a zone without its planner.
 
-use super::assignment::{Centre, DONE, assign, assigned, at, complete, job, lost};
+use super::assignment::{Centre, DONE, assign, assigned, at, complete, job, lost, put};
 use crate::entity::Entity;
-use crate::fixtures::{T0, courier_id, key, north};
+use crate::fixtures::{Journalled, T0, courier_id, key, north};
 use crate::policy::{Assigning, Policy};
 use crate::rejection::Rejection;
 use crate::saga::{Answer, EffectKey, Step};
 use crate::time::{Millis, Timestamp};
-use crate::zone::{Command, Courier, Progress, Trip, Zone};
+use crate::zone::{Command, Courier, CourierConfig, Progress, Trip, Zone};
+use serde_json::Value;
 
 fn planned(couriers: usize) -> Centre {
     let mut zone = Centre::with(&vec![at(north(0)); couriers]);
@@ -73,9 +74,9 @@ fn a_bundle_is_fetched_together_and_dropped_off_in_its_sequence() {
     zone.told(complete(2));
     let courier = &zone.0.state().couriers[&courier_id(0)];
     assert_eq!((courier.location, courier.trip.clone()), (north(50), keys(&[1])));
-    assert!(!courier.is_free(zone.1), "it still carries one");
+    assert!(!courier.is_available(zone.1), "it still carries one");
     zone.told(complete(1));
-    assert!(zone.0.state().couriers[&courier_id(0)].is_free(zone.1));
+    assert!(zone.0.state().couriers[&courier_id(0)].is_available(zone.1));
 }
 
 #[test]
@@ -146,6 +147,58 @@ fn whoever_delivers_one_order_of_a_trip_has_left_with_the_others() {
 }
 
 #[test]
+fn a_courier_leaves_its_last_customer_before_it_goes_for_more() {
+    let mut zone = waiting(1);
+    zone.told(send(0, &[1]));
+    zone.1 = zone.1 + Millis::from_mins(20);
+    zone.told(complete(1));
+    let courier = zone.0.state().couriers[&courier_id(0)].clone();
+    let (delivered_at, leaves_at) = (zone.1, zone.1 + zone.2.dropoff_leave_ms);
+    assert_eq!(courier.leaves_at, Some(leaves_at));
+    assert_eq!(courier.free_at(leaves_at + Millis(1)), leaves_at + Millis(1));
+    zone.1 = delivered_at + Millis::from_mins(1);
+    let arrival = leaves_at + courier.travel_ms(north(3));
+    assert_eq!(zone.told(send(0, &[4])), (DONE, vec![assigned(4, 0, arrival)]));
+    zone.told(progress(4, true, Some(arrival)));
+    let courier = &zone.0.state().couriers[&courier_id(0)];
+    assert_eq!(courier.leaves_at, None, "it stands at a kitchen");
+    zone.0.restart();
+}
+
+#[test]
+fn a_courier_whose_shift_ends_at_the_door_gets_nothing_more() {
+    let off_at = Some(T0 + Millis::from_mins(21));
+    for (leave_min, sent) in [(2, 0), (0, 1)] {
+        let mut zone = waiting(0);
+        zone.2.dropoff_leave_ms = Millis::from_mins(leave_min);
+        zone.told(put(0, CourierConfig { off_at, ..at(north(0)) }));
+        zone.told(send(0, &[1]));
+        zone.1 = T0 + Millis::from_mins(20);
+        zone.told(complete(1));
+        assert_eq!(zone.told(send(0, &[2])).1.len(), sent, "it takes {leave_min} min");
+    }
+}
+
+/// Rows of before say nothing of when a courier can leave.
+#[test]
+fn a_drop_off_that_an_earlier_version_stored_holds_nobody_up() {
+    let mut zone = waiting(1);
+    zone.told(send(0, &[1]));
+    zone.told(complete(1));
+    let (at, row) = zone.0.rows.pop().expect("it is over");
+    let mut events: Vec<Value> = serde_json::from_str(&row).expect("JSON");
+    for event in events.iter_mut().filter_map(Value::as_object_mut) {
+        event.remove("leaves_at");
+    }
+    zone.0.rows.push((at, serde_json::to_string(&events).expect("JSON")));
+    zone.0 = Journalled::from_log(zone.0.rows);
+    let courier = zone.0.state().couriers[&courier_id(0)].clone();
+    assert_eq!((courier.location, courier.free_at(zone.1)), (north(50), zone.1));
+    let arrival = zone.1 + courier.travel_ms(north(3));
+    assert_eq!(zone.told(send(0, &[4])), (DONE, vec![assigned(4, 0, arrival)]));
+}
+
+#[test]
 fn a_zone_without_its_planner_helps_itself_in_the_end() {
     let mut zone = waiting(1);
     let due = zone.wake_at().expect("jobs wait");
@@ -168,7 +221,7 @@ fn a_courier_that_an_earlier_version_stored_has_its_job() {
     fields.insert("job".to_owned(), serde_json::json!(key_of(1)));
     let read: Courier = serde_json::from_value(stored.clone()).expect("it is read");
     assert_eq!(read.trip, keys(&[1]));
-    stored["job"] = serde_json::Value::Null;
+    stored["job"] = Value::Null;
     let read: Courier = serde_json::from_value(stored).expect("it is read");
     assert!(read.trip.is_empty());
     let zone: Zone = zone.0.state().clone();

@@ -143,7 +143,7 @@ fn nobody_is_idle(zone: &Zone, policy: &Policy, now: Timestamp) {
     let is_waiting = |entry: &JobEntry| entry.state == JobState::Queued && wanted_at(entry, policy) <= now;
     let waiting = zone.jobs.values().any(is_waiting);
     assert!(
-        !waiting || !zone.couriers.values().any(|courier| courier.is_free(now)),
+        !waiting || !zone.couriers.values().any(|courier| courier.is_available(now)),
         "a job waits for nothing"
     );
 }

@@ -87,6 +87,7 @@ fn every_event_is_read_and_written_as_ever() {
         r#"{"type":"JobAssigned","key":"01a3185c-5000-893d-8000-000000000001:dispatch:0:do","courier":"courier-1","pickup_at":1800000300000}"#,
         r#"{"type":"JobLost","key":"01a3185c-5000-893d-8000-000000000001:dispatch:0:do"}"#,
         r#"{"type":"JobOver","key":"01a3185c-5000-893d-8000-000000000001:dispatch:0:do","delivered":true,"until":1800000300000}"#,
+        r#"{"type":"JobOver","key":"01a3185c-5000-893d-8000-000000000001:dispatch:0:do","delivered":true,"until":1800000300000,"leaves_at":1800000120000}"#,
         r#"{"type":"JobForgotten","key":"01a3185c-5000-893d-8000-000000000001:dispatch:0:do"}"#,
     ];
     for text in texts {
