@@ -164,10 +164,11 @@ impl StoreSettings {
         }
     }
 
-    /// How many tasks commit. Nodes of a cluster are several by themselves: with one each, their commits are fewer and larger.
-    pub const fn writers(&self, is_node: bool) -> usize {
+    /// How many tasks commit. Nodes of a cluster are several by themselves, and the embedded store has one thread that
+    /// writes: with one, commits are fewer and larger.
+    pub fn writers(&self, is_node: bool) -> usize {
         match self.journal_writers {
-            0 if is_node => 1,
+            0 if is_node || !matches!(self.place(), StorePlace::Postgres(_)) => 1,
             0 => 2,
             writers => writers,
         }
