@@ -1,6 +1,7 @@
 //! The fulfilment saga: its definition is a table ([`definition`]), its state is the order's ledger, and
 //! [`decide`] / [`evolve`] / [`resume`] are pure.
 
+mod candidate;
 mod decide;
 mod definition;
 mod effect;
@@ -13,11 +14,12 @@ mod resume;
 mod turn;
 mod unwind;
 
+pub use candidate::{Candidate, Drawbacks, Infeasible};
 pub use decide::{Command, decide};
 pub use definition::{CURRENT_VERSION, Participant, Step, StepDefinition, definition};
 pub use effect::{
-    Action, Answer, Candidate, CapacityRequest, Direction, Drawbacks, Effect, EffectKey, Infeasible, Job, JobRequest,
-    PaymentAction, PaymentRequest, Receipt, Refused, Ticket, TicketAction, TicketRequest,
+    Action, Answer, CapacityRequest, Direction, Effect, EffectKey, Job, JobRequest, PaymentAction, PaymentRequest,
+    Receipt, Refused, Ticket, TicketAction, TicketRequest,
 };
 pub use evolve::evolve;
 pub use ledger::{Attempt, Backward, Forward, Record};
