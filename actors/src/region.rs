@@ -24,6 +24,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+/// In how many parts all shards are read: what was read of one is memory until its streams are folded.
+const READS: u16 = 8;
 /// Effects begun at a time before other tasks get a turn. Beginning one is a microsecond; each turn given away is behind
 /// everything that the effects before have already set in motion.
 const EFFECTS_AT_ONCE: usize = 1_024;
@@ -304,21 +306,27 @@ impl Plan {
     /// Reads every live stream of the shards. Channels and zones become known; nothing else happens yet.
     async fn read(node: &Node, shards: &[ShardId]) -> Result<Self, StoreError> {
         let mut plan = Self::default();
-        for recorded in node.ports.store.recover(shards, &KINDS).await? {
-            let added = catch_unwind(AssertUnwindSafe(|| plan.add_stream(node, &recorded)));
-            let added = added.unwrap_or_else(|_| Err(StoreError::Corrupt("it makes this program panic".into())));
-            // One corrupt stream harms nobody else: its actor crashes on loading and is parked, where it can be seen.
-            if let Err(error) = added {
-                let wake = (recorded.kind, recorded.stream, Timestamp(0));
-                plan.timers
-                    .entry(node.map.shard_of(recorded.stream))
-                    .or_default()
-                    .push(wake);
-                tracing::error!(stream = %recorded.stream, %error, "a stream cannot be recovered");
-                metrics::counter!("uoop_streams_corrupt_total").increment(1);
+        for some in shards.chunks(usize::from(node.map.len().div_ceil(READS))) {
+            for recorded in node.ports.store.recover(some, &KINDS).await? {
+                plan.add_recorded(node, &recorded);
             }
         }
         Ok(plan)
+    }
+
+    /// One corrupt stream harms nobody else: its actor crashes on loading and is parked, where it can be seen.
+    fn add_recorded(&mut self, node: &Node, recorded: &Recorded) {
+        let added = catch_unwind(AssertUnwindSafe(|| self.add_stream(node, recorded)));
+        let added = added.unwrap_or_else(|_| Err(StoreError::Corrupt("it makes this program panic".into())));
+        if let Err(error) = added {
+            let wake = (recorded.kind, recorded.stream, Timestamp(0));
+            self.timers
+                .entry(node.map.shard_of(recorded.stream))
+                .or_default()
+                .push(wake);
+            tracing::error!(stream = %recorded.stream, %error, "a stream cannot be recovered");
+            metrics::counter!("uoop_streams_corrupt_total").increment(1);
+        }
     }
 
     fn add_stream(&mut self, node: &Node, recorded: &Recorded) -> Result<(), StoreError> {
