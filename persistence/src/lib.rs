@@ -46,7 +46,6 @@ pub use webhooks::{
 };
 
 use domain::ports::{Store, StoreError};
-use domain::shard::ShardMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -74,12 +73,13 @@ impl<'a> Location<'a> {
 /// `postgres://` address, or the path of a SQLite file (with or without `sqlite:`).
 ///
 /// # Errors
-/// The store is away, or was created with another number of shards.
-pub async fn open(location: &str, shards: ShardMap) -> Result<Arc<dyn Store>, StoreError> {
+/// The store is away, or was created with another number of shards than is asked for.
+pub async fn open(location: &str, sharding: impl Into<Sharding>) -> Result<Arc<dyn Store>, StoreError> {
+    let sharding = sharding.into();
     Ok(match Location::of(location) {
-        Location::Memory => Arc::new(MemoryStore::new(shards)),
-        Location::Sqlite(path) => Arc::new(SqliteStore::open(path, shards, &SqliteOptions::default()).await?),
-        Location::Postgres(url) => Arc::new(PostgresStore::connect(url, shards, &PostgresOptions::default()).await?),
+        Location::Memory => Arc::new(MemoryStore::new(sharding.of_a_new_store())),
+        Location::Sqlite(path) => Arc::new(SqliteStore::open(path, sharding, &SqliteOptions::default()).await?),
+        Location::Postgres(url) => Arc::new(PostgresStore::connect(url, sharding, &PostgresOptions::default()).await?),
     })
 }
 

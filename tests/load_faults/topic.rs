@@ -3,6 +3,7 @@
 use domain::ids::Position;
 use domain::order::{PublicEvent, public_events};
 use domain::shard::ShardMap;
+use persistence::Sharding;
 use persistence::rdkafka::config::ClientConfig;
 use persistence::rdkafka::consumer::{BaseConsumer, Consumer};
 use persistence::rdkafka::message::{BorrowedMessage, Headers, Message};
@@ -10,8 +11,6 @@ use persistence::rdkafka::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-/// As many shards as a store has by default.
-const SHARDS: u16 = 256;
 /// Longer than a message takes: not a measure, but an end.
 const MESSAGE_MAX: Duration = Duration::from_secs(30);
 
@@ -72,10 +71,10 @@ async fn expected(store: &str) -> EventIds {
 
 /// All public events of a store, line after line, each in order.
 pub(crate) async fn events(store: &str) -> Vec<PublicEvent> {
-    let shards = ShardMap::new(SHARDS).expect("a power of two");
-    let store = persistence::open(store, shards).await.expect("the store");
+    let as_created = Sharding::AsCreated(ShardMap::EMBEDDED);
+    let store = persistence::open(store, as_created).await.expect("the store");
     let mut events = Vec::new();
-    for shard in shards.all() {
+    for shard in store.shard_map().all() {
         let mut after = Position(0);
         loop {
             let rows = store.positions(shard, after, 1_000).await.expect("the line");
