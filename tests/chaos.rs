@@ -26,7 +26,7 @@ fn a_small_day() -> Options {
             declines: 15.0,
             refusals: 20.0,
             hangs: 5.0,
-            late_successes: 5.0,
+            late_successes: 10.0,
             errors: 5.0,
             pending: 30.0,
             drops: 30.0,
