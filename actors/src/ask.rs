@@ -155,6 +155,14 @@ impl<E: Entity> Ask<E> {
         }
     }
 
+    /// A command whose answer something follows.
+    pub(crate) fn answered(command: E::Command, then: impl FnOnce(Answered<E>) + Send + 'static) -> Self {
+        Self {
+            reply: Reply::then(then),
+            ..Self::tell(command)
+        }
+    }
+
     /// What a timer says.
     pub(crate) fn wake() -> Self {
         Self {

@@ -158,11 +158,7 @@ impl Node {
         command: E::Command,
         then: impl FnOnce(Answered<E>) + Send + 'static,
     ) {
-        let ask = Ask {
-            reply: Reply::then(then),
-            ..Ask::tell(command)
-        };
-        self.deliver(stream, E::envelope(ask), false);
+        self.deliver(stream, E::envelope(Ask::answered(command, then)), false);
     }
 
     /// As [`Node::call_here_then`], but asks this actor alone; *fenced* if another has taken its place.
@@ -173,11 +169,7 @@ impl Node {
         command: E::Command,
         then: impl FnOnce(Answered<E>) + Send + 'static,
     ) {
-        let ask = Ask {
-            reply: Reply::then(then),
-            ..Ask::tell(command)
-        };
-        self.deliver_to(actor, stream, E::envelope(ask));
+        self.deliver_to(actor, stream, E::envelope(Ask::answered(command, then)));
     }
 
     fn call_in_background<E: Hosted>(

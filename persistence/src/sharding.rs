@@ -29,7 +29,8 @@ impl Sharding {
             map.ok_or_else(|| StoreError::Mismatch(format!("the store has a wrong number of shards: {kept:?}")))?;
         match self {
             Self::Exactly(wanted) if wanted != map => Err(StoreError::Mismatch(format!(
-                "the store was created with {kept} shards and {} are configured: the number is fixed when a store is created",
+                "the store was created with {kept} shards and {} are configured: the number is fixed when a store is created, \
+                 so configure {kept}, or 0 for what the store has",
                 wanted.len()
             ))),
             _ => Ok(map),
