@@ -35,7 +35,10 @@ pub(crate) async fn publish(platform: Platform, redis: Arc<Redis>, slot_ms: Mill
         }
         let slot = slot_of(platform.clock().now(), slot_ms);
         let channels = platform.directory().channels();
-        let changes = board.changes(channels.iter().map(|channel| &*channel.state), slot);
+        // Each channel's owner knows best.
+        let own = channels.iter().map(|channel| &*channel.state);
+        let own = own.filter(|channel| platform.owns(channel.id.stream()));
+        let changes = board.changes(own, slot);
         if !changes.is_empty() && redis.score(SET, changes, TTL).await.is_err() {
             board = Board::default();
         }

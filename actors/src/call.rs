@@ -117,16 +117,18 @@ impl Node {
         self.call_anywhere(cluster, call).await
     }
 
-    /// Asks an actor on behalf of a saga, and does `then` with its reply, in the task of whoever answers: it must not block.
+    /// Asks an actor on behalf of a saga, and does `then` with its reply and its version after it, in the task of whoever
+    /// answers: it must not block.
     /// An actor of this node is asked without a task; `then` is done exactly once in any case.
     pub(crate) fn call_then<E: Hosted>(
         self: &Arc<Self>,
         stream: StreamId,
         command: E::Command,
-        then: impl FnOnce(Result<E::Reply, CallError>) + Send + 'static,
+        then: impl FnOnce(Result<(Seq, E::Reply), CallError>) + Send + 'static,
     ) {
+        let said = |applied: Applied<E>| (applied.entity.seq, applied.reply);
         if self.cluster.get().is_none() {
-            return self.call_here_then::<E>(stream, command, |answered| then(answered.map(|applied| applied.reply)));
+            return self.call_here_then::<E>(stream, command, move |answered| then(answered.map(said)));
         }
         let mut call = Call::<E>::new(stream, command.clone(), Origin::Saga);
         if !self.is_here(stream) {
@@ -135,7 +137,7 @@ impl Node {
         let node = Arc::clone(self);
         self.call_here_then::<E>(stream, command, move |answered| {
             let error = match answered {
-                Ok(applied) => return then(Ok(applied.reply)),
+                Ok(applied) => return then(Ok(said(applied))),
                 Err(error) => error,
             };
             let mut attempts = Attempts::new(false, false);
@@ -175,10 +177,10 @@ impl Node {
     fn call_in_background<E: Hosted>(
         self: &Arc<Self>,
         call: Call<E>,
-        then: impl FnOnce(Result<E::Reply, CallError>) + Send + 'static,
+        then: impl FnOnce(Result<(Seq, E::Reply), CallError>) + Send + 'static,
     ) {
         let node = Arc::clone(self);
-        tokio::spawn(async move { then(node.call(call).await.map(|outcome| outcome.reply)) });
+        tokio::spawn(async move { then(node.call(call).await.map(|outcome| (outcome.seq, outcome.reply))) });
     }
 
     /// Asks an actor of this node.

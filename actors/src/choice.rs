@@ -2,23 +2,25 @@
 //!
 //! Routing is settled in the order's first turn, and costs no row and no wait (ADR 0015). Only an order that could go to
 //! several channels, and whose best one is nearly full, waits a moment for others, so that the last units go to those for
-//! whom they save most (ADR 0023). What was promised and is in no ledger yet counts as taken, for a few seconds at most: the
-//! ledgers decide, and who finds a slot full goes on to the next candidate.
+//! whom they save most (ADR 0023). What was promised counts as taken until this node sees it in the channel's ledger, or the
+//! channel has refused it, and for a few seconds at most: the ledgers decide, and who finds a slot full goes on to the next
+//! candidate.
 
+use crate::ask::Versioned;
 use crate::node::Node;
 use dashmap::DashMap;
 use domain::channel::Channel;
-use domain::ids::{ChannelId, OrderId};
+use domain::ids::{ChannelId, OrderId, Seq};
 use domain::order::{Details, Order};
-use domain::saga::{Answer, Candidate, Direction, EffectKey, Receipt, Refused, Step};
+use domain::saga::{Answer, Candidate, Receipt, Refused};
 use domain::time::Timestamp;
 use routing::{Choice, Promised, batch_len};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// Promises of a channel below this number are never looked through for those that are kept or lapsed.
+/// Promises of a channel below this number are never looked through for those that have lapsed.
 const PROMISES_MIN: usize = 64;
 
 /// What this node has promised, and who waits to be assigned.
@@ -36,17 +38,18 @@ struct Waiting {
 
 /// A unit of capacity that an order was told to hold.
 struct Promise {
-    key: EffectKey,
     slot: Timestamp,
     units: u32,
     /// When it counts no more, whatever became of it.
     until: Timestamp,
+    /// The version of the channel that has it in its ledger.
+    kept_at: Option<Seq>,
 }
 
 /// The promises of one channel.
 #[derive(Default)]
 struct Promises {
-    all: Vec<Promise>,
+    open: HashMap<OrderId, Promise>,
     by_slot: BTreeMap<Timestamp, u32>,
     /// How many there may be before they are looked through.
     most: usize,
@@ -57,23 +60,33 @@ impl Promises {
         self.by_slot.get(&slot).copied().unwrap_or(0)
     }
 
-    fn add(&mut self, promise: Promise, channel: &Channel, now: Timestamp) {
-        if self.all.len() >= self.most {
-            self.forget(channel, now, &[]);
-            self.most = PROMISES_MIN.max(2 * self.all.len());
+    fn add(&mut self, order: OrderId, promise: Promise, seen: Seq, now: Timestamp) {
+        if self.open.len() >= self.most {
+            self.forget(seen, now, &[]);
+            self.most = PROMISES_MIN.max(2 * self.open.len());
         }
+        self.end(order);
         *self.by_slot.entry(promise.slot).or_default() += promise.units;
-        self.all.push(promise);
+        self.open.insert(order, promise);
     }
 
-    /// Forgets what the ledger knows, what has lapsed, and the promises to some orders.
-    fn forget(&mut self, channel: &Channel, now: Timestamp, orders: &[OrderId]) {
-        self.all.retain(|promise| {
-            let open = promise.until > now && channel.ledger.claim(&promise.key).is_none();
-            open && !orders.contains(&promise.key.order)
+    fn end(&mut self, order: OrderId) {
+        let Some(promise) = self.open.remove(&order) else {
+            return;
+        };
+        if let Some(units) = self.by_slot.get_mut(&promise.slot) {
+            *units = units.saturating_sub(promise.units);
+        }
+    }
+
+    /// Forgets what is kept as of the version that is seen, what has lapsed, and the promises to some orders.
+    fn forget(&mut self, seen: Seq, now: Timestamp, orders: &[OrderId]) {
+        self.open.retain(|order, promise| {
+            let counts = promise.until > now && promise.kept_at.is_none_or(|kept_at| kept_at > seen);
+            counts && !orders.contains(order)
         });
         self.by_slot.clear();
-        for promise in &self.all {
+        for promise in self.open.values() {
             *self.by_slot.entry(promise.slot).or_default() += promise.units;
         }
     }
@@ -81,29 +94,41 @@ impl Promises {
 
 impl Chooser {
     /// Promises a candidate to an order.
-    fn promise(&self, node: &Node, order: OrderId, candidate: &Candidate, channel: &Channel) {
+    fn promise(&self, node: &Node, order: OrderId, candidate: &Candidate, seen: Seq) {
         let now = node.ports.clock.now();
         let promise = Promise {
-            key: EffectKey {
-                order,
-                step: Step::HoldCapacity,
-                round: 0,
-                direction: Direction::Forward,
-            },
             slot: candidate.slot,
             units: candidate.units,
             until: now + node.ports.policy.internal.timeout_ms,
+            kept_at: None,
         };
-        let mut promises = self.promises.entry(channel.id.clone()).or_default();
-        promises.add(promise, channel, now);
+        let mut promises = self.promises.entry(candidate.channel.clone()).or_default();
+        promises.add(order, promise, seen, now);
+    }
+
+    /// The channel has answered whether it keeps what the order was promised, if it was. `kept_at`: the version of the channel
+    /// that does.
+    pub(crate) fn answered(&self, node: &Node, channel: &ChannelId, order: OrderId, kept_at: Option<Seq>) {
+        let Some(mut promises) = self.promises.get_mut(channel) else {
+            return;
+        };
+        let seen = node.directory.channel(channel).map_or(Seq(0), |channel| channel.seq);
+        match kept_at.filter(|kept_at| *kept_at > seen) {
+            Some(kept_at) => {
+                if let Some(promise) = promises.open.get_mut(&order) {
+                    promise.kept_at = Some(kept_at);
+                }
+            }
+            None => promises.end(order),
+        }
     }
 
     /// Whether a candidate would leave less of its slot than the policy calls plenty.
-    fn is_scarce(&self, node: &Node, candidate: &Candidate, channel: &Channel) -> bool {
-        let capacity = u64::from(channel.config.capacity_per_slot);
-        let least = capacity * u64::from(node.ports.policy.choice.scarce_pct);
+    fn is_scarce(&self, node: &Node, candidate: &Candidate, channel: &Versioned<Channel>) -> bool {
+        let (seen, channel) = (channel.seq, &*channel.state);
+        let scarce_pct = node.ports.policy.choice.scarce_pct;
         let taken = u64::from(channel.ledger.used(candidate.slot) + candidate.units);
-        let leaves_little = |promised: u32| capacity.saturating_sub(taken + u64::from(promised)) * 100 < least;
+        let leaves_little = |promised: u32| channel.leaves_little(taken + u64::from(promised), scarce_pct);
         let Some(mut promises) = self.promises.get_mut(&channel.id) else {
             return leaves_little(0);
         };
@@ -111,20 +136,21 @@ impl Chooser {
             return false;
         }
         // Some of them may be in the ledger by now.
-        promises.forget(channel, node.ports.clock.now(), &[]);
+        promises.forget(seen, node.ports.clock.now(), &[]);
         leaves_little(promises.units(candidate.slot))
     }
 
-    fn promised(&self, channels: &[Arc<Channel>], orders: &[OrderId], now: Timestamp) -> Promised {
+    fn promised(&self, channels: &[Versioned<Channel>], orders: &[OrderId], now: Timestamp) -> Promised {
         let mut promised = Promised::default();
         for channel in channels {
-            let Some(mut open) = self.promises.get_mut(&channel.id) else {
+            let id = &channel.state.id;
+            let Some(mut open) = self.promises.get_mut(id) else {
                 continue;
             };
             // An order that asks again has no use for what it was promised before.
-            open.forget(channel, now, orders);
+            open.forget(channel.seq, now, orders);
             for (&slot, &units) in &open.by_slot {
-                promised.add(&channel.id, slot, units);
+                promised.add(id, slot, units);
             }
         }
         promised
@@ -135,16 +161,16 @@ impl Chooser {
 /// it more. See [`together`].
 pub(crate) fn at_once(node: &Node, order: &Order) -> Option<Answer> {
     let begun = Instant::now();
-    let channels = serving(node, &order.details);
-    let choice = routing::choose(&order.details, &channels, &node.context());
+    let serving = serving(node, &order.details);
+    let choice = routing::choose(&order.details, &states(&serving), &node.context());
     // Who has no alternate has nothing to leave to others.
     if let [first, _, ..] = choice.candidates.as_slice()
-        && let Some(channel) = channels.iter().find(|channel| channel.id == first.channel)
+        && let Some(channel) = find(&serving, first)
     {
         if node.chooser.is_scarce(node, first, channel) {
             return None;
         }
-        node.chooser.promise(node, order.id, first, channel);
+        node.chooser.promise(node, order.id, first, channel.seq);
     }
     count("alone", 1, begun);
     Some(answer(choice))
@@ -192,25 +218,23 @@ async fn assign(node: &Arc<Node>) {
 
 fn assign_batch(node: &Node, batch: Vec<Waiting>) {
     let begun = Instant::now();
-    let mut channels: Vec<Arc<Channel>> = batch
+    let mut channels: Vec<Versioned<Channel>> = batch
         .iter()
         .flat_map(|waiting| serving(node, &waiting.details))
         .collect();
-    channels.sort_by(|a, b| a.id.cmp(&b.id));
-    channels.dedup_by(|a, b| a.id == b.id);
+    channels.sort_by(|a, b| a.state.id.cmp(&b.state.id));
+    channels.dedup_by(|a, b| a.state.id == b.state.id);
     let context = node.context();
     let ids: Vec<OrderId> = batch.iter().map(|waiting| waiting.order).collect();
     let promised = node.chooser.promised(&channels, &ids, context.now);
     let details: Vec<&Details> = batch.iter().map(|waiting| &*waiting.details).collect();
-    let choices = routing::choose_batch(&details, &channels, &promised, &context);
+    let choices = routing::choose_batch(&details, &states(&channels), &promised, &context);
     count("together", ids.len(), begun);
     for (waiting, choice) in batch.into_iter().zip(choices) {
-        let first = choice.candidates.first();
-        if let Some((first, channel)) = first.and_then(|first| {
-            let channel = channels.iter().find(|channel| channel.id == first.channel)?;
-            Some((first, channel))
-        }) {
-            node.chooser.promise(node, waiting.order, first, channel);
+        if let Some(first) = choice.candidates.first()
+            && let Some(channel) = find(&channels, first)
+        {
+            node.chooser.promise(node, waiting.order, first, channel.seq);
         }
         // Whoever gave up asks again.
         let _ = waiting.reply.send(answer(choice));
@@ -223,9 +247,16 @@ fn count(how: &'static str, orders: usize, begun: Instant) {
     metrics::histogram!("uoop_channel_choice_seconds", "how" => how).record(begun.elapsed().as_secs_f64());
 }
 
-fn serving(node: &Node, details: &Details) -> Vec<Arc<Channel>> {
-    let found = node.directory.serving(&details.restaurant_id);
-    found.into_iter().map(|found| found.state).collect()
+fn serving(node: &Node, details: &Details) -> Vec<Versioned<Channel>> {
+    node.directory.serving(&details.restaurant_id)
+}
+
+fn states(channels: &[Versioned<Channel>]) -> Vec<Arc<Channel>> {
+    channels.iter().map(|channel| Arc::clone(&channel.state)).collect()
+}
+
+fn find<'a>(channels: &'a [Versioned<Channel>], candidate: &Candidate) -> Option<&'a Versioned<Channel>> {
+    channels.iter().find(|channel| channel.state.id == candidate.channel)
 }
 
 fn answer(choice: Choice) -> Answer {

@@ -7,6 +7,7 @@
 pub(crate) mod coordinator;
 mod handle;
 mod lease;
+mod outlines;
 mod owners;
 mod peer_service;
 mod replica;
@@ -26,6 +27,7 @@ use crate::transport::{AskError, Transport, TransportError, TransportOptions};
 use domain::cluster::Rules;
 use domain::ports::{Membership, StoreError};
 use lease::Lease;
+use outlines::Outlines;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -68,6 +70,7 @@ pub(crate) struct Cluster {
     /// This node's name, with its incarnation.
     pub(crate) name: Arc<str>,
     pub(crate) owners: Owners,
+    pub(crate) outlines: Outlines,
     pub(crate) lease: Lease,
     pub(crate) rules: Rules,
     pub(crate) options: ClusterOptions,
@@ -89,6 +92,7 @@ impl Cluster {
         let cluster = Self {
             name: options.transport.name.as_str().into(),
             owners: Owners::new(shards),
+            outlines: Outlines::default(),
             lease: Lease::new(options.lease),
             rules: Rules {
                 moves_max: options.moves_max,
@@ -132,7 +136,7 @@ impl Cluster {
     /// Tells all other nodes something, if they can be reached.
     pub(crate) fn tell_all(&self, notice: &Notice) {
         if let Some(transport) = self.transport() {
-            transport.tell_all(|version| wire::encode(version, notice));
+            transport.tell_all(|version| notice.is_said_in(version).then(|| wire::encode(version, notice)));
         }
     }
 }

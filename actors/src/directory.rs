@@ -75,12 +75,12 @@ impl Directory {
         }
     }
 
-    /// Takes a channel in unless something newer is known of it.
+    /// Takes a channel in unless as much or more is known of it.
     pub(crate) fn offer_channel(&self, channel: &Versioned<Channel>) {
-        if self
-            .channel(&channel.state.id)
-            .is_none_or(|known| known.seq < channel.seq)
-        {
+        let says_more = |known: Versioned<Channel>| {
+            known.seq < channel.seq || (known.seq == channel.seq && known.state.ledger.is_outline())
+        };
+        if self.channel(&channel.state.id).is_none_or(says_more) {
             self.put_channel(channel);
         }
     }

@@ -92,10 +92,22 @@ struct Asked {
 impl Asked {
     fn channel(self, channel: &ChannelId, request: CapacityRequest, first: bool) {
         let (node, command) = (Arc::clone(&self.node), channel::Command::Capacity(request));
-        node.call_then::<Channel>(channel.stream(), command, move |reply| {
+        let (stream, channel) = (channel.stream(), channel.clone());
+        node.call_then::<Channel>(stream, command, move |reply| {
+            if matches!(request, CapacityRequest::Hold { .. }) {
+                let kept = reply
+                    .as_ref()
+                    .ok()
+                    .filter(|(_, answer)| matches!(answer, Answer::Done(_)));
+                let kept_at = kept.map(|(seq, _)| *seq);
+                self.node
+                    .chooser
+                    .answered(&self.node, &channel, self.key.order, kept_at);
+            }
             self.answered(match reply {
+                Ok((_, answer)) => answer,
                 Err(CallError::Overloaded { what }) => request.overloaded(first, &what),
-                reply => reply.unwrap_or_else(|error| Answer::Failed(error.to_string())),
+                Err(error) => Answer::Failed(error.to_string()),
             });
         });
     }
@@ -103,7 +115,7 @@ impl Asked {
     fn zone(self, zone: ZoneId, request: JobRequest) {
         let (node, stream) = (Arc::clone(&self.node), zone.stream());
         node.call_then::<Zone>(stream, zone::Command::Job { zone, request }, move |reply| {
-            self.answered(reply.unwrap_or_else(|error| Answer::Failed(error.to_string())));
+            self.answered(reply.map_or_else(|error| Answer::Failed(error.to_string()), |(_, answer)| answer));
         });
     }
 
@@ -191,7 +203,7 @@ fn insist(node: &Arc<Node>, order: OrderId, command: Command, reach: Reach, paus
         }
     };
     match reach {
-        Reach::Anywhere => node.call_then::<Order>(stream, command, heard),
+        Reach::Anywhere => node.call_then::<Order>(stream, command, |said| heard(said.map(|(_, reply)| reply))),
         Reach::Here if node.is_here(stream) => {
             node.call_here_then::<Order>(stream, command, |answered| heard(answered.map(|applied| applied.reply)));
         }

@@ -10,6 +10,7 @@ use crate::error::CallError;
 use crate::node::Node;
 use domain::channel::Channel;
 use domain::entity::Entity;
+use domain::ids::Seq;
 use domain::order::{Event, Order, OrderStatus};
 use domain::saga::{Action, Direction, Record, job_progress};
 use domain::time::Millis;
@@ -220,6 +221,13 @@ impl Hosted for Channel {
 
     fn publish(node: &Node, _before: Option<&Self>, channel: &Versioned<Self>) {
         node.directory.offer_channel(channel);
+    }
+
+    fn follow_up(node: &Arc<Node>, before: Option<&Self>, channel: &Versioned<Self>) {
+        let Some(cluster) = node.cluster.get() else { return };
+        let scarce_pct = node.ports.policy.choice.scarce_pct;
+        let soon = channel.seq == Seq(1) || before.is_some_and(|before| channel.state.matters_soon(before, scarce_pct));
+        cluster.outlines.changed(channel, soon);
     }
 
     fn again(command: Self::Command) -> Self::Command {

@@ -346,6 +346,21 @@ impl Platform {
         self.node.watch_anywhere(id, known)
     }
 
+    /// A channel as it stands, with who holds what of it: from its actor's last commit or, when that is elsewhere, from the
+    /// store. The [`Directory`] knows channels that live elsewhere a moment later, and less of them.
+    ///
+    /// # Errors
+    /// The store is away.
+    pub async fn channel_now(&self, id: &ChannelId) -> Result<Option<Versioned<Channel>>, CallError> {
+        if self.node.speaks_for(id.stream()) {
+            return Ok(self.node.directory.channel(id));
+        }
+        let recorded = self.node.ports.store.load(id.stream()).await.map_err(away)?;
+        let recorded = recorded.filter(|recorded| recorded.kind == domain::ports::StreamKind::Channel);
+        let restored = recorded.map(|recorded| restore::<Channel>(&recorded)).transpose();
+        restored.map(Option::flatten).map_err(away)
+    }
+
     /// Tells a channel something.
     ///
     /// # Errors

@@ -299,6 +299,7 @@ struct Plan {
     orders_live: usize,
     effects: Vec<Effect>,
     notices: Vec<domain::zone::Effect>,
+    channels: Vec<Versioned<Channel>>,
     zones: Vec<Versioned<Zone>>,
 }
 
@@ -334,7 +335,9 @@ impl Plan {
             StreamKind::Order => self
                 .add::<Order>(node, recorded)
                 .map(|order| self.add_order(node, order)),
-            StreamKind::Channel => self.add::<Channel>(node, recorded).map(|_| ()),
+            StreamKind::Channel => self
+                .add::<Channel>(node, recorded)
+                .map(|channel| self.channels.extend(channel)),
             StreamKind::Zone => self.add::<Zone>(node, recorded).map(|zone| self.add_zone(node, zone)),
         }
     }
@@ -380,6 +383,9 @@ impl Plan {
             tokio::task::yield_now().await;
         }
         Zone::perform(node, self.notices, true);
+        for channel in &self.channels {
+            Channel::follow_up(node, None, channel);
+        }
         for zone in &self.zones {
             Zone::follow_up(node, None, zone);
         }

@@ -38,8 +38,8 @@ fn view(channel: &Versioned<Channel>) -> ChannelView {
     ChannelView::new(&channel.state, channel.seq)
 }
 
-fn find(gateway: &Gateway, id: &ChannelId) -> Result<Versioned<Channel>, Problem> {
-    let channel = gateway.platform().directory().channel(id);
+async fn find(gateway: &Gateway, id: &ChannelId) -> Result<Versioned<Channel>, Problem> {
+    let channel = gateway.platform().channel_now(id).await?;
     channel.ok_or_else(|| Problem::new(Kind::NotFound, format!("there is no channel '{id}'")))
 }
 
@@ -54,7 +54,7 @@ pub(super) async fn get(
     Id(id): Id<ChannelId>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let channel = find(&gateway, &id)?;
+    let channel = find(&gateway, &id).await?;
     if is_unchanged(&headers, channel.seq) {
         return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag(channel.seq))]).into_response());
     }
@@ -73,7 +73,7 @@ pub(super) async fn capacity(
     Id(id): Id<ChannelId>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let channel = find(&gateway, &id)?;
+    let channel = find(&gateway, &id).await?;
     let (now, policy) = (gateway.platform().clock().now(), gateway.platform().policy());
     let slot_ms = policy.slot_ms;
     // What is present and what is ahead changes with time alone.

@@ -97,6 +97,13 @@ async fn what_is_set_at_one_node_is_seen_at_the_others_and_no_server_joins_by_ac
             77,
             "node {n}"
         );
+        cluster.knows_the_kitchen(n).await;
+    }
+    for n in 1..=NODES {
+        cluster.order(n, &format!("o{n}")).await;
+    }
+    for n in 1..=NODES {
+        cluster.knows_the_kitchen(n).await;
     }
     let third = cluster.name(3).await;
     for (n, name) in [(1, &third), (3, &cluster.name(1).await)] {
@@ -188,9 +195,10 @@ async fn nodes_of_two_versions_serve_each_other() {
         let again = cluster.order(n, &format!("o{i}")).await;
         assert_eq!(again, *id, "the same key at another node");
     }
-    // The copies that all nodes keep of the channel say the same in the end.
+    // The copies that all nodes keep of the channel are of the same version in the end, and its owner knows who holds what.
     let end = Instant::now() + PATIENCE;
     for n in 1..=NODES {
+        cluster.knows_the_kitchen(n).await;
         loop {
             let capacity = cluster.read(n, "/v1/channels/kitchen/capacity").await;
             let claims = capacity["claims"].as_object().map_or(0, serde_json::Map::len);

@@ -179,6 +179,26 @@ impl Cluster {
         }
     }
 
+    /// Waits until a node's own copy of the kitchen, by which it routes, is of the version that is committed.
+    pub(crate) async fn knows_the_kitchen(&self, n: usize) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let list = self.read(n, "/v1/channels").await;
+            let is = self.read(n, "/v1/channels/kitchen").await;
+            let (copy, is) = (&list["channels"][0], &is);
+            if copy["version"] == is["version"] && copy["capacity_per_slot"] == is["capacity_per_slot"] {
+                return;
+            }
+            assert!(
+                Instant::now() < end,
+                "node {n} knows version {} of {}",
+                copy["version"],
+                is["version"]
+            );
+            sleep(LOOK).await;
+        }
+    }
+
     pub(crate) fn submit(&self, n: usize, key: &str) -> RequestBuilder {
         submit(&self.http, self.nodes[n - 1].url(), key)
     }

@@ -2,7 +2,7 @@
 
 use super::coordinator::{Coordinator, renew};
 use super::peer_service::PeerService;
-use super::{Cluster, ClusterError, ClusterOptions, ClusterStatus, Request, Response, Word};
+use super::{Cluster, ClusterError, ClusterOptions, ClusterStatus, Request, Response, Word, outlines};
 use crate::error::CallError;
 use crate::introspect::ActorView;
 use crate::node::Node;
@@ -59,6 +59,7 @@ impl Platform {
         }
         let platform = Self::spawn(Arc::clone(&node)).await?;
         tokio::spawn(renew(Arc::clone(&node), Arc::clone(&cluster)));
+        tokio::spawn(outlines::tell(Arc::clone(&node), Arc::clone(&cluster)));
         let coordinator = Coordinator::new(Arc::clone(&node), cluster, platform.region.clone(), words_rx);
         let coordinating = tokio::spawn(coordinator.run());
         let watched = platform.clone();

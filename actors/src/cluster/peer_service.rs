@@ -44,6 +44,7 @@ impl Serve for PeerService {
                 }
             }
             Some(Notice::Row(row)) => self.0.replicate(&row),
+            Some(Notice::Channel(news)) => self.0.outlined(*news),
             None => {}
         }
     }

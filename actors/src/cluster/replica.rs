@@ -1,6 +1,8 @@
-//! Channels and zones of other nodes: every node keeps a copy of each, fed with the rows that its owner commits. Routing
-//! looks at the copies; nothing that must be right depends on them.
+//! Channels and zones of other nodes: every node keeps a copy of each. That of a zone is fed with the rows that its owner
+//! commits, that of a channel with outlines (see `outlines`). Routing looks at the copies; nothing that must be right depends
+//! on them.
 
+use super::outlines::ChannelNews;
 use crate::ask::Versioned;
 use crate::hosted::Hosted;
 use crate::node::Node;
@@ -73,17 +75,50 @@ impl Node {
     /// Takes in a row of a channel or zone of another node. What does not follow is read from the store instead.
     pub(crate) fn replicate(self: &Arc<Self>, row: &ReplicaRow) {
         let gap = match &row.of {
-            Replica::Channel(id) => self.follow::<Channel>(self.directory.channel(id), row),
+            Replica::Channel(id) => {
+                let known = self.directory.channel(id);
+                // A row says who took what; an outline does not know who took what before.
+                let known = known.filter(|known| !known.state.ledger.is_outline());
+                self.follow::<Channel>(known, row)
+            }
             Replica::Zone(id) => self.follow::<Zone>(self.directory.zone(id), row),
         };
-        let (kind, stream) = row.of.stream();
-        if gap && self.reading.insert(stream) {
+        if gap {
+            self.read_replica(&row.of);
+        }
+    }
+
+    /// Takes in what is new of a channel of another node, or reads the channel from the store if something was missed.
+    pub(crate) fn outlined(self: &Arc<Self>, news: ChannelNews) {
+        let id = news.outline.id.clone();
+        let known = self.directory.channel(&id);
+        let seq = known.as_ref().map_or(Seq(0), |known| known.seq);
+        if news.seq <= seq {
+            return;
+        }
+        let follows = news.after <= seq;
+        let next = follows.then(|| news.outline.onto(known.as_ref().map(|known| &*known.state)));
+        match next.flatten() {
+            Some(state) => publish(
+                self,
+                Some(Versioned {
+                    seq: news.seq,
+                    state: Arc::new(state),
+                }),
+            ),
+            None => self.read_replica(&Replica::Channel(id)),
+        }
+    }
+
+    fn read_replica(self: &Arc<Self>, of: &Replica) {
+        let (kind, stream) = of.stream();
+        if self.reading.insert(stream) {
             metrics::counter!("uoop_replica_gaps_total").increment(1);
             let node = Arc::clone(self);
             tokio::spawn(async move {
                 let read = node.ports.store.load(stream).await;
                 node.reading.remove(&stream);
-                // A store that is away is read again at the next row.
+                // A store that is away is read again at the next word of it.
                 if let Ok(Some(recorded)) = read
                     && recorded.kind == kind
                 {

@@ -4,12 +4,14 @@
 //! | --- | --- | --- |
 //! | 1 | JSON | everything but what follows |
 //! | 2 | MessagePack, maps with names | `Answer::Unsent`, `zone::Command::{Dispatch, Progress}` |
+//! | 3 | the same | `Notice::Channel`, instead of a channel's rows |
 //!
 //! States and commands have their names in both, as in the store: fields may be added, never renamed, and a reader passes over
 //! those that it does not know. A new *variant* is what a reader cannot pass over. It belongs to a new version, and
 //! [`Request::said_in`] says what is told instead to a node that does not speak that one.
 
-use super::replica::ReplicaRow;
+use super::outlines::ChannelNews;
+use super::replica::{Replica, ReplicaRow};
 use crate::call::{Call, Outcome};
 use crate::error::CallError;
 use crate::introspect::ActorView;
@@ -25,6 +27,9 @@ use std::sync::Arc;
 
 /// The version that is JSON.
 const JSON: u16 = 1;
+
+/// The first version in which nodes tell each other channels' outlines.
+const OUTLINES: u16 = 3;
 
 /// A question; every one is answered.
 #[derive(Debug, Serialize, Deserialize)]
@@ -62,8 +67,10 @@ pub(crate) enum Response {
 pub(crate) enum Notice {
     /// Shards have another owner.
     Owners(Vec<ShardOwner>),
-    /// A channel or zone has a new row.
+    /// A zone has a new row; a channel, too, for nodes of version 2.
     Row(ReplicaRow),
+    /// What is new of a channel.
+    Channel(Box<ChannelNews>),
 }
 
 impl Request {
@@ -87,6 +94,20 @@ impl Request {
                 Some(Self::Order(call))
             }
             other => Some(other),
+        }
+    }
+}
+
+impl Notice {
+    /// Whether a node that speaks this version is told so: each hears of channels in one way.
+    pub(crate) const fn is_said_in(&self, version: u16) -> bool {
+        match self {
+            Self::Row(ReplicaRow {
+                of: Replica::Channel(_),
+                ..
+            }) => version < OUTLINES,
+            Self::Channel(_) => version >= OUTLINES,
+            _ => true,
         }
     }
 }

@@ -95,6 +95,19 @@ impl From<Kept> for Ledger {
 }
 
 impl Ledger {
+    /// The ledger of a channel of which is known how much is taken, but not by whom.
+    pub fn outline(used: impl IntoIterator<Item = (Timestamp, u32)>) -> Self {
+        Self {
+            used: used.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether something is taken, but not known by whom.
+    pub fn is_outline(&self) -> bool {
+        self.claims.is_empty() && !self.used.is_empty()
+    }
+
     /// Units taken of the slot that starts at `slot`.
     pub fn used(&self, slot: Timestamp) -> u32 {
         self.used.get(&slot).copied().unwrap_or(0)

@@ -6,6 +6,7 @@ mod demand;
 mod hours;
 mod learned;
 mod ledger;
+mod outline;
 mod weights;
 
 pub use command::{Command, Event};
@@ -14,6 +15,7 @@ pub use demand::{DAYS_MAX as DEMAND_DAYS_MAX, Demand, QUARTER, QUARTERS_A_DAY, p
 pub use hours::{OpeningHours, Weekday, is_open, weekday_of};
 pub use learned::{Cooked, Learned, OBSERVATIONS_MIN, Outcome};
 pub use ledger::{Claim, ClaimState, Ledger};
+pub use outline::Outline;
 pub use weights::ChoiceWeights;
 
 use crate::ids::ChannelId;
@@ -71,6 +73,12 @@ impl Channel {
     /// Units still free in the slot that starts at `slot`.
     pub fn free_units(&self, slot: Timestamp) -> u32 {
         self.config.capacity_per_slot.saturating_sub(self.ledger.used(slot))
+    }
+
+    /// Whether so many units taken leave less than so many of a hundred units of a slot.
+    pub fn leaves_little(&self, taken: u64, scarce_pct: u8) -> bool {
+        let capacity = u64::from(self.config.capacity_per_slot);
+        capacity.saturating_sub(taken) * 100 < capacity * u64::from(scarce_pct)
     }
 }
 

@@ -1,8 +1,9 @@
 use super::{Notice, Request, Response, decode, encode};
 use crate::call::{Call, Origin, Outcome};
+use crate::cluster::outlines::ChannelNews;
 use crate::cluster::{Replica, ReplicaRow};
 use crate::error::CallError;
-use domain::channel::{self, Channel, ChannelConfig, ChannelKind};
+use domain::channel::{self, Channel, ChannelConfig, ChannelKind, Outline};
 use domain::entity::{Context, Entity, fold};
 use domain::geo::Location;
 use domain::ids::{ChannelId, Epoch, HashSlot, OrderId, Seq, ZoneId};
@@ -22,7 +23,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 const T0: Timestamp = Timestamp(1_800_000_000_000);
-const VERSIONS: [u16; 2] = [1, 2];
+const VERSIONS: [u16; 3] = [1, 2, 3];
 
 /// The state after a command, and the events of it.
 fn tell<E: Entity>(state: Option<E>, command: E::Command) -> (E, Vec<E::Event>) {
@@ -307,7 +308,7 @@ fn answers_cross_in_each_version() {
 
 #[test]
 fn notices_cross_in_each_version() {
-    let (_, events) = kitchen();
+    let (kitchen, events) = kitchen();
     let notices = [
         Notice::Owners(vec![ShardOwner {
             shard: ShardId(7),
@@ -320,11 +321,41 @@ fn notices_cross_in_each_version() {
             at: T0,
             events: serde_json::to_string(&events).expect("JSON"),
         }),
+        Notice::Channel(Box::new(ChannelNews {
+            after: Seq(1),
+            seq: Seq(2),
+            outline: Outline::between(None, &kitchen),
+        })),
     ];
     for notice in &notices {
         for version in VERSIONS {
             crosses(version, notice);
         }
+    }
+}
+
+#[test]
+fn each_node_hears_of_channels_in_one_way() {
+    let (kitchen, _) = kitchen();
+    let row = |of| {
+        Notice::Row(ReplicaRow {
+            of,
+            seq: Seq(2),
+            at: T0,
+            events: "[]".into(),
+        })
+    };
+    let outline = Outline::between(None, &kitchen);
+    let (after, seq) = (Seq(0), Seq(2));
+    let news = Notice::Channel(Box::new(ChannelNews { after, seq, outline }));
+    let (channel, zone) = (row(Replica::Channel(channel_id())), row(Replica::Zone(zone_id())));
+    for (version, expected) in [
+        (1, [true, true, false]),
+        (2, [true, true, false]),
+        (3, [false, true, true]),
+    ] {
+        let said = [&channel, &zone, &news].map(|notice| notice.is_said_in(version));
+        assert_eq!(said, expected, "version {version}");
     }
 }
 

@@ -3,4 +3,5 @@
 mod demand;
 mod learned;
 mod ledger;
+mod outline;
 mod settings;
