@@ -266,7 +266,6 @@ impl Node {
                 what: format!("node {owner}"),
             },
             AskError::Lost => CallError::TimedOut,
-            AskError::Unspoken => CallError::Unavailable(format!("node {owner} is too old to be asked that")),
         })?;
         E::outcome(response).ok_or_else(|| CallError::Unavailable("another node answered something else".into()))?
     }

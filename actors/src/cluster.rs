@@ -119,20 +119,15 @@ impl Cluster {
     /// Asks another node.
     pub(crate) async fn ask(&self, node: &str, request: Request, timeout: Duration) -> Result<Response, AskError> {
         let transport = self.transport().ok_or(AskError::Unreachable)?;
-        let version = transport.version(node).ok_or(AskError::Unreachable)?;
-        let Some(request) = request.said_in(version) else {
-            metrics::counter!("uoop_peer_words_untold_total").increment(1);
-            return Err(AskError::Unspoken);
-        };
-        let answer = transport.ask(node, wire::encode(version, &request), timeout).await?;
+        let answer = transport.ask(node, wire::encode(&request), timeout).await?;
         // Whoever answers what we cannot read may have done what was asked.
-        wire::decode(version, &answer).ok_or(AskError::Lost)
+        wire::decode(&answer).ok_or(AskError::Lost)
     }
 
     /// Tells all other nodes something, if they can be reached.
     pub(crate) fn tell_all(&self, notice: &Notice) {
         if let Some(transport) = self.transport() {
-            transport.tell_all(|version| wire::encode(version, notice));
+            transport.tell_all(|_| wire::encode(notice));
         }
     }
 }
@@ -164,10 +159,6 @@ fn describe() {
     describe_counter!(
         "uoop_peer_bytes_total",
         "bytes of frames of and to other nodes, by direction"
-    );
-    describe_counter!(
-        "uoop_peer_words_untold_total",
-        "questions that were not put to a node because its version of the wire has no words for them"
     );
     describe_counter!("uoop_peer_lost_total", "links with other nodes that broke, by reason");
     describe_counter!(

@@ -22,8 +22,8 @@ pub(crate) struct PeerService(pub(crate) Arc<Node>);
 
 #[async_trait]
 impl Serve for PeerService {
-    async fn answer(&self, _from: &str, version: u16, request: Vec<u8>) -> Vec<u8> {
-        let response = match wire::decode(version, &request) {
+    async fn answer(&self, _from: &str, _version: u16, request: Vec<u8>) -> Vec<u8> {
+        let response = match wire::decode(&request) {
             Some(Request::Order(call)) => Response::Order(self.order(call).await),
             Some(Request::Channel(call)) => Response::Channel(self.call(call).await),
             Some(Request::Zone(call)) => Response::Zone(self.call(call).await),
@@ -31,12 +31,12 @@ impl Serve for PeerService {
             Some(Request::Introspect { path }) => Response::Actors(self.0.actors(path.as_deref())),
             None => Response::NotUnderstood,
         };
-        wire::encode(version, &response)
+        wire::encode(&response)
     }
 
-    fn hear(&self, _from: &str, version: u16, notice: &[u8]) {
+    fn hear(&self, _from: &str, _version: u16, notice: &[u8]) {
         let Some(cluster) = self.0.cluster.get() else { return };
-        match wire::decode(version, notice) {
+        match wire::decode(notice) {
             Some(Notice::Owners(owners)) => {
                 cluster.owners.learn(&owners);
                 if owners.iter().any(|owner| owner.owner.is_empty()) {

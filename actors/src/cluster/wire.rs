@@ -1,13 +1,13 @@
 //! What nodes say to each other, in the version of the wire that both speak (ADR 0026).
 //!
-//! | version | written as | knows |
-//! | --- | --- | --- |
-//! | 1 | JSON | everything but what follows |
-//! | 2 | MessagePack, maps with names | `Answer::Unsent`, `zone::Command::{Dispatch, Progress}` |
+//! | version | knows |
+//! | --- | --- |
+//! | 2 | everything but what follows |
+//! | 3 | |
 //!
-//! States and commands have their names in both, as in the store: fields may be added, never renamed, and a reader passes over
-//! those that it does not know. A new *variant* is what a reader cannot pass over. It belongs to a new version, and
-//! [`Request::said_in`] says what is told instead to a node that does not speak that one.
+//! It is MessagePack, maps with names. States and commands have their names as in the store: fields may be added, never
+//! renamed, and a reader passes over those that it does not know. A new *variant* is what a reader cannot pass over: it
+//! belongs to a new version, and whoever would say it looks first at what the other speaks.
 
 use super::replica::ReplicaRow;
 use crate::call::{Call, Outcome};
@@ -17,14 +17,10 @@ use domain::channel::Channel;
 use domain::ids::{OrderId, Seq};
 use domain::order::Order;
 use domain::ports::ShardOwner;
-use domain::saga::{self, Answer};
-use domain::zone::{self, Zone};
+use domain::zone::Zone;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-
-/// The version that is JSON.
-const JSON: u16 = 1;
 
 /// A question; every one is answered.
 #[derive(Debug, Serialize, Deserialize)]
@@ -66,46 +62,14 @@ pub(crate) enum Notice {
     Row(ReplicaRow),
 }
 
-impl Request {
-    /// What is asked of a node that speaks this version: the same, as far as it has words for it. `None`: it has none.
-    pub(crate) fn said_in(self, version: u16) -> Option<Self> {
-        if version > JSON {
-            return Some(self);
-        }
-        match self {
-            Self::Zone(Call {
-                command: zone::Command::Dispatch { .. } | zone::Command::Progress { .. },
-                ..
-            }) => None,
-            Self::Order(mut call) => {
-                if let saga::Command::Answer { answer, .. } = &mut call.command
-                    && let Answer::Unsent(why) = answer
-                {
-                    // That it may have happened is less than what is known, and undone like what did.
-                    *answer = Answer::Failed(std::mem::take(why));
-                }
-                Some(Self::Order(call))
-            }
-            other => Some(other),
-        }
-    }
-}
-
-pub(crate) fn encode<T: Serialize>(version: u16, said: &T) -> Vec<u8> {
-    // Texts, numbers, lists and maps with text keys: these always serialize.
-    match version {
-        JSON => serde_json::to_vec(said).unwrap_or_default(),
-        _ => rmp_serde::to_vec_named(said).unwrap_or_default(),
-    }
+pub(crate) fn encode<T: Serialize>(said: &T) -> Vec<u8> {
+    // Texts, bytes, numbers, lists and maps with text keys: these always serialize.
+    rmp_serde::to_vec_named(said).unwrap_or_default()
 }
 
 /// `None`: it cannot be read.
-pub(crate) fn decode<T: DeserializeOwned>(version: u16, said: &[u8]) -> Option<T> {
-    let read = match version {
-        JSON => serde_json::from_slice(said).map_err(|error| error.to_string()),
-        _ => rmp_serde::from_slice(said).map_err(|error| error.to_string()),
-    };
-    match read {
+pub(crate) fn decode<T: DeserializeOwned>(said: &[u8]) -> Option<T> {
+    match rmp_serde::from_slice(said) {
         Ok(said) => Some(said),
         Err(error) => {
             metrics::counter!("uoop_peer_words_unreadable_total").increment(1);

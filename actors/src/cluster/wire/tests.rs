@@ -22,7 +22,6 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 const T0: Timestamp = Timestamp(1_800_000_000_000);
-const VERSIONS: [u16; 2] = [1, 2];
 
 /// The state after a command, and the events of it.
 fn tell<E: Entity>(state: Option<E>, command: E::Command) -> (E, Vec<E::Event>) {
@@ -225,14 +224,14 @@ fn as_json(said: &impl Serialize) -> Value {
     serde_json::to_value(said).expect("JSON")
 }
 
-/// Says it in a version; how it was understood.
-fn crosses<T: Serialize + DeserializeOwned>(version: u16, said: &T) {
-    let read: T = decode(version, &encode(version, said)).unwrap_or_else(|| panic!("version {version}"));
-    assert_eq!(as_json(&read), as_json(said), "version {version}");
+/// Says it; it is understood as it was meant.
+fn crosses<T: Serialize + DeserializeOwned>(said: &T) {
+    let read: T = decode(&encode(said)).expect("it is understood");
+    assert_eq!(as_json(&read), as_json(said));
 }
 
 #[test]
-fn questions_cross_in_each_version() {
+fn questions_cross() {
     let (channel, _) = kitchen();
     let requests = [
         Request::Order(order_call(place())),
@@ -256,14 +255,12 @@ fn questions_cross_in_each_version() {
         Request::Introspect { path: None },
     ];
     for request in &requests {
-        for version in VERSIONS {
-            crosses(version, request);
-        }
+        crosses(request);
     }
 }
 
 #[test]
-fn answers_cross_in_each_version() {
+fn answers_cross() {
     let (order, (channel, _)) = (confirmed(), kitchen());
     let actor = json!({"path": "node/shard-001", "kind": "shard", "status": "running", "mailbox_depth": 0,
         "messages_handled": 18_446_744_073_709_551_615_u64, "restarts": 0, "age_ms": 5,
@@ -299,14 +296,12 @@ fn answers_cross_in_each_version() {
         Response::NotUnderstood,
     ];
     for response in &responses {
-        for version in VERSIONS {
-            crosses(version, response);
-        }
+        crosses(response);
     }
 }
 
 #[test]
-fn notices_cross_in_each_version() {
+fn notices_cross() {
     let (_, events) = kitchen();
     let notices = [
         Notice::Owners(vec![ShardOwner {
@@ -322,55 +317,30 @@ fn notices_cross_in_each_version() {
         }),
     ];
     for notice in &notices {
-        for version in VERSIONS {
-            crosses(version, notice);
-        }
-    }
-}
-
-#[test]
-fn a_node_of_version_one_is_told_what_it_has_words_for() {
-    assert!(dispatched().said_in(1).is_none());
-    assert!(progressed().said_in(1).is_none());
-    let told = answered(Answer::Unsent("open".into())).said_in(1);
-    assert_eq!(
-        as_json(&told),
-        as_json(&Some(answered(Answer::Failed("open".into())))),
-        "that it may have happened is undone like what did"
-    );
-    let known = [
-        answered(Answer::Pending),
-        zone_call(zone::Command::Wake),
-        Request::Introspect { path: None },
-    ];
-    for request in known {
-        let said = as_json(&request);
-        assert_eq!(as_json(&request.said_in(1)), said);
-    }
-}
-
-#[test]
-fn a_node_of_version_two_is_told_everything() {
-    for request in [dispatched(), progressed(), answered(Answer::Unsent("open".into()))] {
-        let said = as_json(&request);
-        assert_eq!(as_json(&request.said_in(2)), said);
+        crosses(notice);
     }
 }
 
 /// Nodes that are out there read and write exactly this.
 #[test]
-fn version_one_stays_as_it_is() {
-    let id = order_id();
+fn version_two_stays_as_it_is() {
+    let (id, stream) = (order_id(), order_id().stream());
     let watch = Request::Watch {
         order: id,
         after: Seq(3),
     };
-    let written = format!(r#"{{"Watch":{{"order":"{id}","after":3}}}}"#);
-    assert_eq!(String::from_utf8(encode(1, &watch)), Ok(written));
-    let cancel = format!(
-        r#"{{"Order":{{"stream":"{id}","command":{{"Cancel":{{"reason":"late"}}}},"origin":"outside","again":false,"new":1}}}}"#
-    );
-    let Some(Request::Order(call)) = decode(1, cancel.as_bytes()) else {
+    let written = [
+        &b"\x81\xa5Watch\x82\xa5order\xc4\x10"[..],
+        &stream.0.as_bytes()[..],
+        b"\xa5after\x03",
+    ];
+    assert_eq!(encode(&watch), written.concat());
+    let cancel = [
+        &b"\x81\xa5Order\x85\xa6stream\xc4\x10"[..],
+        &stream.0.as_bytes()[..],
+        b"\xa7command\x81\xa6Cancel\x81\xa6reason\xa4late\xa6origin\xa7outside\xa5again\xc2\xa3new\x01",
+    ];
+    let Some(Request::Order(call)) = decode(&cancel.concat()) else {
         panic!("it is not understood")
     };
     assert_eq!((call.hold_back_ms, call.origin), (0, Origin::Outside));
@@ -379,15 +349,6 @@ fn version_one_stays_as_it_is() {
 
 #[test]
 fn what_cannot_be_read_is_none() {
-    for version in VERSIONS {
-        assert!(decode::<Request>(version, b"").is_none());
-        assert!(decode::<Request>(version, &encode(version, &"Dance")).is_none());
-    }
-    // The one in the words of the other.
-    let watch = Request::Watch {
-        order: order_id(),
-        after: Seq(0),
-    };
-    assert!(decode::<Request>(1, &encode(2, &watch)).is_none());
-    assert!(decode::<Request>(2, &encode(1, &watch)).is_none());
+    assert!(decode::<Request>(b"").is_none());
+    assert!(decode::<Request>(&encode(&"Dance")).is_none());
 }
