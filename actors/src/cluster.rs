@@ -19,7 +19,7 @@ pub use view::{ClusterStatus, MemberView, ShardView};
 pub(crate) use coordinator::Word;
 pub(crate) use owners::Owners;
 pub(crate) use replica::{Replica, ReplicaRow};
-pub(crate) use wire::{Notice, Request, Response};
+pub(crate) use wire::{Notice, Request, Response, SUBMISSIONS};
 
 use crate::error::CallError;
 use crate::transport::{AskError, Transport, TransportError, TransportOptions};
@@ -114,6 +114,12 @@ impl Cluster {
     /// Tells the coordinator something. What does not fit, it sees for itself at its next look.
     pub(crate) fn word(&self, word: Word) {
         let _ = self.words_tx.try_send(word);
+    }
+
+    /// Whether another node has words for what is said since this version. One with which there is no link is not told it.
+    pub(crate) fn understands(&self, node: &str, since: u16) -> bool {
+        let version = self.transport().and_then(|transport| transport.version(node));
+        version.is_none_or(|version| version >= since)
     }
 
     /// Asks another node.

@@ -3,7 +3,7 @@
 //! | version | knows |
 //! | --- | --- |
 //! | 2 | everything but what follows |
-//! | 3 | |
+//! | 3 | `Request::Submit` |
 //!
 //! It is MessagePack, maps with names. States and commands have their names as in the store: fields may be added, never
 //! renamed, and a reader passes over those that it does not know. A new *variant* is what a reader cannot pass over: it
@@ -13,6 +13,7 @@ use super::replica::ReplicaRow;
 use crate::call::{Call, Outcome};
 use crate::error::CallError;
 use crate::introspect::ActorView;
+use crate::submission::{Submission, Submitted};
 use domain::channel::Channel;
 use domain::ids::{OrderId, Seq};
 use domain::order::Order;
@@ -22,12 +23,16 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
+/// The first version that has words for submissions.
+pub(crate) const SUBMISSIONS: u16 = 3;
+
 /// A question; every one is answered.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
     Order(Call<Order>),
     Channel(Call<Channel>),
     Zone(Call<Zone>),
+    Submit(Submission),
     /// The order as soon as it has a version after this one; answered without one after a while.
     Watch {
         order: OrderId,
@@ -45,6 +50,7 @@ pub(crate) enum Response {
     Order(Result<Outcome<Order>, CallError>),
     Channel(Result<Outcome<Channel>, CallError>),
     Zone(Result<Outcome<Zone>, CallError>),
+    Submitted(Result<Submitted, CallError>),
     Watched(Option<(Seq, Arc<Order>)>),
     Actors(Vec<ActorView>),
     /// The node does not own what was asked for.
