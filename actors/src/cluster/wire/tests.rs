@@ -2,6 +2,7 @@ use super::{Notice, Request, Response, decode, encode};
 use crate::call::{Call, Origin, Outcome};
 use crate::cluster::{Replica, ReplicaRow};
 use crate::error::CallError;
+use crate::submission::{Pending, Submission, Submitted};
 use domain::channel::{self, Channel, ChannelConfig, ChannelKind};
 use domain::entity::{Context, Entity, fold};
 use domain::geo::Location;
@@ -190,6 +191,29 @@ fn order_call(command: saga::Command) -> Call<Order> {
     }
 }
 
+fn submission() -> Submission {
+    Submission {
+        id: order_id(),
+        body: b"{\"notes\": \"ring twice\"}".to_vec(),
+        claim: None,
+        hold_back_ms: 1_000,
+        again: true,
+    }
+}
+
+fn submitted() -> Submitted {
+    Submitted {
+        status: 201,
+        headers: vec![("etag".into(), "\"3\"".into())],
+        body: vec![0, 0xff, b'{'],
+        pending: Some(Pending {
+            order: order_id(),
+            seq: Seq(3),
+            replayed: true,
+        }),
+    }
+}
+
 fn zone_call(command: zone::Command) -> Request {
     Request::Zone(Call::<Zone>::new(zone_id().stream(), command, Origin::Saga))
 }
@@ -248,6 +272,7 @@ fn questions_cross() {
             },
             Origin::Outside,
         )),
+        Request::Submit(submission()),
         Request::Watch {
             order: order_id(),
             after: Seq(u64::MAX),
@@ -289,6 +314,8 @@ fn answers_cross() {
         Response::Order(Err(Rejection::NotFound("order").into())),
         Response::Channel(Err(CallError::Overloaded { what: "node".into() })),
         Response::Channel(Err(CallError::Fenced)),
+        Response::Submitted(Ok(submitted())),
+        Response::Submitted(Err(CallError::InProgress)),
         Response::Watched(Some((Seq(3), Arc::new(order)))),
         Response::Watched(None),
         Response::Actors(vec![serde_json::from_value(actor).expect("an actor")]),
@@ -345,6 +372,17 @@ fn version_two_stays_as_it_is() {
     };
     assert_eq!((call.hold_back_ms, call.origin), (0, Origin::Outside));
     assert!(matches!(call.command, saga::Command::Cancel { .. }));
+}
+
+#[test]
+fn bodies_travel_as_they_are() {
+    let submission = submission();
+    let body = [&b"\xa4body\xc4\x17"[..], &submission.body].concat();
+    let said = encode(&Request::Submit(submission));
+    assert!(said.windows(body.len()).any(|part| part == body));
+    let said = encode(&Response::Submitted(Ok(submitted())));
+    let body = b"\xa4body\xc4\x03\x00\xff{";
+    assert!(said.windows(body.len()).any(|part| part == body));
 }
 
 #[test]
