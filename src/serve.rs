@@ -3,7 +3,7 @@
 use crate::clock::{BusinessClock, RandomIds};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::demo::{self, DemoError};
-use crate::http::{self, AppState, HttpLimits};
+use crate::http::{self, AppState, HttpLimits, Submissions};
 use crate::inbound::Reports;
 use crate::participants::draw::InvalidSetting;
 use crate::participants::guard::{GuardConfig, Guarded};
@@ -218,6 +218,7 @@ impl Node {
             ids: Arc::new(RandomIds::default()),
             payments,
             kitchens,
+            front: Arc::new(Submissions),
             // The cache first: what the world does next must not find the status that was.
             observers: vec![Arc::clone(&statuses) as Arc<dyn OrderObserver>, Arc::clone(&world) as _],
             policy,

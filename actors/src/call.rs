@@ -1,7 +1,7 @@
 //! Asking an actor, wherever it lives.
 
 use crate::ask::{Answered, Applied, Ask, Reply, Versioned};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Request, Response};
 use crate::error::CallError;
 use crate::hosted::Hosted;
 use crate::life::Inbox;
@@ -30,6 +30,31 @@ pub(crate) enum Origin {
     Outside,
     /// A saga, whose order was admitted long ago. Hears the reply alone.
     Saga,
+}
+
+/// What is asked of whoever owns a stream, by as many attempts as it takes: here if it is here, else of another node.
+pub(crate) trait Asked: Clone + Send + Sync {
+    type Answer: Send;
+
+    /// The first version of the wire that has words for it.
+    const SINCE: u16;
+
+    fn stream(&self) -> StreamId;
+
+    /// Whether it is tied to a condition that its first attempt may use up.
+    fn is_conditional(&self) -> bool;
+
+    /// Whether an earlier attempt may have been carried out.
+    fn again(&mut self) -> &mut bool;
+
+    /// One attempt from here: the stream lives here, or its owner has no words for what is asked.
+    fn here(self, node: &Arc<Node>) -> impl Future<Output = Result<Self::Answer, CallError>> + Send;
+
+    /// As another node is asked it.
+    fn request(self) -> Request;
+
+    /// What another node answered to such a request; `None`: it answered something else.
+    fn answer(response: Response) -> Option<Result<Self::Answer, CallError>>;
 }
 
 /// A command for an actor. Carried out at most once for each time it is sent; all commands may be sent again.
@@ -71,6 +96,37 @@ impl<E: Entity> Call<E> {
     }
 }
 
+impl<E: Hosted> Asked for Call<E> {
+    type Answer = Outcome<E>;
+
+    const SINCE: u16 = 0;
+
+    fn stream(&self) -> StreamId {
+        self.stream
+    }
+
+    fn is_conditional(&self) -> bool {
+        self.if_match.is_some()
+    }
+
+    fn again(&mut self) -> &mut bool {
+        &mut self.again
+    }
+
+    async fn here(self, node: &Arc<Node>) -> Result<Outcome<E>, CallError> {
+        let origin = self.origin;
+        node.call_here(self).await.map(|applied| Outcome::of(applied, origin))
+    }
+
+    fn request(self) -> Request {
+        E::request(self)
+    }
+
+    fn answer(response: Response) -> Option<Result<Outcome<E>, CallError>> {
+        E::outcome(response)
+    }
+}
+
 /// What came of a call.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(bound = "")]
@@ -108,13 +164,21 @@ impl<E: Entity> Outcome<E> {
 }
 
 impl Node {
-    /// Asks an actor, on whichever node it lives. While its shard moves from one node to another the call waits.
-    pub(crate) async fn call<E: Hosted>(self: &Arc<Self>, call: Call<E>) -> Result<Outcome<E>, CallError> {
-        let Some(cluster) = self.cluster.get() else {
-            let origin = call.origin;
-            return self.call_here(call).await.map(|applied| Outcome::of(applied, origin));
-        };
-        self.call_anywhere(cluster, call).await
+    /// Asks whoever owns the stream, on whichever node it lives. While its shard moves from one node to another it waits.
+    pub(crate) async fn ask_owner<A: Asked>(self: &Arc<Self>, asked: A) -> Result<A::Answer, CallError> {
+        match self.cluster.get() {
+            Some(cluster) => self.ask_anywhere(cluster, asked).await,
+            None => asked.here(self).await,
+        }
+    }
+
+    /// Asks whoever owns the stream by one attempt, for whoever makes the next one himself.
+    pub(crate) async fn ask_once<A: Asked>(self: &Arc<Self>, asked: A) -> Result<A::Answer, CallError> {
+        let deadline = Instant::now() + self.options.call_timeout;
+        match self.cluster.get() {
+            Some(cluster) => self.attempt(cluster, asked, deadline).await,
+            None => asked.here(self).await,
+        }
     }
 
     /// Asks an actor on behalf of a saga, and does `then` with its reply and its version after it, in the task of whoever
@@ -180,7 +244,7 @@ impl Node {
         then: impl FnOnce(Result<(Seq, E::Reply), CallError>) + Send + 'static,
     ) {
         let node = Arc::clone(self);
-        tokio::spawn(async move { then(node.call(call).await.map(|outcome| (outcome.seq, outcome.reply))) });
+        tokio::spawn(async move { then(node.ask_owner(call).await.map(|outcome| (outcome.seq, outcome.reply))) });
     }
 
     /// Asks an actor of this node.
@@ -208,29 +272,14 @@ impl Node {
         rx.await.unwrap_or(Err(CallError::TimedOut))
     }
 
-    async fn call_anywhere<E: Hosted>(
-        self: &Arc<Self>,
-        cluster: &Cluster,
-        mut call: Call<E>,
-    ) -> Result<Outcome<E>, CallError> {
-        let shard = self.map.shard_of(call.stream);
+    async fn ask_anywhere<A: Asked>(self: &Arc<Self>, cluster: &Cluster, mut asked: A) -> Result<A::Answer, CallError> {
         let deadline = Instant::now() + self.options.call_timeout;
-        let mut attempts = Attempts::new(call.if_match.is_some(), call.again);
+        let mut attempts = Attempts::new(asked.is_conditional(), *asked.again());
         let mut changes = cluster.owners.changes();
         loop {
             changes.borrow_and_update();
-            let attempt = if self.holds(shard) {
-                let here = timeout_at(deadline, self.call_here(call.clone())).await;
-                let here = here.unwrap_or(Err(CallError::TimedOut));
-                here.map(|applied| Outcome::of(applied, call.origin))
-            } else {
-                match cluster.owners.elsewhere(shard, &cluster.name) {
-                    Some(owner) => self.call_there(cluster, &owner, &call, deadline).await,
-                    None => Err(CallError::Fenced),
-                }
-            };
-            let error = match attempt {
-                Ok(outcome) => return Ok(outcome),
+            let error = match self.attempt(cluster, asked.clone(), deadline).await {
+                Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
             match missed(&error).map_or(Next::AsSaid, |missed| attempts.missed(missed)) {
@@ -238,9 +287,10 @@ impl Node {
                 Next::AsSaid => return Err(error),
                 Next::Unknown => return Err(CallError::TimedOut),
             }
-            call.again = attempts.may_be_done();
+            *asked.again() = attempts.may_be_done();
             if Instant::now() >= deadline {
-                return Err(if call.again {
+                let shard = self.map.shard_of(asked.stream());
+                return Err(if attempts.may_be_done() {
                     CallError::TimedOut
                 } else {
                     CallError::Unavailable(format!("shard {shard} is on its way to another node"))
@@ -252,35 +302,77 @@ impl Node {
         }
     }
 
-    async fn call_there<E: Hosted>(
-        &self,
+    /// One attempt: there if the stream lives on another node that has words for what is asked, else from here.
+    async fn attempt<A: Asked>(
+        self: &Arc<Self>,
         cluster: &Cluster,
-        owner: &str,
-        call: &Call<E>,
+        asked: A,
         deadline: Instant,
-    ) -> Result<Outcome<E>, CallError> {
-        metrics::counter!("uoop_calls_forwarded_total").increment(1);
-        let request = E::request(call.clone());
-        let left = deadline.saturating_duration_since(Instant::now());
-        let response = cluster.ask(owner, request, left).await.map_err(|missed| match missed {
-            AskError::Unreachable => CallError::Fenced,
-            AskError::Overloaded => CallError::Overloaded {
-                what: format!("node {owner}"),
-            },
-            AskError::Lost => CallError::TimedOut,
-            AskError::Unspoken => CallError::Unavailable(format!("node {owner} is too old to be asked that")),
-        })?;
-        E::outcome(response).ok_or_else(|| CallError::Unavailable("another node answered something else".into()))?
+    ) -> Result<A::Answer, CallError> {
+        let shard = self.map.shard_of(asked.stream());
+        if !self.holds(shard) {
+            let owner = cluster.owners.elsewhere(shard, &cluster.name);
+            let owner = owner.ok_or(CallError::Fenced)?;
+            if cluster.understands(&owner, A::SINCE) {
+                return ask_there(cluster, &owner, asked, deadline).await;
+            }
+        }
+        let here = timeout_at(deadline, asked.here(self)).await;
+        here.unwrap_or(Err(CallError::TimedOut))
     }
 }
 
+async fn ask_there<A: Asked>(
+    cluster: &Cluster,
+    owner: &str,
+    asked: A,
+    deadline: Instant,
+) -> Result<A::Answer, CallError> {
+    metrics::counter!("uoop_calls_forwarded_total").increment(1);
+    let left = deadline.saturating_duration_since(Instant::now());
+    let response = cluster.ask(owner, asked.request(), left).await;
+    let response = response.map_err(|missed| match missed {
+        AskError::Unreachable => CallError::Fenced,
+        AskError::Overloaded => CallError::Overloaded {
+            what: format!("node {owner}"),
+        },
+        AskError::Lost => CallError::TimedOut,
+    })?;
+    A::answer(response).ok_or_else(|| CallError::Unavailable("another node answered something else".into()))?
+}
+
 /// How an attempt missed whom it was for; `None`: it was answered, and that is the call's answer.
-const fn missed(error: &CallError) -> Option<Missed> {
+pub(crate) const fn missed(error: &CallError) -> Option<Missed> {
     match error {
         CallError::Fenced => Some(Missed::NotOwner),
-        CallError::Overloaded { .. } => Some(Missed::NoRoom),
+        // A key that is taken is room for one that is taken, too: perhaps by an earlier attempt of the same call, whose
+        // answer was lost. Then it is made again until that one is over.
+        CallError::Overloaded { .. } | CallError::InProgress => Some(Missed::NoRoom),
         CallError::TimedOut => Some(Missed::TimedOut),
         CallError::Unavailable(_) => Some(Missed::Away),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What becomes of a call whose attempts came to this, one after the other.
+    fn after(errors: &[CallError]) -> Vec<Next> {
+        let mut attempts = Attempts::new(false, false);
+        let mut next = |error: &CallError| missed(error).map_or(Next::AsSaid, |missed| attempts.missed(missed));
+        errors.iter().map(&mut next).collect()
+    }
+
+    #[test]
+    fn a_key_that_an_earlier_attempt_holds_is_waited_for_and_one_that_others_hold_is_not() {
+        assert_eq!(after(&[CallError::InProgress]), [Next::AsSaid]);
+        let fenced = [CallError::Fenced, CallError::InProgress];
+        assert_eq!(after(&fenced), [Next::Again, Next::AsSaid]);
+        let lost = [CallError::TimedOut, CallError::InProgress, CallError::InProgress];
+        assert_eq!(after(&lost), [Next::Again; 3]);
+        let used = [CallError::TimedOut, CallError::KeyReused];
+        assert_eq!(after(&used), [Next::Again, Next::AsSaid]);
     }
 }

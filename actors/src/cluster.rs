@@ -20,7 +20,7 @@ pub use view::{ClusterStatus, MemberView, ShardView};
 pub(crate) use coordinator::Word;
 pub(crate) use owners::Owners;
 pub(crate) use replica::{Replica, ReplicaRow};
-pub(crate) use wire::{Notice, Request, Response};
+pub(crate) use wire::{Notice, Request, Response, SUBMISSIONS};
 
 use crate::error::CallError;
 use crate::transport::{AskError, Transport, TransportError, TransportOptions};
@@ -120,23 +120,24 @@ impl Cluster {
         let _ = self.words_tx.try_send(word);
     }
 
+    /// Whether another node has words for what is said since this version. One with which there is no link is not told it.
+    pub(crate) fn understands(&self, node: &str, since: u16) -> bool {
+        let version = self.transport().and_then(|transport| transport.version(node));
+        version.is_none_or(|version| version >= since)
+    }
+
     /// Asks another node.
     pub(crate) async fn ask(&self, node: &str, request: Request, timeout: Duration) -> Result<Response, AskError> {
         let transport = self.transport().ok_or(AskError::Unreachable)?;
-        let version = transport.version(node).ok_or(AskError::Unreachable)?;
-        let Some(request) = request.said_in(version) else {
-            metrics::counter!("uoop_peer_words_untold_total").increment(1);
-            return Err(AskError::Unspoken);
-        };
-        let answer = transport.ask(node, wire::encode(version, &request), timeout).await?;
+        let answer = transport.ask(node, wire::encode(&request), timeout).await?;
         // Whoever answers what we cannot read may have done what was asked.
-        wire::decode(version, &answer).ok_or(AskError::Lost)
+        wire::decode(&answer).ok_or(AskError::Lost)
     }
 
     /// Tells all other nodes something, if they can be reached.
     pub(crate) fn tell_all(&self, notice: &Notice) {
         if let Some(transport) = self.transport() {
-            transport.tell_all(|version| notice.is_said_in(version).then(|| wire::encode(version, notice)));
+            transport.tell_all(|version| notice.is_said_in(version).then(|| wire::encode(notice)));
         }
     }
 }
@@ -168,10 +169,6 @@ fn describe() {
     describe_counter!(
         "uoop_peer_bytes_total",
         "bytes of frames of and to other nodes, by direction"
-    );
-    describe_counter!(
-        "uoop_peer_words_untold_total",
-        "questions that were not put to a node because its version of the wire has no words for them"
     );
     describe_counter!("uoop_peer_lost_total", "links with other nodes that broke, by reason");
     describe_counter!(

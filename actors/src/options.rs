@@ -1,6 +1,7 @@
 //! What the actors are built from.
 
 use crate::dispatch::DispatchOptions;
+use crate::submission::Front;
 use domain::policy::Policy;
 use domain::ports::{Clock, IdSource, Journal, Kitchens, OrderObserver, Payments, Store};
 use std::sync::Arc;
@@ -73,6 +74,8 @@ pub struct Ports {
     pub payments: Arc<dyn Payments>,
     /// The kitchens and partners.
     pub kitchens: Arc<dyn Kitchens>,
+    /// How submissions are read and answered.
+    pub front: Arc<dyn Front>,
     /// Who hears of every committed change of an order.
     pub observers: Vec<Arc<dyn OrderObserver>>,
     /// The rules, already on the clock's scale.

@@ -7,15 +7,16 @@ use crate::directory::Directory;
 use crate::error::CallError;
 use crate::hosted::Hosted;
 use crate::introspect::ActorView;
+use crate::keys::{away, claim_of};
 use crate::node::{Node, Readiness, Recovery};
 use crate::options::{ActorOptions, Ports};
 use crate::region::{RegionActor, RegionMessage};
 use crate::restore::restore;
 use domain::channel::{self, Channel};
-use domain::ids::{ChannelId, HashSlot, OrderId, Seq, StreamId, ZoneId};
+use domain::ids::{ChannelId, OrderId, Seq, StreamId, ZoneId};
 use domain::order::{Details, Order};
 use domain::policy::Policy;
-use domain::ports::{ClaimRecord, Clock, DISK_FULL, KeyClaim, Recorded, Row, StoreError};
+use domain::ports::{Clock, DISK_FULL, Row, StreamKind};
 use domain::rejection::Rejection;
 use domain::saga;
 use domain::zone::{self, Zone};
@@ -24,26 +25,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Until authentication brings others, everybody is this tenant.
-const TENANT: &str = "default";
-
-/// How often a slot of this node's own is looked for.
-const SLOT_DRAWS: usize = 16;
-
 /// A running platform. Cheap to clone.
 #[derive(Clone)]
 pub struct Platform {
     pub(crate) node: Arc<Node>,
     pub(crate) region: ActorRef<RegionMessage>,
-}
-
-/// Frees an idempotency key when its request is over.
-struct KeyGuard<'a>(&'a Node, String);
-
-impl Drop for KeyGuard<'_> {
-    fn drop(&mut self) {
-        self.0.keys_in_flight.remove(&self.1);
-    }
 }
 
 impl Platform {
@@ -132,129 +118,19 @@ impl Platform {
         self.part().await;
     }
 
-    /// Accepts an order. It is durable when this returns. Under a key that was used with the same request, the first
+    /// Accepts an order whose details are known to be valid. It is durable when this returns. Under a key that was used with the same request, the first
     /// answer comes again: the order as it was accepted.
     ///
     /// # Errors
     /// See [`CallError`].
     pub async fn place(&self, details: Details, key: Option<IdempotencyKey>) -> Result<Placed, CallError> {
-        self.place_awaiting(details, key, Duration::ZERO).await
-    }
-
-    /// The same for whoever will wait for the order's outcome, and for how long: another node that has the order answers
-    /// with the outcome if it comes soon enough, so that it need not be asked for by itself.
-    ///
-    /// # Errors
-    /// See [`CallError`].
-    pub async fn place_awaiting(
-        &self,
-        details: Details,
-        key: Option<IdempotencyKey>,
-        wait: Duration,
-    ) -> Result<Placed, CallError> {
-        let (slot, scoped) = match &key {
-            Some(key) => {
-                let (slot, claim) = scoped(key);
-                (slot, Some(claim))
-            }
-            None => (self.any_slot(), None),
-        };
-        let id = OrderId::mint(self.node.ports.clock.now(), slot, self.node.ports.ids.random());
-        let _guard = scoped.as_ref().map(|claim| self.guard(&claim.key)).transpose()?;
-        let command = saga::Command::Place {
-            id,
-            details: Arc::new(details),
-        };
-        let call = Call {
-            claim: scoped.clone(),
-            hold_back_ms: u32::try_from(wait.min(self.node.options.call_timeout / 2).as_millis()).unwrap_or(u32::MAX),
-            ..Call::<Order>::new(id.stream(), command, Origin::New)
-        };
-        match self.ask(call).await {
-            Ok(applied) => Ok(Placed {
-                order: applied.entity,
-                replayed: false,
-            }),
-            Err(CallError::KeyUsed) => {
-                let claim = scoped.ok_or_else(|| CallError::Unavailable("a key clashed that nobody gave".into()))?;
-                self.first_answer(self.used(id.stream(), &claim).await?, &claim).await
-            }
-            // There is no room for a new order; one that was accepted before needs none. But a refusal must be cheap: when
-            // many look, the others are refused unseen, and will find their order when they come back.
-            Err(CallError::Overloaded { what }) => {
-                if let Some(claim) = scoped
-                    && let Ok(_place) = self.node.lookups.try_acquire()
-                    && let Some(used) = self.find_claim(id.stream(), &claim).await?
-                {
-                    return self.first_answer(used, &claim).await;
-                }
-                Err(CallError::Overloaded { what })
-            }
-            Err(error) => Err(error),
+        let (id, claim) = self.node.mint(key.as_ref());
+        let _guard = claim.as_ref().map(|claim| self.node.guard(claim)).transpose()?;
+        let applied = self.ask(Call::placing(id, details, claim.clone())).await;
+        match self.node.placed(applied, id, claim.as_ref()).await {
+            Err(CallError::Overloaded { what }) => self.node.placed_despite(what, id, claim.as_ref()).await,
+            placed => placed,
         }
-    }
-
-    /// A slot for an order that has no key: one of this node's own shards, if it has enough of them, so that the order
-    /// need not cross a link.
-    fn any_slot(&self) -> HashSlot {
-        let draw = || HashSlot::of(&[&self.node.ports.ids.random().to_be_bytes()]);
-        let is_here = |slot: &HashSlot| self.node.holds(self.node.map.shard_of_slot(*slot));
-        (1..SLOT_DRAWS).map(|_| draw()).find(is_here).unwrap_or_else(draw)
-    }
-
-    fn guard(&self, key: &str) -> Result<KeyGuard<'_>, CallError> {
-        if self.node.keys_in_flight.insert(key.to_owned()) {
-            Ok(KeyGuard(&self.node, key.to_owned()))
-        } else {
-            Err(CallError::InProgress)
-        }
-    }
-
-    /// The first answer to an order that was accepted under this key, if one was; for retries whose request would no
-    /// longer pass the checks that it passed the first time.
-    ///
-    /// # Errors
-    /// The key came with another request, its request is under way, or the store is away.
-    pub async fn placed(&self, key: &IdempotencyKey) -> Result<Option<Placed>, CallError> {
-        let (slot, claim) = scoped(key);
-        let _guard = self.guard(&claim.key)?;
-        let store = &self.node.ports.store;
-        let used = store
-            .claim(self.node.map.shard_of_slot(slot), &claim.key)
-            .await
-            .map_err(away)?;
-        let Some(used) = used else { return Ok(None) };
-        self.first_answer(used, &claim).await.map(Some)
-    }
-
-    /// Who used a key that is known to be used.
-    async fn used(&self, near: StreamId, claim: &KeyClaim) -> Result<ClaimRecord, CallError> {
-        let found = self.find_claim(near, claim).await?;
-        found.ok_or_else(|| CallError::Unavailable("the idempotency key vanished".into()))
-    }
-
-    async fn find_claim(&self, near: StreamId, claim: &KeyClaim) -> Result<Option<ClaimRecord>, CallError> {
-        let shard = self.node.map.shard_of(near);
-        self.node.ports.store.claim(shard, &claim.key).await.map_err(away)
-    }
-
-    /// The order that used the key first, as its first row left it.
-    async fn first_answer(&self, found: ClaimRecord, claim: &KeyClaim) -> Result<Placed, CallError> {
-        let store = &self.node.ports.store;
-        if found.fingerprint != claim.fingerprint {
-            return Err(CallError::KeyReused);
-        }
-        let rows = store.rows(found.stream, Seq(0), 1).await.map_err(away)?;
-        let recorded = Recorded {
-            stream: found.stream,
-            kind: domain::ports::StreamKind::Order,
-            snapshot: None,
-            rows,
-        };
-        let order = restore::<Order>(&recorded)
-            .map_err(away)?
-            .ok_or(Rejection::NotFound("order"))?;
-        Ok(Placed { order, replayed: true })
     }
 
     /// An order as its actor last committed it; `None` when it has no actor now. Asks nobody.
@@ -271,7 +147,7 @@ impl Platform {
             return Ok(order);
         }
         let recorded = self.node.ports.store.load(id.stream()).await.map_err(away)?;
-        let recorded = recorded.filter(|recorded| recorded.kind == domain::ports::StreamKind::Order);
+        let recorded = recorded.filter(|recorded| recorded.kind == StreamKind::Order);
         let restored = recorded
             .map(|recorded| restore::<Order>(&recorded))
             .transpose()
@@ -289,11 +165,7 @@ impl Platform {
         command: saga::Command,
         options: CommandOptions,
     ) -> Result<Applied<Order>, CallError> {
-        let claim = options.key.map(|key| KeyClaim {
-            key: format!("{TENANT}:{id}:{}", key.key),
-            fingerprint: key.fingerprint,
-        });
-        let Some(claim) = claim else {
+        let Some(claim) = options.key.map(|key| claim_of(id, key)) else {
             return self
                 .ask(Call {
                     if_match: options.if_match,
@@ -301,9 +173,9 @@ impl Platform {
                 })
                 .await;
         };
-        let _guard = self.guard(&claim.key)?;
+        let _guard = self.node.guard(&claim)?;
         let stream = id.stream();
-        let used = match self.find_claim(stream, &claim).await? {
+        let used = match self.node.find_claim(stream, &claim).await? {
             Some(used) => used,
             None => match self
                 .ask(Call {
@@ -314,7 +186,7 @@ impl Platform {
                 .await
             {
                 // An earlier call that its caller gave up was carried out after all.
-                Err(CallError::KeyUsed) => self.used(stream, &claim).await?,
+                Err(CallError::KeyUsed) => self.node.used(stream, &claim).await?,
                 result => return result,
             },
         };
@@ -356,7 +228,7 @@ impl Platform {
             return Ok(self.node.directory.channel(id));
         }
         let recorded = self.node.ports.store.load(id.stream()).await.map_err(away)?;
-        let recorded = recorded.filter(|recorded| recorded.kind == domain::ports::StreamKind::Channel);
+        let recorded = recorded.filter(|recorded| recorded.kind == StreamKind::Channel);
         let restored = recorded.map(|recorded| restore::<Channel>(&recorded)).transpose();
         restored.map(Option::flatten).map_err(away)
     }
@@ -394,7 +266,7 @@ impl Platform {
     }
 
     async fn ask<E: Hosted>(&self, call: Call<E>) -> Result<Applied<E>, CallError> {
-        let asked = tokio::time::timeout(self.node.options.call_timeout, self.node.call(call)).await;
+        let asked = tokio::time::timeout(self.node.options.call_timeout, self.node.ask_owner(call)).await;
         asked.unwrap_or(Err(CallError::TimedOut))?.applied()
     }
 
@@ -407,19 +279,4 @@ impl Platform {
     pub fn introspect_at(&self, path: &str) -> Option<ActorView> {
         self.node.actors(Some(path)).pop()
     }
-}
-
-/// Where the order of a key lives, and the key as it is kept: retries of one request meet in one place.
-fn scoped(key: &IdempotencyKey) -> (HashSlot, KeyClaim) {
-    let slot = HashSlot::of(&[TENANT.as_bytes(), key.key.as_bytes()]);
-    let claim = KeyClaim {
-        key: format!("{TENANT}:{}", key.key),
-        fingerprint: key.fingerprint.clone(),
-    };
-    (slot, claim)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn away(error: StoreError) -> CallError {
-    CallError::Unavailable(error.to_string())
 }

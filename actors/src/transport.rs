@@ -65,9 +65,6 @@ pub(crate) enum AskError {
     /// A bound is reached, here or there: it was certainly not carried out.
     #[error("the node has more to do than it can take")]
     Overloaded,
-    /// The node speaks no version of the wire that has words for it: it was certainly not sent.
-    #[error("the node is too old to be asked that")]
-    Unspoken,
     /// The link broke, or time ran out: it may or may not have been carried out.
     #[error("no answer: it may or may not have been carried out")]
     Lost,

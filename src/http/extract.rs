@@ -96,6 +96,37 @@ async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
     Ok(bytes.into())
 }
 
+/// A change that somebody asks for, whose body nobody has read yet, and its conditions.
+pub(super) struct UnreadChange {
+    /// What is asked, as it came.
+    pub bytes: Bytes,
+    /// The key that makes asking again safe.
+    pub key: Option<IdempotencyKey>,
+    /// The version it is meant for.
+    pub if_match: IfMatch,
+    /// All headers.
+    pub headers: HeaderMap,
+}
+
+impl FromRequest<Gateway> for UnreadChange {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, gateway: &Gateway) -> Result<Self, Problem> {
+        let RawBody {
+            method,
+            path,
+            headers,
+            bytes,
+        } = RawBody::from_request(request, gateway).await?;
+        Ok(Self {
+            key: idempotency_key(&headers, &method, &path, &bytes)?,
+            if_match: IfMatch::of(&headers)?,
+            bytes,
+            headers,
+        })
+    }
+}
+
 /// A change that somebody asks for: its body and its conditions. A body that may be absent is an `Option`.
 pub(super) struct Change<T> {
     /// What is asked.
@@ -104,8 +135,6 @@ pub(super) struct Change<T> {
     pub key: Option<IdempotencyKey>,
     /// The version it is meant for.
     pub if_match: IfMatch,
-    /// All headers.
-    pub headers: HeaderMap,
 }
 
 impl<T> Change<T> {
@@ -122,19 +151,11 @@ impl<T: DeserializeOwned> FromRequest<Gateway> for Change<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, gateway: &Gateway) -> Result<Self, Problem> {
-        let RawBody {
-            method,
-            path,
-            headers,
-            bytes,
-        } = RawBody::from_request(request, gateway).await?;
-        let key = idempotency_key(&headers, &method, &path, &bytes)?;
-        let if_match = IfMatch::of(&headers)?;
+        let change = UnreadChange::from_request(request, gateway).await?;
         Ok(Self {
-            body: json::parse(&bytes)?,
-            key,
-            if_match,
-            headers,
+            body: json::parse(&change.bytes)?,
+            key: change.key,
+            if_match: change.if_match,
         })
     }
 }

@@ -27,12 +27,14 @@ mod problem;
 mod reports;
 mod search;
 mod stream;
+mod submissions;
 #[cfg(test)]
 mod tests;
 mod throttle;
 mod webhooks;
 
 pub use health::figures;
+pub use submissions::Submissions;
 
 use crate::participants::signature::{Keyring, Secret};
 use crate::participants::wall::WallClock;

@@ -1,26 +1,24 @@
 //! `/v1/orders`: submit, read, cancel, repair.
 
 use super::conditions::{PREFERENCE_APPLIED, etag, is_unchanged, preferred_wait};
-use super::extract::{Change, Id};
+use super::extract::{Change, Id, UnreadChange};
 use super::problem::{AnyProblem, Problem};
+use super::submissions::{Submissions, response};
 use super::{Gateway, versioned};
 use crate::api::{CancelBody, OrderBody, OrderView, ResolveBody, StatusView};
 use crate::reports;
-use actors::{IdempotencyKey, Placed, Platform, Versioned};
+use actors::{Front, Pending, Placed, Versioned};
 use axum::extract::State;
-use axum::http::header::{CONTENT_TYPE, ETAG, LOCATION};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::header::{CONTENT_TYPE, ETAG};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use domain::ids::OrderId;
-use domain::order::{Details, Draft, Order, OrderStatus};
+use domain::order::{Order, OrderStatus};
 use domain::saga::{Command, Step};
 use serde::Deserialize;
 use std::time::Duration;
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, timeout_at};
-
-/// Says that the answer is that of an earlier request with the same key.
-const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -38,50 +36,26 @@ pub(super) struct Nothing {}
         ("Prefer" = Option<String>, Header, description = "`wait=N`: answer when the outcome is known, at most N seconds later"),
     ),
     responses((status = 201, description = "the order, and where it is", body = OrderView), AnyProblem))]
-pub(super) async fn submit(State(gateway): State<Gateway>, change: Change<OrderBody>) -> Result<Response, Problem> {
-    let platform = gateway.platform();
+pub(super) async fn submit(State(gateway): State<Gateway>, change: UnreadChange) -> Result<Response, Problem> {
     let patience = Patience::of(&gateway, &change.headers);
     let wait = patience.as_ref().map_or(Duration::ZERO, |patience| patience.wait);
-    let Placed { mut order, replayed } = match check(platform, change.body) {
-        Ok(details) => platform.place_awaiting(details, change.key, wait).await?,
-        Err(problem) => placed_before(platform, change.key.as_ref(), problem).await?,
-    };
-    let mut headers = HeaderMap::new();
-    if replayed {
-        headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    let submitting = gateway
+        .platform()
+        .submit(change.bytes.into(), change.key.as_ref(), wait);
+    let mut submitted = submitting.await?;
+    let patience = patience.filter(|_| submitted.status == StatusCode::CREATED);
+    if let (Some(patience), Some(pending)) = (&patience, submitted.pending) {
+        let order = patience.outcome_of(&gateway, pending).await?;
+        let replayed = pending.replayed;
+        submitted = Submissions.accepted(&Placed { order, replayed });
     }
-    if let Some(patience) = patience {
-        order = patience.outcome_of(&gateway, order).await?;
-        if let Ok(applied) = HeaderValue::from_str(&format!("wait={}", wait.as_secs())) {
-            headers.insert(PREFERENCE_APPLIED, applied);
-        }
+    let mut response = response(submitted);
+    if patience.is_some()
+        && let Ok(applied) = HeaderValue::from_str(&format!("wait={}", wait.as_secs()))
+    {
+        response.headers_mut().insert(PREFERENCE_APPLIED, applied);
     }
-    if let Ok(location) = HeaderValue::from_str(&format!("/v1/orders/{}", order.state.id)) {
-        headers.insert(LOCATION, location);
-    }
-    Ok((headers, answer(StatusCode::CREATED, &order)).into_response())
-}
-
-/// Checks what can be checked before the order exists: its fields, and the menus of those that serve the restaurant.
-fn check(platform: &Platform, body: OrderBody) -> Result<Details, Problem> {
-    let details = Draft::from(body)
-        .check(platform.clock().now())
-        .map_err(Problem::invalid)?;
-    let serving = platform.directory().serving(&details.restaurant_id);
-    let channels: Vec<_> = serving.into_iter().map(|channel| channel.state).collect();
-    let problems = routing::check_menu(&details, &channels);
-    if problems.is_empty() {
-        Ok(details)
-    } else {
-        Err(Problem::invalid(problems))
-    }
-}
-
-/// The first answer to a request that would no longer pass, but was accepted when it came first: its article may have sold
-/// out since, its restaurant gone or its time passed. If it never was, it is refused for what is wrong with it.
-async fn placed_before(platform: &Platform, key: Option<&IdempotencyKey>, problem: Problem) -> Result<Placed, Problem> {
-    let Some(key) = key else { return Err(problem) };
-    platform.placed(key).await?.ok_or(problem)
+    Ok(response)
 }
 
 /// A client that waits for its order's outcome. As many may wait as there are permits.
@@ -103,15 +77,17 @@ impl<'a> Patience<'a> {
     }
 
     /// The order once it is confirmed or over, or as it is when patience is at its end.
-    async fn outcome_of(&self, gateway: &Gateway, placed: Versioned<Order>) -> Result<Versioned<Order>, Problem> {
-        if placed.state.has_outcome() {
-            return Ok(placed);
-        }
-        let id = placed.state.id;
+    async fn outcome_of(&self, gateway: &Gateway, pending: Pending) -> Result<Versioned<Order>, Problem> {
+        let (platform, id) = (gateway.platform(), pending.order);
         // Subscribed before it is read, so that no change falls between the two.
-        let mut changes = gateway.platform().subscribe_after(id, placed.seq);
-        // Elsewhere, its owner is asked for what came after.
-        let now = gateway.platform().live_order(id);
+        let mut changes = platform.subscribe_after(id, pending.seq);
+        let now = if pending.replayed {
+            // It may be over for long, and have no actor that would tell of it.
+            Some(platform.order(id).await?)
+        } else {
+            // Elsewhere, its owner is asked for what came after.
+            platform.live_order(id)
+        };
         if let Some(order) = now.filter(|now| now.state.has_outcome()) {
             return Ok(order);
         }
@@ -124,7 +100,7 @@ impl<'a> Patience<'a> {
             }
             () = gateway.stopping.cancelled() => {}
         }
-        Ok(gateway.platform().order(id).await?)
+        Ok(platform.order(id).await?)
     }
 }
 

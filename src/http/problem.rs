@@ -30,7 +30,7 @@
 use actors::CallError;
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, Response, StatusCode};
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
 use domain::ports::DISK_FULL;
 use domain::rejection::{FieldError, Rejection};
@@ -282,7 +282,7 @@ impl Problem {
     }
 
     /// The body, for a request of this path.
-    fn render(&self, instance: &str) -> Vec<u8> {
+    pub(super) fn render(&self, instance: &str) -> Vec<u8> {
         let (status, slug, title) = self.0.kind.parts();
         let field = |error| {
             let FieldError { pointer, detail }: &FieldError = error;
@@ -305,13 +305,18 @@ impl Problem {
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.remove(axum::http::header::CONTENT_LENGTH);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        if let Some(seconds) = self.0.retry_after_s {
-            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        for (name, value) in self.headers() {
+            headers.insert(name, value);
         }
-        if self.0.kind == Kind::BadSignature {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("StandardWebhooks"));
-        }
+    }
+
+    /// The headers that come with it.
+    pub(super) fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        let retry_after = self.0.retry_after_s.map(|seconds| (RETRY_AFTER, seconds.into()));
+        let signs = self.0.kind == Kind::BadSignature;
+        let scheme = signs.then(|| (WWW_AUTHENTICATE, HeaderValue::from_static("StandardWebhooks")));
+        let media_type = (CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        [Some(media_type), retry_after, scheme].into_iter().flatten()
     }
 }
 

@@ -32,6 +32,7 @@ async fn gateway(limits: HttpLimits) -> (Gateway, JournalHandle) {
         ids: Arc::new(RandomIds::default()),
         payments: Arc::new(SimulatedPayments::new(simulated)),
         kitchens: Arc::new(SimulatedKitchens::new(simulated, Arc::new(|_, _| {}))),
+        front: Arc::new(Submissions),
         observers: Vec::new(),
         policy: Policy::default(),
     };

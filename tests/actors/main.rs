@@ -17,5 +17,6 @@ mod member;
 mod rig;
 mod store;
 mod store_away;
+mod submissions;
 mod timers;
 mod together;

@@ -177,6 +177,7 @@ impl Rig {
             ids: Arc::clone(&ids) as _,
             payments: Arc::clone(&fakes) as _,
             kitchens: Arc::clone(&fakes) as _,
+            front: Arc::new(uoop::http::Submissions),
             observers,
             policy: setup.policy,
         };

@@ -196,7 +196,7 @@ mod tests {
             round: 0,
             direction: Direction::Forward,
         };
-        let hold = CapacityRequest::Hold {
+        let request = CapacityRequest::Hold {
             key,
             slot: T0,
             slots_ahead_max: 0,
@@ -204,7 +204,7 @@ mod tests {
             expires_at: T0 + Millis::from_mins(5),
             asked_before: false,
         };
-        let held = told(Some(before), Command::Capacity(hold));
+        let held = told(Some(before), Command::Capacity(request));
         told(Some(&held), Command::Capacity(CapacityRequest::Confirm { key }))
     }
 

@@ -2,41 +2,37 @@
 
 use super::watch::WATCH_MAX;
 use super::{Notice, Request, Response, Word, wire};
-use crate::call::{Call, Outcome};
+use crate::call::{Asked, Call, Outcome};
 use crate::error::CallError;
-use crate::hosted::Hosted;
 use crate::node::Node;
+use crate::submission::{hold_back, outcome_by};
 use crate::transport::Serve;
 use async_trait::async_trait;
 use domain::ids::{OrderId, Seq};
 use domain::order::Order;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::{Instant, timeout, timeout_at};
-
-/// How long an answer may be held back at most: a node that stops waits for those that it still owes, and a call must be
-/// answered well within its time-out.
-pub(crate) const HOLD_BACK_MAX: Duration = Duration::from_secs(1);
+use tokio::time::{Instant, timeout};
 
 pub(crate) struct PeerService(pub(crate) Arc<Node>);
 
 #[async_trait]
 impl Serve for PeerService {
-    async fn answer(&self, _from: &str, version: u16, request: Vec<u8>) -> Vec<u8> {
-        let response = match wire::decode(version, &request) {
+    async fn answer(&self, _from: &str, _version: u16, request: Vec<u8>) -> Vec<u8> {
+        let response = match wire::decode(&request) {
             Some(Request::Order(call)) => Response::Order(self.order(call).await),
-            Some(Request::Channel(call)) => Response::Channel(self.call(call).await),
-            Some(Request::Zone(call)) => Response::Zone(self.call(call).await),
+            Some(Request::Channel(call)) => Response::Channel(self.ask(call).await),
+            Some(Request::Zone(call)) => Response::Zone(self.ask(call).await),
+            Some(Request::Submit(submission)) => Response::Submitted(self.ask(submission).await),
             Some(Request::Watch { order, after }) => self.watched(order, after).await,
             Some(Request::Introspect { path }) => Response::Actors(self.0.actors(path.as_deref())),
             None => Response::NotUnderstood,
         };
-        wire::encode(version, &response)
+        wire::encode(&response)
     }
 
-    fn hear(&self, _from: &str, version: u16, notice: &[u8]) {
+    fn hear(&self, _from: &str, _version: u16, notice: &[u8]) {
         let Some(cluster) = self.0.cluster.get() else { return };
-        match wire::decode(version, notice) {
+        match wire::decode(notice) {
             Some(Notice::Owners(owners)) => {
                 cluster.owners.learn(&owners);
                 if owners.iter().any(|owner| owner.owner.is_empty()) {
@@ -60,37 +56,30 @@ impl Serve for PeerService {
 }
 
 impl PeerService {
-    async fn call<E: Hosted>(&self, call: Call<E>) -> Result<Outcome<E>, CallError> {
-        let (origin, shard) = (call.origin, self.0.map.shard_of(call.stream));
-        if !self.0.holds(shard) {
+    async fn ask<A: Asked>(&self, asked: A) -> Result<A::Answer, CallError> {
+        if !self.0.holds(self.0.map.shard_of(asked.stream())) {
             return Err(CallError::Fenced);
         }
-        let applied = timeout(self.0.options.call_timeout, self.0.call_here(call)).await;
-        applied
-            .unwrap_or(Err(CallError::TimedOut))
-            .map(|applied| Outcome::of(applied, origin))
+        let answer = timeout(self.0.options.call_timeout, asked.here(&self.0)).await;
+        answer.unwrap_or(Err(CallError::TimedOut))
     }
 
     /// Carries a call to an order out, and holds the answer back for as long as the call says while the order has no outcome:
     /// so whoever waits for that need not ask again.
     async fn order(&self, call: Call<Order>) -> Result<Outcome<Order>, CallError> {
-        let hold_back = Duration::from_millis(call.hold_back_ms.into()).min(HOLD_BACK_MAX);
+        let hold_back = hold_back(call.hold_back_ms);
         if hold_back.is_zero() {
-            return self.call(call).await;
+            return self.ask(call).await;
         }
         let until = Instant::now() + hold_back;
         // Watched before it is told, so that no change falls between the two.
         let mut changes = self.0.watch(OrderId(call.stream));
-        let mut outcome = self.call(call).await?;
-        let has_outcome = |order: &Order| order.has_outcome();
-        if !outcome.state.as_deref().is_some_and(has_outcome) {
-            let news = changes.wait_for(|news| news.as_ref().is_some_and(|news| has_outcome(&news.state)));
-            if let Ok(Ok(news)) = timeout_at(until, news).await
-                && let Some(news) = news.as_ref()
-            {
-                outcome.seq = news.seq;
-                outcome.state = Some(Arc::clone(&news.state));
-            }
+        let mut outcome = self.ask(call).await?;
+        if !outcome.state.as_deref().is_some_and(Order::has_outcome)
+            && let Some(news) = outcome_by(until, &mut changes).await
+        {
+            outcome.seq = news.seq;
+            outcome.state = Some(news.state);
         }
         Ok(outcome)
     }

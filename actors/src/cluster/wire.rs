@@ -1,32 +1,31 @@
 //! What nodes say to each other, in the version of the wire that both speak (ADR 0026).
 //!
-//! | version | written as | knows |
-//! | --- | --- | --- |
-//! | 1 | JSON | everything but what follows |
-//! | 2 | MessagePack, maps with names | `Answer::Unsent`, `zone::Command::{Dispatch, Progress}` |
-//! | 3 | the same | `Notice::Channel`, instead of a channel's rows |
+//! | version | knows |
+//! | --- | --- |
+//! | 2 | everything but what follows |
+//! | 3 | `Request::Submit`; `Notice::Channel` instead of a channel's rows |
 //!
-//! States and commands have their names in both, as in the store: fields may be added, never renamed, and a reader passes over
-//! those that it does not know. A new *variant* is what a reader cannot pass over. It belongs to a new version, and
-//! [`Request::said_in`] says what is told instead to a node that does not speak that one.
+//! It is MessagePack, maps with names. States and commands have their names as in the store: fields may be added, never
+//! renamed, and a reader passes over those that it does not know. A new *variant* is what a reader cannot pass over: it
+//! belongs to a new version, and whoever would say it looks first at what the other speaks.
 
 use super::outlines::ChannelNews;
 use super::replica::{Replica, ReplicaRow};
 use crate::call::{Call, Outcome};
 use crate::error::CallError;
 use crate::introspect::ActorView;
+use crate::submission::{Submission, Submitted};
 use domain::channel::Channel;
 use domain::ids::{OrderId, Seq};
 use domain::order::Order;
 use domain::ports::ShardOwner;
-use domain::saga::{self, Answer};
-use domain::zone::{self, Zone};
+use domain::zone::Zone;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// The version that is JSON.
-const JSON: u16 = 1;
+/// The first version that has words for submissions.
+pub(crate) const SUBMISSIONS: u16 = 3;
 
 /// The first version in which nodes tell each other channels' outlines.
 const OUTLINES: u16 = 3;
@@ -37,6 +36,7 @@ pub(crate) enum Request {
     Order(Call<Order>),
     Channel(Call<Channel>),
     Zone(Call<Zone>),
+    Submit(Submission),
     /// The order as soon as it has a version after this one; answered without one after a while.
     Watch {
         order: OrderId,
@@ -54,6 +54,7 @@ pub(crate) enum Response {
     Order(Result<Outcome<Order>, CallError>),
     Channel(Result<Outcome<Channel>, CallError>),
     Zone(Result<Outcome<Zone>, CallError>),
+    Submitted(Result<Submitted, CallError>),
     Watched(Option<(Seq, Arc<Order>)>),
     Actors(Vec<ActorView>),
     /// The node does not own what was asked for.
@@ -73,31 +74,6 @@ pub(crate) enum Notice {
     Channel(Box<ChannelNews>),
 }
 
-impl Request {
-    /// What is asked of a node that speaks this version: the same, as far as it has words for it. `None`: it has none.
-    pub(crate) fn said_in(self, version: u16) -> Option<Self> {
-        if version > JSON {
-            return Some(self);
-        }
-        match self {
-            Self::Zone(Call {
-                command: zone::Command::Dispatch { .. } | zone::Command::Progress { .. },
-                ..
-            }) => None,
-            Self::Order(mut call) => {
-                if let saga::Command::Answer { answer, .. } = &mut call.command
-                    && let Answer::Unsent(why) = answer
-                {
-                    // That it may have happened is less than what is known, and undone like what did.
-                    *answer = Answer::Failed(std::mem::take(why));
-                }
-                Some(Self::Order(call))
-            }
-            other => Some(other),
-        }
-    }
-}
-
 impl Notice {
     /// Whether a node that speaks this version is told so: each hears of channels in one way.
     pub(crate) const fn is_said_in(&self, version: u16) -> bool {
@@ -112,21 +88,14 @@ impl Notice {
     }
 }
 
-pub(crate) fn encode<T: Serialize>(version: u16, said: &T) -> Vec<u8> {
-    // Texts, numbers, lists and maps with text keys: these always serialize.
-    match version {
-        JSON => serde_json::to_vec(said).unwrap_or_default(),
-        _ => rmp_serde::to_vec_named(said).unwrap_or_default(),
-    }
+pub(crate) fn encode<T: Serialize>(said: &T) -> Vec<u8> {
+    // Texts, bytes, numbers, lists and maps with text keys: these always serialize.
+    rmp_serde::to_vec_named(said).unwrap_or_default()
 }
 
 /// `None`: it cannot be read.
-pub(crate) fn decode<T: DeserializeOwned>(version: u16, said: &[u8]) -> Option<T> {
-    let read = match version {
-        JSON => serde_json::from_slice(said).map_err(|error| error.to_string()),
-        _ => rmp_serde::from_slice(said).map_err(|error| error.to_string()),
-    };
-    match read {
+pub(crate) fn decode<T: DeserializeOwned>(said: &[u8]) -> Option<T> {
+    match rmp_serde::from_slice(said) {
         Ok(said) => Some(said),
         Err(error) => {
             metrics::counter!("uoop_peer_words_unreadable_total").increment(1);

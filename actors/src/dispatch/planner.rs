@@ -133,7 +133,7 @@ impl Planner {
     async fn send_off(&mut self, trips: Vec<Trip>) {
         let sent = u64::try_from(trips.len()).unwrap_or(u64::MAX);
         let call = Call::<Zone>::new(self.id.stream(), Command::Dispatch { trips }, Origin::Saga);
-        match self.node.call::<Zone>(call).await {
+        match self.node.ask_owner(call).await {
             Ok(_) => {
                 self.view.trips += sent;
                 metrics::counter!("uoop_dispatch_trips_total").increment(sent);

@@ -8,14 +8,13 @@
 //! ```
 //!
 //! The head stands as it is for ever, so that nodes of any two versions can tell each other which ones they speak; what
-//! follows it is in the highest version common to both. Items are the same in all versions so far, their payloads are not: see
-//! `cluster::wire`. A frame without items is a greeting, a heartbeat and an
-//! acknowledgement in one.
+//! follows it is in the highest version common to both. What their payloads mean is said in `cluster::wire`. A frame without
+//! items is a greeting, a heartbeat and an acknowledgement in one.
 
 use std::fmt;
 
 /// The versions this build speaks.
-pub(super) const VERSIONS: Versions = Versions { min: 1, max: 3 };
+pub(super) const VERSIONS: Versions = Versions { min: 2, max: 3 };
 
 /// The longest payload of one item. With it a frame stays well under the 16 MiB at which a session is cut.
 pub(super) const PAYLOAD_BYTES_MAX: usize = 8 * 1024 * 1024;

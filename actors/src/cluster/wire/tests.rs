@@ -3,6 +3,7 @@ use crate::call::{Call, Origin, Outcome};
 use crate::cluster::outlines::ChannelNews;
 use crate::cluster::{Replica, ReplicaRow};
 use crate::error::CallError;
+use crate::submission::{Pending, Submission, Submitted};
 use domain::channel::{self, Channel, ChannelConfig, ChannelKind, Outline};
 use domain::entity::{Context, Entity, fold};
 use domain::geo::Location;
@@ -23,7 +24,6 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 const T0: Timestamp = Timestamp(1_800_000_000_000);
-const VERSIONS: [u16; 3] = [1, 2, 3];
 
 /// The state after a command, and the events of it.
 fn tell<E: Entity>(state: Option<E>, command: E::Command) -> (E, Vec<E::Event>) {
@@ -192,6 +192,29 @@ fn order_call(command: saga::Command) -> Call<Order> {
     }
 }
 
+fn submission() -> Submission {
+    Submission {
+        id: order_id(),
+        body: b"{\"notes\": \"ring twice\"}".to_vec(),
+        claim: None,
+        hold_back_ms: 1_000,
+        again: true,
+    }
+}
+
+fn submitted() -> Submitted {
+    Submitted {
+        status: 201,
+        headers: vec![("etag".into(), "\"3\"".into())],
+        body: vec![0, 0xff, b'{'],
+        pending: Some(Pending {
+            order: order_id(),
+            seq: Seq(3),
+            replayed: true,
+        }),
+    }
+}
+
 fn zone_call(command: zone::Command) -> Request {
     Request::Zone(Call::<Zone>::new(zone_id().stream(), command, Origin::Saga))
 }
@@ -226,14 +249,14 @@ fn as_json(said: &impl Serialize) -> Value {
     serde_json::to_value(said).expect("JSON")
 }
 
-/// Says it in a version; how it was understood.
-fn crosses<T: Serialize + DeserializeOwned>(version: u16, said: &T) {
-    let read: T = decode(version, &encode(version, said)).unwrap_or_else(|| panic!("version {version}"));
-    assert_eq!(as_json(&read), as_json(said), "version {version}");
+/// Says it; it is understood as it was meant.
+fn crosses<T: Serialize + DeserializeOwned>(said: &T) {
+    let read: T = decode(&encode(said)).expect("it is understood");
+    assert_eq!(as_json(&read), as_json(said));
 }
 
 #[test]
-fn questions_cross_in_each_version() {
+fn questions_cross() {
     let (channel, _) = kitchen();
     let requests = [
         Request::Order(order_call(place())),
@@ -250,6 +273,7 @@ fn questions_cross_in_each_version() {
             },
             Origin::Outside,
         )),
+        Request::Submit(submission()),
         Request::Watch {
             order: order_id(),
             after: Seq(u64::MAX),
@@ -257,14 +281,12 @@ fn questions_cross_in_each_version() {
         Request::Introspect { path: None },
     ];
     for request in &requests {
-        for version in VERSIONS {
-            crosses(version, request);
-        }
+        crosses(request);
     }
 }
 
 #[test]
-fn answers_cross_in_each_version() {
+fn answers_cross() {
     let (order, (channel, _)) = (confirmed(), kitchen());
     let actor = json!({"path": "node/shard-001", "kind": "shard", "status": "running", "mailbox_depth": 0,
         "messages_handled": 18_446_744_073_709_551_615_u64, "restarts": 0, "age_ms": 5,
@@ -293,6 +315,8 @@ fn answers_cross_in_each_version() {
         Response::Order(Err(Rejection::NotFound("order").into())),
         Response::Channel(Err(CallError::Overloaded { what: "node".into() })),
         Response::Channel(Err(CallError::Fenced)),
+        Response::Submitted(Ok(submitted())),
+        Response::Submitted(Err(CallError::InProgress)),
         Response::Watched(Some((Seq(3), Arc::new(order)))),
         Response::Watched(None),
         Response::Actors(vec![serde_json::from_value(actor).expect("an actor")]),
@@ -300,14 +324,12 @@ fn answers_cross_in_each_version() {
         Response::NotUnderstood,
     ];
     for response in &responses {
-        for version in VERSIONS {
-            crosses(version, response);
-        }
+        crosses(response);
     }
 }
 
 #[test]
-fn notices_cross_in_each_version() {
+fn notices_cross() {
     let (kitchen, events) = kitchen();
     let notices = [
         Notice::Owners(vec![ShardOwner {
@@ -328,9 +350,7 @@ fn notices_cross_in_each_version() {
         })),
     ];
     for notice in &notices {
-        for version in VERSIONS {
-            crosses(version, notice);
-        }
+        crosses(notice);
     }
 }
 
@@ -349,59 +369,32 @@ fn each_node_hears_of_channels_in_one_way() {
     let (after, seq) = (Seq(0), Seq(2));
     let news = Notice::Channel(Box::new(ChannelNews { after, seq, outline }));
     let (channel, zone) = (row(Replica::Channel(channel_id())), row(Replica::Zone(zone_id())));
-    for (version, expected) in [
-        (1, [true, true, false]),
-        (2, [true, true, false]),
-        (3, [false, true, true]),
-    ] {
+    for (version, expected) in [(2, [true, true, false]), (3, [false, true, true])] {
         let said = [&channel, &zone, &news].map(|notice| notice.is_said_in(version));
         assert_eq!(said, expected, "version {version}");
     }
 }
 
-#[test]
-fn a_node_of_version_one_is_told_what_it_has_words_for() {
-    assert!(dispatched().said_in(1).is_none());
-    assert!(progressed().said_in(1).is_none());
-    let told = answered(Answer::Unsent("open".into())).said_in(1);
-    assert_eq!(
-        as_json(&told),
-        as_json(&Some(answered(Answer::Failed("open".into())))),
-        "that it may have happened is undone like what did"
-    );
-    let known = [
-        answered(Answer::Pending),
-        zone_call(zone::Command::Wake),
-        Request::Introspect { path: None },
-    ];
-    for request in known {
-        let said = as_json(&request);
-        assert_eq!(as_json(&request.said_in(1)), said);
-    }
-}
-
-#[test]
-fn a_node_of_version_two_is_told_everything() {
-    for request in [dispatched(), progressed(), answered(Answer::Unsent("open".into()))] {
-        let said = as_json(&request);
-        assert_eq!(as_json(&request.said_in(2)), said);
-    }
-}
-
 /// Nodes that are out there read and write exactly this.
 #[test]
-fn version_one_stays_as_it_is() {
-    let id = order_id();
+fn version_two_stays_as_it_is() {
+    let (id, stream) = (order_id(), order_id().stream());
     let watch = Request::Watch {
         order: id,
         after: Seq(3),
     };
-    let written = format!(r#"{{"Watch":{{"order":"{id}","after":3}}}}"#);
-    assert_eq!(String::from_utf8(encode(1, &watch)), Ok(written));
-    let cancel = format!(
-        r#"{{"Order":{{"stream":"{id}","command":{{"Cancel":{{"reason":"late"}}}},"origin":"outside","again":false,"new":1}}}}"#
-    );
-    let Some(Request::Order(call)) = decode(1, cancel.as_bytes()) else {
+    let written = [
+        &b"\x81\xa5Watch\x82\xa5order\xc4\x10"[..],
+        &stream.0.as_bytes()[..],
+        b"\xa5after\x03",
+    ];
+    assert_eq!(encode(&watch), written.concat());
+    let cancel = [
+        &b"\x81\xa5Order\x85\xa6stream\xc4\x10"[..],
+        &stream.0.as_bytes()[..],
+        b"\xa7command\x81\xa6Cancel\x81\xa6reason\xa4late\xa6origin\xa7outside\xa5again\xc2\xa3new\x01",
+    ];
+    let Some(Request::Order(call)) = decode(&cancel.concat()) else {
         panic!("it is not understood")
     };
     assert_eq!((call.hold_back_ms, call.origin), (0, Origin::Outside));
@@ -409,16 +402,18 @@ fn version_one_stays_as_it_is() {
 }
 
 #[test]
+fn bodies_travel_as_they_are() {
+    let submission = submission();
+    let body = [&b"\xa4body\xc4\x17"[..], &submission.body].concat();
+    let said = encode(&Request::Submit(submission));
+    assert!(said.windows(body.len()).any(|part| part == body));
+    let said = encode(&Response::Submitted(Ok(submitted())));
+    let body = b"\xa4body\xc4\x03\x00\xff{";
+    assert!(said.windows(body.len()).any(|part| part == body));
+}
+
+#[test]
 fn what_cannot_be_read_is_none() {
-    for version in VERSIONS {
-        assert!(decode::<Request>(version, b"").is_none());
-        assert!(decode::<Request>(version, &encode(version, &"Dance")).is_none());
-    }
-    // The one in the words of the other.
-    let watch = Request::Watch {
-        order: order_id(),
-        after: Seq(0),
-    };
-    assert!(decode::<Request>(1, &encode(2, &watch)).is_none());
-    assert!(decode::<Request>(2, &encode(1, &watch)).is_none());
+    assert!(decode::<Request>(b"").is_none());
+    assert!(decode::<Request>(&encode(&"Dance")).is_none());
 }

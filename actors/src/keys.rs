@@ -1,0 +1,155 @@
+//! Idempotency keys: one order for one key, and the first answer again for whoever asks again.
+
+use crate::ask::{Applied, IdempotencyKey, Placed};
+use crate::error::CallError;
+use crate::node::Node;
+use crate::restore::restore;
+use domain::ids::{HashSlot, OrderId, Seq, StreamId};
+use domain::order::Order;
+use domain::ports::{ClaimRecord, KeyClaim, Recorded, StoreError, StreamKind};
+use domain::rejection::Rejection;
+
+/// Until authentication brings others, everybody is this tenant.
+const TENANT: &str = "default";
+
+/// How often a slot of this node's own is looked for.
+const SLOT_DRAWS: usize = 16;
+
+/// Frees an idempotency key when its request is over.
+pub(crate) struct KeyGuard<'a>(&'a Node, String);
+
+impl Drop for KeyGuard<'_> {
+    fn drop(&mut self) {
+        self.0.keys_in_flight.remove(&self.1);
+    }
+}
+
+/// The key of a command for an order, as it is kept: a key belongs to its order.
+pub(crate) fn claim_of(order: OrderId, key: IdempotencyKey) -> KeyClaim {
+    KeyClaim {
+        key: format!("{TENANT}:{order}:{}", key.key),
+        fingerprint: key.fingerprint,
+    }
+}
+
+impl Node {
+    /// The id of a new order, and its key as it is kept. The order of a key lives in the slot of that key: retries of one
+    /// request meet in one place.
+    pub(crate) fn mint(&self, key: Option<&IdempotencyKey>) -> (OrderId, Option<KeyClaim>) {
+        let slot = match key {
+            Some(key) => HashSlot::of(&[TENANT.as_bytes(), key.key.as_bytes()]),
+            None => self.any_slot(),
+        };
+        let claim = key.map(|key| KeyClaim {
+            key: format!("{TENANT}:{}", key.key),
+            fingerprint: key.fingerprint.clone(),
+        });
+        let ports = &self.ports;
+        (OrderId::mint(ports.clock.now(), slot, ports.ids.random()), claim)
+    }
+
+    /// A slot for an order that has no key: one of this node's own shards, if it has enough of them, so that the order
+    /// need not cross a link.
+    fn any_slot(&self) -> HashSlot {
+        let draw = || HashSlot::of(&[&self.ports.ids.random().to_be_bytes()]);
+        let is_here = |slot: &HashSlot| self.holds(self.map.shard_of_slot(*slot));
+        (1..SLOT_DRAWS).map(|_| draw()).find(is_here).unwrap_or_else(draw)
+    }
+
+    /// Keeps others with the same key out while a request is under way here.
+    pub(crate) fn guard(&self, claim: &KeyClaim) -> Result<KeyGuard<'_>, CallError> {
+        if self.keys_in_flight.insert(claim.key.clone()) {
+            Ok(KeyGuard(self, claim.key.clone()))
+        } else {
+            Err(CallError::InProgress)
+        }
+    }
+
+    /// Who used a key, if somebody has. `near`: a stream of the shard that the key belongs to.
+    pub(crate) async fn find_claim(&self, near: StreamId, claim: &KeyClaim) -> Result<Option<ClaimRecord>, CallError> {
+        let shard = self.map.shard_of(near);
+        self.ports.store.claim(shard, &claim.key).await.map_err(away)
+    }
+
+    /// Who used a key that is known to be used.
+    pub(crate) async fn used(&self, near: StreamId, claim: &KeyClaim) -> Result<ClaimRecord, CallError> {
+        let found = self.find_claim(near, claim).await?;
+        found.ok_or_else(|| CallError::Unavailable("the idempotency key vanished".into()))
+    }
+
+    /// What the attempt to place an order came to, if it had a key that an earlier one has used.
+    pub(crate) async fn placed(
+        &self,
+        asked: Result<Applied<Order>, CallError>,
+        id: OrderId,
+        claim: Option<&KeyClaim>,
+    ) -> Result<Placed, CallError> {
+        match asked {
+            Ok(applied) => Ok(Placed {
+                order: applied.entity,
+                replayed: false,
+            }),
+            Err(CallError::KeyUsed) => {
+                let claim = claim.ok_or_else(|| CallError::Unavailable("a key clashed that nobody gave".into()))?;
+                let used = self.used(id.stream(), claim).await?;
+                self.first_answer(used, id, claim).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The first answer to an order that was accepted under this key, if one was. For whoever would not be accepted now.
+    ///
+    /// # Errors
+    /// The key came with another request, or the store is away.
+    pub(crate) async fn placed_before(&self, id: OrderId, claim: &KeyClaim) -> Result<Option<Placed>, CallError> {
+        match self.find_claim(id.stream(), claim).await? {
+            Some(used) => self.first_answer(used, id, claim).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The same when there is no room for a new order: one that was accepted before needs none. But a refusal must be cheap:
+    /// when many look, the others are refused unseen, and will find their order when they come back.
+    pub(crate) async fn placed_despite(
+        &self,
+        what: String,
+        id: OrderId,
+        claim: Option<&KeyClaim>,
+    ) -> Result<Placed, CallError> {
+        if let Some(claim) = claim
+            && let Ok(_place) = self.lookups.try_acquire()
+            && let Some(placed) = self.placed_before(id, claim).await?
+        {
+            return Ok(placed);
+        }
+        Err(CallError::Overloaded { what })
+    }
+
+    /// The order that used the key first, as its first row left it.
+    async fn first_answer(&self, found: ClaimRecord, id: OrderId, claim: &KeyClaim) -> Result<Placed, CallError> {
+        if found.fingerprint != claim.fingerprint {
+            return Err(CallError::KeyReused);
+        }
+        let rows = self.ports.store.rows(found.stream, Seq(0), 1).await.map_err(away)?;
+        let recorded = Recorded {
+            stream: found.stream,
+            kind: StreamKind::Order,
+            snapshot: None,
+            rows,
+        };
+        let order = restore::<Order>(&recorded)
+            .map_err(away)?
+            .ok_or(Rejection::NotFound("order"))?;
+        Ok(Placed {
+            order,
+            // It may be this very request, whose earlier attempt was carried out and whose answer was lost.
+            replayed: found.stream != id.stream(),
+        })
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+pub(crate) fn away(error: StoreError) -> CallError {
+    CallError::Unavailable(error.to_string())
+}

@@ -1,0 +1,254 @@
+//! Submissions at nodes that do not own them: what the owner would answer, wherever it is asked for.
+
+use crate::rig::{Cluster, LOOK, NODES, PATIENCE, SHARDS, text, turn};
+use chaos::run::Signal;
+use domain::ids::HashSlot;
+use domain::shard::ShardMap;
+use reqwest::{RequestBuilder, Response};
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+/// An answer, but for what is each one's own: its date and the id of its request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    async fn of(request: RequestBuilder) -> Self {
+        Self::read(request.send().await.expect("an answer")).await
+    }
+
+    async fn read(response: Response) -> Self {
+        let own = ["date", "x-request-id"];
+        let headers = response.headers().iter();
+        let text = |value: &reqwest::header::HeaderValue| value.to_str().expect("text").to_owned();
+        let headers = headers.filter(|(name, _)| !own.contains(&name.as_str()));
+        let mut headers: Vec<_> = headers.map(|(name, value)| (name.to_string(), text(value))).collect();
+        headers.sort();
+        Self {
+            status: response.status().as_u16(),
+            headers,
+            body: response.bytes().await.expect("a body").to_vec(),
+        }
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(header, _)| header == name);
+        found.map(|(_, value)| &**value)
+    }
+
+    fn shown(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("JSON")
+    }
+
+    fn kind(&self) -> String {
+        text(&self.shown()["type"]).replace("urn:uoop:problem:", "")
+    }
+}
+
+/// Submits an order at one node, and again at all of them.
+pub(crate) async fn comes_again_everywhere(cluster: &Cluster, n: usize, key: &str) {
+    let first = Answer::of(cluster.submit(n, key)).await;
+    assert_eq!(
+        (first.status, first.header("idempotent-replayed")),
+        (201, None),
+        "{key}"
+    );
+    let shown = first.shown();
+    let location = format!("/v1/orders/{}", text(&shown["id"]));
+    assert_eq!(first.header("location"), Some(&*location));
+    assert_eq!(first.header("etag"), Some(&*format!("\"{}\"", shown["version"])));
+    assert_eq!(first.header("content-type"), Some("application/json"));
+    let mut again = first.clone();
+    again.headers.push(("idempotent-replayed".into(), "true".into()));
+    again.headers.sort();
+    for n in 1..=NODES {
+        assert_eq!(Answer::of(cluster.submit(n, key)).await, again, "{key} at node {n}");
+    }
+}
+
+/// Asks all nodes for the same; they must say the same.
+async fn one_answer(requests: impl Fn(usize) -> RequestBuilder) -> Answer {
+    let first = Answer::of(requests(1)).await;
+    for n in 2..=NODES {
+        assert_eq!(Answer::of(requests(n)).await, first, "node {n}");
+    }
+    first
+}
+
+async fn what_is_wrong_is_said_the_same(cluster: &Cluster) {
+    let order = |quantity: Value, price: u64| {
+        let item = json!({"sku": "soup", "name": "Soup", "quantity": quantity, "unit_price_minor": price});
+        let order = json!({"customer_id": "c", "restaurant_id": "diner", "currency": "USD", "payment_token": "tok",
+            "items": [item], "delivery_location": {"lat": 41.886, "lng": -87.63}});
+        order.to_string()
+    };
+    for (key, body, status, kind, pointer) in [
+        ("wrong", "{".to_owned(), 400, "malformed-request", Value::Null),
+        (
+            "wrong",
+            order(json!("two"), 950),
+            422,
+            "invalid-request",
+            json!("/items/0/quantity"),
+        ),
+        (
+            "wrong",
+            order(json!(0), 950),
+            422,
+            "invalid-request",
+            json!("/items/0/quantity"),
+        ),
+        (
+            "wrong",
+            order(json!(1), 951),
+            422,
+            "invalid-request",
+            json!("/items/0/unit_price_minor"),
+        ),
+        ("o0", order(json!(2), 950), 422, "idempotency-key-reused", Value::Null),
+    ] {
+        let submit = |n| {
+            let request = cluster.at(n, "POST", "/v1/orders").header("idempotency-key", key);
+            request.header("content-type", "application/json").body(body.clone())
+        };
+        let refused = one_answer(submit).await;
+        let problem = refused.shown();
+        assert_eq!((refused.status, refused.kind()), (status, kind.to_owned()), "{problem}");
+        assert_eq!(problem["errors"][0]["pointer"], pointer, "{problem}");
+        assert_eq!(problem["instance"], "/v1/orders");
+        assert_eq!(refused.header("content-type"), Some("application/problem+json"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_node_answers_as_the_owner_does() {
+    let _turn = turn().await;
+    // An outcome takes longer than an owner holds its answer back.
+    let slow = [
+        "participants.simulated.latency_ms_min=1500",
+        "participants.simulated.latency_ms_max=2500",
+    ];
+    let Some(cluster) = Cluster::start(&slow).await else {
+        return;
+    };
+    for i in 0..6 {
+        comes_again_everywhere(&cluster, i % NODES + 1, &format!("o{i}")).await;
+    }
+    what_is_wrong_is_said_the_same(&cluster).await;
+    let waits = (0..6).map(|i| {
+        let request = cluster.submit(i % NODES + 1, &format!("w{i}"));
+        Answer::of(request.header("prefer", "wait=30"))
+    });
+    for (i, first) in futures::future::join_all(waits).await.into_iter().enumerate() {
+        let shown = first.shown();
+        assert_eq!((first.status, &shown["status"]), (201, &json!("CONFIRMED")), "{shown}");
+        assert_eq!(first.header("preference-applied"), Some("wait=30"));
+        assert_eq!(first.header("etag"), Some(&*format!("\"{}\"", shown["version"])));
+        let again = one_answer(|n| cluster.submit(n, &format!("w{i}")).header("prefer", "wait=30")).await;
+        assert_eq!(again.header("idempotent-replayed"), Some("true"));
+        assert_eq!(again.shown()["id"], shown["id"]);
+        assert_eq!(again.shown()["status"], "CONFIRMED", "as it is when the wait is over");
+        let atonce = one_answer(|n| cluster.submit(n, &format!("w{i}"))).await;
+        assert_eq!(atonce.shown()["status"], "PENDING", "as it was accepted");
+    }
+}
+
+/// A key whose order belongs to the second node.
+async fn key_of_the_second(cluster: &Cluster, name: &str) -> String {
+    let owned = cluster.shards(1, &cluster.name(2).await).await;
+    let map = ShardMap::new(u16::try_from(SHARDS).expect("few")).expect("a power of two");
+    let is_there = |key: &String| {
+        let slot = HashSlot::of(&[b"default", key.as_bytes()]);
+        owned.contains(&map.shard_of_slot(slot).0.into())
+    };
+    let mut keys = (0..1_000).map(|i| format!("{name}{i}"));
+    keys.find(is_there).expect("it owns a third of them")
+}
+
+/// The store takes so long over the first row of any stream, from now on.
+fn slow_down(cluster: &Cluster, seconds: u64) {
+    let slow = format!(
+        "CREATE OR REPLACE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            PERFORM pg_sleep({seconds}); RETURN NEW;
+        END $$;
+        DROP TRIGGER IF EXISTS slow ON event_rows;
+        CREATE TRIGGER slow BEFORE INSERT ON event_rows FOR EACH ROW WHEN (NEW.seq = 1) EXECUTE FUNCTION slow()"
+    );
+    assert!(cluster.database.execute(&slow), "a slow store");
+}
+
+/// Submits an order at the first node, which passes it on to the second; its row is on its way to the slow store when this
+/// returns.
+async fn under_way(cluster: &Cluster, key: &str) -> JoinHandle<Answer> {
+    let first = tokio::spawn(Answer::of(cluster.submit(1, key)));
+    sleep(Duration::from_millis(500)).await;
+    assert!(!first.is_finished(), "NV-1: it is under way");
+    first
+}
+
+/// Waits until the first node's link with the second is up, or is not.
+async fn link_is(cluster: &Cluster, up: bool) {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let status = cluster.read(1, "/v1/cluster").await;
+        let links = status["links"].as_array().expect("links");
+        let mut to_second = links.iter().filter(|link| text(&link["node"]).starts_with("n2-"));
+        if to_second.any(|link| link["up"] == true) == up {
+            return;
+        }
+        assert!(Instant::now() < end, "{links:?}");
+        sleep(LOOK).await;
+    }
+}
+
+/// What came of an order that was under way while its owner was struck: the client was answered as if nothing had been.
+async fn came_through(cluster: &Cluster, nodes: &[usize], key: &str, first: JoinHandle<Answer>) {
+    let first = first.await.expect("no panic");
+    let shown = first.shown();
+    assert_eq!(
+        (first.status, first.header("idempotent-replayed")),
+        (201, None),
+        "{shown}"
+    );
+    for &n in nodes {
+        let again = Answer::of(cluster.submit(n, key)).await;
+        assert_eq!(again.header("idempotent-replayed"), Some("true"), "{}", again.shown());
+        assert_eq!(again.shown()["id"], shown["id"], "one order for one key (SG-2)");
+    }
+}
+
+/// The first attempt is carried out by a node that nobody hears of for a while, or ever again. The next one finds its key
+/// taken by the first, or the shard at another node, and the client hears of neither.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submission_whose_answer_was_lost_is_repeated_and_others_with_its_key_are_not_let_in() {
+    let _turn = turn().await;
+    let Some(mut cluster) = Cluster::start(&["cluster.lease_ms=10000"]).await else {
+        return;
+    };
+    let (paused, killed) = (
+        key_of_the_second(&cluster, "paused").await,
+        key_of_the_second(&cluster, "killed").await,
+    );
+    slow_down(&cluster, 6);
+    let first = under_way(&cluster, &paused).await;
+    let refused = one_answer(|n| cluster.submit(n, &paused)).await;
+    assert_eq!((refused.status, &*refused.kind()), (409, "in-progress"));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    cluster.nodes[1].signal(Signal::Stop).await.expect("it runs");
+    link_is(&cluster, false).await;
+    cluster.nodes[1].signal(Signal::Continue).await.expect("it is there");
+    link_is(&cluster, true).await;
+    assert!(!first.is_finished(), "NV-1: its key is still taken");
+    came_through(&cluster, &[1, 2, 3], &paused, first).await;
+
+    slow_down(&cluster, 2);
+    let first = under_way(&cluster, &killed).await;
+    cluster.nodes[1].kill().await.expect("it ran until now");
+    came_through(&cluster, &[1, 3], &killed, first).await;
+}
