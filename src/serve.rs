@@ -178,10 +178,9 @@ impl Node {
             kept,
             membership,
         } = Opened::open(settings).await?;
-        let local = wall::skewed(settings.time.skew_ms);
-        let clock = Arc::new(BusinessClock::of(&store, settings.time.scale, local).await?);
-        let wall = clock.wall();
-        let clock: Arc<dyn Clock> = clock;
+        let time = &settings.time;
+        let clock = Arc::new(BusinessClock::of(&store, time.scale, wall::skewed(time.skew_ms)).await?);
+        let (wall, clock): (_, Arc<dyn Clock>) = (clock.wall(), clock);
         let cluster = settings.cluster.options(store_now_ms(&*store).await?);
         let part = membership.filter(|_| settings.cluster.enabled);
         let name = match &part {

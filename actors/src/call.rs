@@ -345,8 +345,8 @@ async fn ask_there<A: Asked>(
 pub(crate) const fn missed(error: &CallError) -> Option<Missed> {
     match error {
         CallError::Fenced => Some(Missed::NotOwner),
-        // A key that is taken is room for one that is taken, too: perhaps by an earlier attempt of the same call, whose
-        // answer was lost. Then it is made again until that one is over.
+        // A key has room for one request at a time. It may be an earlier attempt of this very call that has it, one whose
+        // answer was lost: then the call is made again until that one is over.
         CallError::Overloaded { .. } | CallError::InProgress => Some(Missed::NoRoom),
         CallError::TimedOut => Some(Missed::TimedOut),
         CallError::Unavailable(_) => Some(Missed::Away),
