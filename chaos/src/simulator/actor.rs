@@ -129,9 +129,8 @@ pub(super) struct Actor {
     /// The store could not take the last turn.
     pub(super) is_paused: bool,
     pub(super) is_fenced: bool,
-    /// The one before it crashed: what is pending is to be begun again.
-    pub(super) resumes: bool,
-    pub(super) crashes: Crashes,
+    /// How often those before it crashed, if they did: then what is pending is begun again.
+    pub(super) crashes: Option<Crashes>,
 }
 
 impl Actor {
@@ -150,8 +149,7 @@ impl Actor {
             in_flight: None,
             is_paused: false,
             is_fenced: false,
-            resumes: false,
-            crashes: Crashes::NONE,
+            crashes: None,
         }
     }
 

@@ -29,15 +29,13 @@ const WAITING_MAX: usize = 1_024;
 const NOTICED_WITHIN: Time = 5;
 
 /// How often an actor crashed of late.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Crashes {
     count: u32,
     last: Time,
 }
 
 impl Crashes {
-    pub(super) const NONE: Self = Self { count: 0, last: 0 };
-
     const fn is_over(self, now: Time) -> bool {
         now > self.last + WINDOW
     }
@@ -85,9 +83,10 @@ impl Process {
         if hub.now >= hub.troubles.panics[self.node] {
             return false;
         }
-        let may_crash = |crashes: Crashes| crashes.may_grow(hub.now);
-        self.actors.get(&stream).is_some_and(|actor| may_crash(actor.crashes))
-            && hub.panics.chance(hub.scenario.mood.panics)
+        let Some(actor) = self.actors.get(&stream) else {
+            return false;
+        };
+        actor.crashes.is_none_or(|crashes| crashes.may_grow(hub.now)) && hub.panics.chance(hub.scenario.mood.panics)
     }
 
     /// The actor panics with what it is at, if this is the moment for it. Whether it did.
@@ -145,11 +144,12 @@ impl Process {
         if actor.is_fenced {
             return;
         }
-        let pause = actor.crashes.add(hub.now);
+        let mut crashes = actor.crashes.unwrap_or_default();
+        let pause = crashes.add(hub.now);
         let restarting = Restarting {
             kind: actor.kind,
             shard: actor.shard,
-            crashes: actor.crashes,
+            crashes,
             number: hub.number(),
             noticed_at: hub.now + hub.panics.between(0, NOTICED_WITHIN),
             waiting: VecDeque::new(),
@@ -189,8 +189,7 @@ impl Process {
         };
         self.spawn(hub, stream, restarting.kind, false);
         if let Some(actor) = self.actors.get_mut(&stream) {
-            actor.resumes = true;
-            actor.crashes = restarting.crashes;
+            actor.crashes = Some(restarting.crashes);
             actor.queue = restarting.waiting;
         }
     }

@@ -263,7 +263,7 @@ impl Process {
             return self.later(hub, times::STORE_BACKOFF, What::ActorAgain(stream, activation));
         };
         actor.loaded(loaded);
-        let resumed = actor.state.clone().filter(|_| actor.resumes);
+        let resumed = actor.state.clone().filter(|_| actor.crashes.is_some());
         if self.panics(hub, stream) {
             return;
         }
