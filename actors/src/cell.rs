@@ -65,6 +65,8 @@ pub(crate) struct Cell {
     pub(crate) resting: AtomicBool,
     /// The version of the last stored snapshot.
     pub(crate) snapshot_seq: AtomicU64,
+    /// Whether an append of the stream is under way: nobody can say yet what becomes of it. It outlives an actor that crashes.
+    pub(crate) is_appending: AtomicBool,
     /// Where the actor takes its messages, while there is one.
     pub(crate) inbox: ArcSwapOption<Inbox>,
 }
@@ -86,6 +88,7 @@ impl Cell {
             latest: ArcSwapOption::empty(),
             resting: AtomicBool::new(false),
             snapshot_seq: AtomicU64::new(0),
+            is_appending: AtomicBool::new(false),
             inbox: ArcSwapOption::empty(),
         }
     }

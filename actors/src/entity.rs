@@ -212,12 +212,12 @@ impl<E: Hosted> EntityState<E> {
         let append = self.append(&turn.next, &events, claim, context.now)?;
         turn.row = replica_row(&node, &turn.next, &append);
         self.in_flight = Some(turn);
-        let (myself, shard) = (myself.clone(), append.shard);
-        node.append_begins(shard);
+        let (myself, cell) = (myself.clone(), Arc::clone(&self.args.cell));
+        node.append_begins(&cell);
         let journal = Arc::clone(&node.ports.journal);
         let on_appended = move |result| {
-            node.append_ended(shard);
-            // The actor is gone only with its shard, which starts again from the store once no append is under way.
+            node.append_ended(&cell);
+            // If the actor is gone, or its whole shard, they start again from the store, now that this is over.
             let _ = myself.cast(EntityMessage::Appended(result));
         };
         journal.submit(append, Box::new(on_appended));

@@ -1,7 +1,7 @@
 //! What all actors of this node share.
 
 use crate::ask::{Envelope, Versioned};
-use crate::cell::{Latest, Registry};
+use crate::cell::{Cell, Latest, Registry};
 use crate::choice::Chooser;
 use crate::cluster::{Cluster, watch};
 use crate::delay::Delay;
@@ -299,14 +299,16 @@ impl Node {
         self.stopped.load(Ordering::Acquire)
     }
 
-    /// An append of one of the shard's streams begins.
-    pub(crate) fn append_begins(&self, shard: ShardId) {
-        self.slot(shard).appends.fetch_add(1, Ordering::AcqRel);
+    /// An append of a stream begins.
+    pub(crate) fn append_begins(&self, cell: &Cell) {
+        cell.is_appending.store(true, Ordering::Release);
+        self.slot(cell.shard).appends.fetch_add(1, Ordering::AcqRel);
     }
 
     /// It is known what became of it. As long as nobody can say, it is under way.
-    pub(crate) fn append_ended(&self, shard: ShardId) {
-        self.slot(shard).appends.fetch_sub(1, Ordering::AcqRel);
+    pub(crate) fn append_ended(&self, cell: &Cell) {
+        cell.is_appending.store(false, Ordering::Release);
+        self.slot(cell.shard).appends.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Whether an append of one of the shard's streams is under way.

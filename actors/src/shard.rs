@@ -382,9 +382,17 @@ impl ShardState {
         myself.send_after(pause, move || ShardMessage::Respawn { stream });
     }
 
+    /// Starts a crashed actor again, once the append that it may have left with the journal is over: as long as it is not, the
+    /// store does not say all, and nobody would begin what follows from it.
     fn respawn(&mut self, myself: &ActorRef<ShardMessage>, stream: StreamId) {
-        let restarting = |child: &Child| matches!(child.life, Life::Restarting(_));
-        if !self.children.get(&stream).is_some_and(restarting) {
+        let restarting = |child: &&Child| matches!(child.life, Life::Restarting(_));
+        let Some(child) = self.children.get(&stream).filter(restarting) else {
+            return;
+        };
+        if child.cell.is_appending.load(Ordering::Acquire) {
+            myself.send_after(self.node.options.restart_backoff, move || ShardMessage::Respawn {
+                stream,
+            });
             return;
         }
         let Some(Child { cell, life, crashes }) = self.children.remove(&stream) else {

@@ -42,6 +42,7 @@ fn everything_holds_on_fresh_seeds() {
         "{figures:?}"
     );
     assert!(figures.full > 0 && figures.late_commands > 0, "{figures:?}");
+    assert!(figures.actor_crashes > 0, "{figures:?}");
 }
 
 #[test]
@@ -61,6 +62,14 @@ fn everything_holds_on_seeds_that_ever_failed() {
         let outcome = play(seed, size, None, false);
         assert_eq!(outcome.findings, [], "{line}");
     }
+}
+
+/// NV-1: of a seed in which many panic; few of the fresh ones have such moments.
+#[test]
+fn actors_panic_with_rows_under_way() {
+    let Outcome { figures, findings, .. } = play(426, SMALL, None, false);
+    assert!(figures.actor_crashes > 0 && figures.orphans > 0, "{figures:?}");
+    assert_eq!(findings, []);
 }
 
 #[test]
@@ -132,6 +141,11 @@ fn no_room_for_what_may_have_been_done_is_noticed() {
 #[test]
 fn a_channel_that_forgets_what_it_refused_is_noticed() {
     notices(Broken::Refusals, 47, CROWDED, &["CP-2"]);
+}
+
+#[test]
+fn a_successor_that_overtakes_what_was_left_to_the_writer_is_noticed() {
+    notices(Broken::Orphans, 52, SMALL, &["LS-3"]);
 }
 
 #[test]

@@ -1,7 +1,8 @@
-//! The position lines that a writer keeps: which rows are let in, under which epoch and number, and what is sent again when a
-//! commit was lost. The journal and the simulator follow it.
+//! The position lines that a writer keeps: which rows are let in, under which epoch and number, and what becomes of a batch
+//! whose commit was lost or refused. The journal and the simulator follow it.
 
 use crate::ids::{Epoch, Position};
+use crate::ports::Refusal;
 use crate::shard::{OwnedShard, ShardId};
 use std::collections::{BTreeMap, HashMap};
 
@@ -162,6 +163,46 @@ impl Again {
     }
 }
 
+/// What is done with rows that the store refused together: it takes all of a batch or nothing, and says why, not because of
+/// which row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Apart {
+    /// The row is alone, so it is the one: whoever appended it is told.
+    Refused,
+    /// The keys of all rows are looked up, and those whose key is used are told; [`Others`] says what is done with the rest.
+    LookUp,
+    /// They are sent in halves, the first one first.
+    InHalves,
+}
+
+impl Apart {
+    /// For so many rows. Used keys are looked up since clients that retry send many of them at a time; of anything else there
+    /// is one row, as a rule.
+    pub const fn of(rows: usize, refusal: &Refusal) -> Self {
+        match refusal {
+            _ if rows <= 1 => Self::Refused,
+            Refusal::DuplicateKey => Self::LookUp,
+            Refusal::DuplicateSeq | Refusal::Poison(_) => Self::InHalves,
+        }
+    }
+}
+
+/// What is done with the others when those whose key is used have been told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    /// They are sent together.
+    Together,
+    /// They are sent in halves, the first one first.
+    InHalves,
+}
+
+impl Others {
+    /// After so many were told. If there was none, two rows of the batch have the same key, or the store could not be read.
+    pub const fn after(told: usize) -> Self {
+        if told > 0 { Self::Together } else { Self::InHalves }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,5 +273,31 @@ mod tests {
         assert_eq!(Again::of(2, 9), Again::InHalves);
         let alone: Vec<Again> = (0..3).map(|attempts| Again::of(1, attempts)).collect();
         assert_eq!(alone, [Again::AsItIs, Again::AsItIs, Again::Never]);
+    }
+    #[test]
+    fn a_refused_row_that_is_alone_is_told_whatever_the_reason() {
+        for refusal in [
+            Refusal::DuplicateKey,
+            Refusal::DuplicateSeq,
+            Refusal::Poison(String::new()),
+        ] {
+            assert_eq!(Apart::of(1, &refusal), Apart::Refused, "{refusal}");
+        }
+    }
+
+    #[test]
+    fn refused_rows_in_company_are_told_apart_by_their_keys_or_by_halves() {
+        assert_eq!(Apart::of(2, &Refusal::DuplicateKey), Apart::LookUp);
+        assert_eq!(Apart::of(2, &Refusal::DuplicateSeq), Apart::InHalves);
+        assert_eq!(
+            Apart::of(1_024, &Refusal::Poison("a strange character".into())),
+            Apart::InHalves
+        );
+        assert_eq!(Others::after(1), Others::Together);
+        assert_eq!(
+            Others::after(0),
+            Others::InHalves,
+            "together they would be refused for ever"
+        );
     }
 }

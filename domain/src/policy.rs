@@ -77,7 +77,7 @@ pub struct Policy {
     pub ticket_acceptance_ms: Millis,
     /// How long a hold on capacity lasts unless it is confirmed. Technical; longer than a ticket can take.
     pub hold_ttl_ms: Millis,
-    /// How long an undone effect is remembered, so that its late action is refused. Technical.
+    /// How long an undone effect is remembered, so that its late action is refused. Technical; longer than a hold lasts.
     pub tombstone_ttl_ms: Millis,
     /// How long before the food is ready a courier is asked for. Business.
     pub dispatch_lead_ms: Millis,
@@ -167,17 +167,38 @@ impl Policy {
         }
     }
 
-    /// What is wrong with the rules, if anything: a hold must outlive everything that can happen before it is confirmed.
-    pub fn problem(&self) -> Option<String> {
+    /// What is wrong with the rules, if anything: a hold must outlive everything that can happen before it is confirmed, and
+    /// what is remembered of one that was refused or undone must outlive whoever may still ask for it.
+    pub fn problem(&self) -> Option<Problem> {
         let worst = |call: &CallPolicy| (call.timeout_ms + call.backoff_ms_max).times(u64::from(call.attempts_max));
         let before_confirm = self.ticket_acceptance_ms + worst(&self.kitchen) + worst(&self.payment);
-        (self.hold_ttl_ms <= before_confirm).then(|| {
-            format!(
-                "hold_ttl_ms is {} but authorizing and placing a ticket can take {} ms: a hold must outlive them",
-                self.hold_ttl_ms.0, before_confirm.0
-            )
+        let (hold_ttl_ms, tombstone_ttl_ms) = (self.hold_ttl_ms.0, self.tombstone_ttl_ms.0);
+        if hold_ttl_ms <= before_confirm.0 {
+            return Some(Problem {
+                keys: ["hold_ttl_ms", "ticket_acceptance_ms"],
+                message: format!(
+                    "hold_ttl_ms is {hold_ttl_ms} but authorizing and placing a ticket can take {} ms: a hold must outlive them",
+                    before_confirm.0
+                ),
+            });
+        }
+        (tombstone_ttl_ms <= hold_ttl_ms).then(|| Problem {
+            keys: ["tombstone_ttl_ms", "hold_ttl_ms"],
+            message: format!(
+                "tombstone_ttl_ms is {tombstone_ttl_ms} but a hold can come late by hold_ttl_ms, {hold_ttl_ms} ms: that it was \
+                 refused or undone must be remembered for longer"
+            ),
         })
     }
+}
+
+/// Why rules cannot be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The rules that contradict each other, by their names; the first is the one to change.
+    pub keys: [&'static str; 2],
+    /// What is wrong and what would be right; begins with the name of the first.
+    pub message: String,
 }
 
 #[cfg(test)]
@@ -192,7 +213,24 @@ mod tests {
             hold_ttl_ms: Millis(1_000),
             ..Policy::default()
         };
-        assert!(short.problem().expect("too short").contains("hold_ttl_ms"));
+        let problem = short.problem().expect("too short");
+        assert_eq!(problem.keys, ["hold_ttl_ms", "ticket_acceptance_ms"]);
+        assert!(problem.message.contains("1000") && problem.message.contains("125000"));
+    }
+
+    #[test]
+    fn what_is_undone_is_remembered_for_longer_than_it_can_be_asked_for() {
+        let remembering = |tombstone_ttl_ms| Policy {
+            tombstone_ttl_ms,
+            ..Policy::default()
+        };
+        let hold_ttl_ms = Policy::default().hold_ttl_ms;
+        for too_short in [Millis(1), hold_ttl_ms] {
+            let problem = remembering(too_short).problem().expect("a late ask would be granted");
+            assert_eq!(problem.keys, ["tombstone_ttl_ms", "hold_ttl_ms"]);
+            assert!(problem.message.contains("180000 ms"), "{}", problem.message);
+        }
+        assert_eq!(remembering(hold_ttl_ms + Millis(1)).problem(), None);
     }
 
     #[test]

@@ -68,10 +68,9 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
 fn policy_conflicts(settings: &Settings, conflicts: &mut Vec<Conflict>) {
     let policy = &settings.policy;
     if let Some(problem) = policy.problem() {
-        let keys = ["hold_ttl_ms", "ticket_acceptance_ms"].map(|key| format!("policy.{key}"));
         conflicts.push(Conflict {
-            keys: keys.into(),
-            message: format!("policy.{problem}"),
+            keys: problem.keys.map(|key| format!("policy.{key}")).into(),
+            message: format!("policy.{}", problem.message),
         });
     }
     let calls = [

@@ -204,6 +204,8 @@ pub(crate) struct FaultyJournal {
     all: Mutex<Option<AppendError>>,
     /// How the next append of a stream is answered.
     next: Mutex<HashMap<StreamId, AppendError>>,
+    /// Which version of an order is taken only for its actor to panic; its row is written a second later.
+    fatal: Mutex<Option<Seq>>,
 }
 
 impl FaultyJournal {
@@ -216,6 +218,7 @@ impl FaultyJournal {
             delays: Mutex::default(),
             all: Mutex::default(),
             next: Mutex::default(),
+            fatal: Mutex::default(),
         }
     }
 
@@ -246,6 +249,22 @@ impl FaultyJournal {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(stream, error);
+    }
+
+    /// The next order that appends this version panics when the journal has it, and it is written a second later.
+    pub(crate) fn panic_over(&self, version: Seq) {
+        *self.fatal.lock().unwrap_or_else(PoisonError::into_inner) = Some(version);
+    }
+
+    /// Whether somebody has panicked over what was said last.
+    pub(crate) fn has_panicked(&self) -> bool {
+        self.fatal.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    fn is_fatal(&self, append: &Append) -> bool {
+        let mut fatal = self.fatal.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = |version: &mut Seq| append.kind == StreamKind::Order && append.seq == *version;
+        fatal.take_if(is_it).is_some()
     }
 }
 
@@ -280,7 +299,9 @@ impl Journal for FaultyJournal {
             .unwrap_or_else(PoisonError::into_inner)
             .get(&append.stream)
             .copied();
-        let delay = Duration::from_millis(self.delay_ms.load(Ordering::SeqCst)) + slow.unwrap_or_default();
+        let (is_fatal, stream) = (self.is_fatal(&append), append.stream);
+        let left = Duration::from_secs(u64::from(is_fatal));
+        let delay = Duration::from_millis(self.delay_ms.load(Ordering::SeqCst)) + slow.unwrap_or_default() + left;
         let yields = self.yields.load(Ordering::SeqCst);
         let inner = Arc::clone(&self.inner);
         tokio::spawn(async move {
@@ -295,5 +316,6 @@ impl Journal for FaultyJournal {
                 None => inner.submit(append, on_appended),
             }
         });
+        assert!(!is_fatal, "the journal has it, and {stream} panics");
     }
 }

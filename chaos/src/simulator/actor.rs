@@ -1,6 +1,7 @@
 //! The actor of one stream: one turn after the other, one append in flight; what waits is decided on together. Its rules
 //! are those of `actors/src/entity.rs` and `actors/src/turn.rs`.
 
+use super::crash::Crashes;
 use super::kinds::{Command, Decided, Facts, State, Todo};
 use super::store::Append;
 use domain::entity::Context;
@@ -128,6 +129,8 @@ pub(super) struct Actor {
     /// The store could not take the last turn.
     pub(super) is_paused: bool,
     pub(super) is_fenced: bool,
+    /// How often those before it crashed, if they did: then what is pending is begun again.
+    pub(super) crashes: Option<Crashes>,
 }
 
 impl Actor {
@@ -146,6 +149,7 @@ impl Actor {
             in_flight: None,
             is_paused: false,
             is_fenced: false,
+            crashes: None,
         }
     }
 

@@ -56,6 +56,9 @@ impl Process {
             // There is no use in saying it again.
             return self.answer(hub, ask.from, Err(Failure::Rejected(Rejection::Stale)));
         }
+        let Some(ask) = self.keep(hub, stream, ask) else {
+            return;
+        };
         let kind = ask.command.kind();
         if !self.actors.contains_key(&stream) {
             self.spawn(hub, stream, kind, fresh);
@@ -67,6 +70,8 @@ impl Process {
             return self.answer(hub, ask.from, Err(Failure::Overloaded));
         }
         actor.queue.push_back(ask);
-        self.run(hub, stream);
+        if !self.panics(hub, stream) {
+            self.run(hub, stream);
+        }
     }
 }

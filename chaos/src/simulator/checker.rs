@@ -34,6 +34,8 @@ pub(super) struct Checker {
     owners: BTreeMap<(ShardId, Epoch), Arc<str>>,
     /// Which order a key brought about.
     keys: BTreeMap<String, StreamId>,
+    /// The last activation of a stream that each process has begun from the store.
+    begun: BTreeMap<(StreamId, Arc<str>), u64>,
     acknowledged: BTreeMap<String, StreamId>,
     capacity: u32,
     pub(super) found: Vec<Violation>,
@@ -48,6 +50,7 @@ impl Checker {
             epochs: map.all().map(|_| Epoch(0)).collect(),
             owners: BTreeMap::new(),
             keys: BTreeMap::new(),
+            begun: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
             capacity,
             found: Vec::new(),
@@ -116,6 +119,17 @@ impl Checker {
         }
         if row.activation < last {
             let detail = format!("{}: activation {} writes after {last}", row.stream, row.activation);
+            self.report(Invariant::Ls3, detail);
+        }
+        if let Some(begun) = self
+            .begun
+            .get(&(row.stream, from.clone()))
+            .filter(|begun| row.activation < **begun)
+        {
+            let detail = format!(
+                "{}: activation {} writes what {begun} of {from} did not find",
+                row.stream, row.activation
+            );
             self.report(Invariant::Ls3, detail);
         }
         let state = match State::after(before.as_ref(), &row.facts, row.at) {
@@ -211,6 +225,11 @@ impl Checker {
         let channels = self.heads.values().filter_map(|head| head.state.channel());
         let found = channels.flat_map(|channel| invariants::nothing_reserved(channel, settled));
         self.found.extend(found.collect::<Vec<_>>());
+    }
+
+    /// An activation of a process asks for its stream: from now on those before it write no more. LS-3.
+    pub(super) fn begun(&mut self, name: &Arc<str>, stream: StreamId, activation: u64) {
+        self.begun.insert((stream, name.clone()), activation);
     }
 
     /// Somebody loads a stream. EV-1: what is read is what was written.

@@ -46,6 +46,7 @@ pub(super) struct Troubles {
     pub(super) slow_participants: Time,
     /// For each node.
     pub(super) overloaded: Vec<Time>,
+    pub(super) panics: Vec<Time>,
 }
 
 /// What happened how often: a run in which nothing went wrong proves nothing (NV-1).
@@ -77,6 +78,10 @@ pub struct Figures {
     pub full_again: u64,
     /// Commands that waited for longer than a link without an answer is believed in.
     pub late_commands: u64,
+    /// Actors that crashed in a process that went on.
+    pub actor_crashes: u64,
+    /// Rows that were committed for an actor that had crashed meanwhile.
+    pub orphans: u64,
 }
 
 impl std::ops::AddAssign for Figures {
@@ -94,6 +99,8 @@ impl std::ops::AddAssign for Figures {
         self.full += other.full;
         self.full_again += other.full_again;
         self.late_commands += other.late_commands;
+        self.actor_crashes += other.actor_crashes;
+        self.orphans += other.orphans;
     }
 }
 
@@ -102,6 +109,8 @@ pub(super) struct Hub {
     pub(super) now: Time,
     pub(super) queue: Queue<Event>,
     pub(super) random: Random,
+    /// What decides when actors panic: of its own, so that a run without that is the same as ever.
+    pub(super) panics: Random,
     pub(super) policy: Policy,
     pub(super) broken: Option<Broken>,
     pub(super) scenario: Arc<Scenario>,
@@ -129,11 +138,13 @@ impl Hub {
             now: 0,
             queue: Queue::new(),
             random: Random::new(scenario.seed, 2),
+            panics: Random::new(scenario.seed, 5),
             policy: Policy::default(),
             broken,
             network: Network::new(nodes),
             troubles: Troubles {
                 overloaded: vec![0; nodes],
+                panics: vec![0; nodes],
                 ..Troubles::default()
             },
             store: Store::new(map, super::event::times::LEASE, broken),
@@ -289,6 +300,9 @@ impl Hub {
             Request::Commit(batch) => Reply::Committed(self.commit(from, &batch)),
             request => {
                 let owns = matches!(request, Request::Take(_) | Request::Reacquire(_));
+                if let Request::Load(stream, activation) = request {
+                    self.checker.begun(from, stream, activation);
+                }
                 let reply = self.store.serve(self.now, from, request);
                 if let (true, Reply::Owned(owned)) = (owns, &reply) {
                     self.trace.say(self.now, || {

@@ -2,7 +2,7 @@
 //! virtual time, all of it following from a seed.
 //!
 //! What decides is the real pure core: sagas, capacity ledgers and zones through [`domain::entity`],
-//! [`domain::cluster::plan`], and [`domain::attempts`] of calls. What carries it (actors, journal, effector, coordinator) and what it meets (store, network,
+//! [`domain::cluster::plan`], [`domain::attempts`] of calls, and [`domain::lines`] of the journal. What carries it (actors, journal, effector, coordinator) and what it meets (store, network,
 //! participants, kitchens, couriers, clients) are models of the same protocols, one file each. The invariants are
 //! looked at with every commit and at the end.
 
@@ -11,6 +11,7 @@ mod admission;
 mod calls;
 mod checker;
 mod coordinator;
+mod crash;
 mod effects;
 mod event;
 mod hub;
@@ -55,11 +56,13 @@ pub enum Broken {
     Room,
     /// A channel does not remember that it refused what may have been asked of it before.
     Refusals,
+    /// An actor that crashed is begun anew although its last append is still under way.
+    Orphans,
 }
 
 impl Broken {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Fence,
         Self::Keys,
         Self::EffectsFirst,
@@ -68,5 +71,6 @@ impl Broken {
         Self::Timers,
         Self::Room,
         Self::Refusals,
+        Self::Orphans,
     ];
 }

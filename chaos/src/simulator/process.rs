@@ -5,6 +5,7 @@ use super::Broken;
 use super::actor::{Actor, Ask, Failure, From, Outcome, Turned};
 use super::calls::Call;
 use super::coordinator::Coordinator;
+use super::crash::Restarting;
 use super::effects::Task;
 use super::event::{What, times};
 use super::hub::Hub;
@@ -59,8 +60,8 @@ pub(super) struct Process {
     /// What it believes of who owns what.
     pub(super) owners: Vec<(Epoch, Arc<str>)>,
     pub(super) actors: BTreeMap<StreamId, Actor>,
-    /// Streams whose next activation begins again what is pending.
-    resuming: BTreeSet<StreamId>,
+    /// What is left of actors that crashed.
+    pub(super) restarting: BTreeMap<StreamId, Restarting>,
     wheel: BTreeMap<StreamId, Alarm>,
     pub(super) writer: Writer,
     pub(super) calls: BTreeMap<u64, Call>,
@@ -86,7 +87,7 @@ impl Process {
             lease_until: 0,
             owners: hub.store.map.all().map(|_| (Epoch(0), nobody.clone())).collect(),
             actors: BTreeMap::new(),
-            resuming: BTreeSet::new(),
+            restarting: BTreeMap::new(),
             wheel: BTreeMap::new(),
             writer: Writer::new(hub.broken),
             calls: BTreeMap::new(),
@@ -161,7 +162,7 @@ impl Process {
             What::TaskLost(task) => self.task_lost(hub, task),
             What::Insists(task) => self.insist(hub, task),
             What::ActorAgain(stream, activation) => self.actor_again(hub, stream, activation),
-            What::Respawn(stream) => self.respawn(hub, stream),
+            What::Respawn(stream, number) => self.respawn(hub, stream, number),
             What::WriterAgain => {
                 let want = self.writer.resumed();
                 self.want(hub, want);
@@ -245,7 +246,7 @@ impl Process {
         if fresh {
             actor.loaded(None);
         } else {
-            self.rpc(hub, Request::Load(stream), Then::Load(stream, activation));
+            self.rpc(hub, Request::Load(stream, activation), Then::Load(stream, activation));
         }
         self.actors.insert(stream, actor);
     }
@@ -262,10 +263,11 @@ impl Process {
             return self.later(hub, times::STORE_BACKOFF, What::ActorAgain(stream, activation));
         };
         actor.loaded(loaded);
-        let state = actor.state.clone();
-        if self.resuming.remove(&stream)
-            && let Some(state) = state
-        {
+        let resumed = actor.state.clone().filter(|_| actor.crashes.is_some());
+        if self.panics(hub, stream) {
+            return;
+        }
+        if let Some(state) = resumed {
             self.perform(hub, state.resume(&hub.policy.clone()), true);
         }
         self.schedule(hub, stream, false);
@@ -281,20 +283,10 @@ impl Process {
             return;
         };
         if actor.is_loading {
-            self.rpc(hub, Request::Load(stream), Then::Load(stream, activation));
+            self.rpc(hub, Request::Load(stream, activation), Then::Load(stream, activation));
         } else {
             actor.is_paused = false;
             self.run(hub, stream);
-        }
-    }
-
-    fn respawn(&mut self, hub: &mut Hub, stream: StreamId) {
-        let shard = hub.store.map.shard_of(stream);
-        if !self.actors.contains_key(&stream)
-            && self.runs(shard)
-            && let Some(kind) = hub.store.streams.get(&stream).map(|stream| stream.kind)
-        {
-            self.spawn(hub, stream, kind, false);
         }
     }
 
@@ -324,23 +316,29 @@ impl Process {
         if quiet {
             self.schedule(hub, stream, true);
         }
-        if self.actors.get(&stream).is_some_and(Actor::may_go) {
+        if !self.panics(hub, stream) && self.actors.get(&stream).is_some_and(Actor::may_go) {
             self.actors.remove(&stream);
         }
     }
 
     fn appended(&mut self, hub: &mut Hub, append: &Append, outcome: &Appended) {
         let (stream, activation) = (append.stream, append.activation);
+        let strikes = *outcome == Appended::Committed && self.strikes(hub, stream);
         let Some(actor) = self
             .actors
             .get_mut(&stream)
             .filter(|actor| actor.activation == activation)
         else {
+            // Whoever wrote it has crashed.
+            hub.figures.orphans += u64::from(*outcome == Appended::Committed);
             return;
         };
         let told = match outcome {
             Appended::Committed => {
                 let (todos, told) = actor.commit();
+                if strikes {
+                    return self.crash_over(hub, stream, todos, told);
+                }
                 self.perform(hub, todos, false);
                 self.schedule(hub, stream, false);
                 told
@@ -360,9 +358,7 @@ impl Process {
             // Somebody else wrote the stream: start over from the store.
             Appended::Refused(_) => {
                 let told = actor.fail(&Failure::Unavailable);
-                self.actors.remove(&stream);
-                self.resuming.insert(stream);
-                self.later(hub, times::STORE_BACKOFF, What::Respawn(stream));
+                self.crash(hub, stream);
                 told
             }
         };
@@ -389,6 +385,7 @@ impl Process {
     /// A shard goes: its actors end, its timers stand still.
     pub(super) fn stop(&mut self, hub: &mut Hub, shard: ShardId) {
         self.wheel.retain(|stream, _| hub.store.map.shard_of(*stream) != shard);
+        self.forget_crashed(hub, shard);
         let streams: Vec<StreamId> = self
             .actors
             .values()
@@ -405,7 +402,7 @@ impl Process {
 
     /// Whether something of a shard is still under way.
     pub(super) fn has_left(&self, shard: ShardId) -> bool {
-        !self.actors.values().any(|actor| actor.shard == shard)
+        !self.actors.values().any(|actor| actor.shard == shard) && !self.writer.has(|row| row.shard == shard)
     }
 
     /// The shard is another's.

@@ -155,7 +155,7 @@ impl fmt::Display for Report {
             f,
             "orders: {} delivered, {} cancelled, {} failed; {} rows, {} fenced; {} epochs; {} processes died; {} answers to \
              commits lost; {} keys used again; {} effects too late; {} calls found no room, {} of them after an attempt that may have been \
-             carried out; {} commands too late",
+             carried out; {} commands too late; {} actors crashed, {} rows committed after it",
             n.delivered,
             n.cancelled,
             n.failed,
@@ -168,7 +168,9 @@ impl fmt::Display for Report {
             n.late_effects,
             n.full,
             n.full_again,
-            n.late_commands
+            n.late_commands,
+            n.actor_crashes,
+            n.orphans
         )?;
         write!(
             f,

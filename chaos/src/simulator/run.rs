@@ -263,6 +263,7 @@ impl Run {
             }
             Fault::CourierOff(courier) => hub.courier(courier, false),
             Fault::Overload(node) => hub.overload(node, until),
+            Fault::Panics(node) => hub.panic(node, until),
         }
         hub.queue.put(until, Event::FaultEnds(n));
     }

@@ -75,6 +75,8 @@ pub(super) enum Fault {
     CourierOff(usize),
     /// Others ask more of the node than it can take: what comes waits behind them, or finds no room.
     Overload(usize),
+    /// Actors of the node panic now and then, over whatever they are at, and are begun anew.
+    Panics(usize),
 }
 
 /// A fault, from when and for how long.
@@ -117,6 +119,8 @@ pub(super) struct Mood {
     pub(super) mailbox: usize,
     /// Commands to an overloaded node that find no room.
     pub(super) full: u64,
+    /// Moments of an actor, while such a fault lasts, in which it panics.
+    pub(super) panics: u64,
 }
 
 /// Everything that a run follows from, beside the seed.
@@ -135,9 +139,10 @@ impl Scenario {
     pub(super) fn new(seed: u64, size: Size) -> Self {
         let mut random = Random::new(seed, 1);
         let quiet_at = size.hours.max(1) * HOUR;
-        // Of its own, so that older seeds stand for the same orders and faults as ever.
+        // Each of its own, so that older seeds stand for the same orders and faults as ever.
         let mut more = Random::new(seed, 3);
-        let mood = Mood::draw(&mut random, &mut more);
+        let mut crashes = Random::new(seed, 4);
+        let mood = Mood::draw(&mut random, &mut more, &mut crashes);
         let orders = (0..size.orders)
             .map(|number| OrderPlan {
                 number,
@@ -147,7 +152,8 @@ impl Scenario {
             })
             .collect();
         let mut faults = draw_faults(&mut random, size, quiet_at);
-        faults.extend(draw_overloads(&mut more, size, quiet_at));
+        faults.extend(draw_spells(&mut more, size, quiet_at, Fault::Overload));
+        faults.extend(draw_spells(&mut crashes, size, quiet_at, Fault::Panics));
         faults.sort_by_key(|fault| fault.at);
         Self {
             seed,
@@ -161,7 +167,7 @@ impl Scenario {
 }
 
 impl Mood {
-    fn draw(random: &mut Random, more: &mut Random) -> Self {
+    fn draw(random: &mut Random, more: &mut Random, crashes: &mut Random) -> Self {
         Self {
             lost: random.pick(&[0, 0, 5, 30]),
             doubled: random.pick(&[0, 0, 10, 100]),
@@ -174,6 +180,7 @@ impl Mood {
             skewed: random.chance(500),
             mailbox: more.pick(&[1, 4, 4_096, 4_096]),
             full: more.pick(&[100, 400, 700]),
+            panics: crashes.pick(&[5, 30, 150]),
         }
     }
 }
@@ -207,15 +214,15 @@ fn draw_faults(random: &mut Random, size: Size, quiet_at: Time) -> Vec<FaultPlan
     (0..count).map(draw).collect()
 }
 
-/// Spells of too much to do, on one node or another; half of the runs have none.
-fn draw_overloads(random: &mut Random, size: Size, quiet_at: Time) -> Vec<FaultPlan> {
+/// Spells of something, on one node or another; half of the runs have none.
+fn draw_spells(random: &mut Random, size: Size, quiet_at: Time, fault: fn(usize) -> Fault) -> Vec<FaultPlan> {
     let count = random.pick(&[0, 0, 4, 20]) * size.hours.max(1);
     let draw = |_| {
         let lasts = random.between(1_000, 4 * MINUTE);
         FaultPlan {
             at: random.between(0, quiet_at - lasts - 1),
             lasts,
-            fault: Fault::Overload(random.index(size.nodes)),
+            fault: fault(random.index(size.nodes)),
         }
     };
     (0..count).map(draw).collect()

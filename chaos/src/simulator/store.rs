@@ -33,7 +33,9 @@ pub(super) struct Append {
 #[derive(Clone, Debug)]
 pub(super) enum Request {
     Join,
-    Renew { draining: bool },
+    Renew {
+        draining: bool,
+    },
     View,
     Take(Vec<(ShardId, Epoch)>),
     Release(Vec<ShardId>),
@@ -41,7 +43,8 @@ pub(super) enum Request {
     Reacquire(Vec<ShardId>),
     Commit(Vec<Append>),
     Lines(Vec<(ShardId, Position, usize)>),
-    Load(StreamId),
+    /// By an activation of the stream, of which the store knows nothing.
+    Load(StreamId, u64),
     Recover(Vec<ShardId>),
     Claim(ShardId, String),
 }
@@ -216,7 +219,7 @@ impl Store {
             }
             Request::Reacquire(shards) => Reply::Owned(self.reacquire(from, &shards)),
             Request::Lines(wanted) => Reply::Lines(self.read_lines(&wanted)),
-            Request::Load(stream) => Reply::Loaded(self.streams.get(&stream).and_then(Stream::load)),
+            Request::Load(stream, _) => Reply::Loaded(self.streams.get(&stream).and_then(Stream::load)),
             Request::Recover(shards) => {
                 let wanted = |stream: &&Stream| shards.contains(&stream.shard);
                 let live = self.streams.iter().filter(|(_, stream)| wanted(stream));

@@ -1,12 +1,12 @@
 //! The journal's writer as a machine without input or output: what it is told goes in, what it wants of the store comes
-//! out. The protocol is that of `persistence/src/journal/writer.rs`, and what is let in, numbered and sent again is decided
-//! by the same code ([`domain::lines`]); a batch whose commit is unknown is found out about under a new epoch.
+//! out. The protocol is that of `persistence/src/journal/writer.rs`, and what is let in, numbered, told apart and sent again is
+//! decided by the same code ([`domain::lines`]); a batch whose commit is unknown is found out about under a new epoch.
 
 use super::Broken;
 use super::queue::Time;
 use super::store::{Append, CommitError, LineRow, Reply, Request};
 use domain::ids::Position;
-use domain::lines::{Again, Lines, sections};
+use domain::lines::{Again, Apart, Lines, Others, sections};
 use domain::ports::{Refusal, RowOutcome};
 use domain::shard::{OwnedShard, ShardId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -55,6 +55,29 @@ impl Batch {
     }
 }
 
+/// A refused batch whose keys are being looked up.
+#[derive(Debug)]
+struct LookUp {
+    rows: Vec<Append>,
+    /// Keys still to be looked up, the one that is being looked up first.
+    left: VecDeque<(ShardId, String)>,
+    used: BTreeSet<(ShardId, String)>,
+}
+
+impl LookUp {
+    fn of(rows: Vec<Append>) -> Self {
+        Self {
+            left: rows.iter().filter_map(key_of).collect(),
+            rows,
+            used: BTreeSet::new(),
+        }
+    }
+}
+
+fn key_of(row: &Append) -> Option<(ShardId, String)> {
+    Some((row.shard, row.claim.clone()?))
+}
+
 #[derive(Debug, Default)]
 enum Phase {
     #[default]
@@ -62,8 +85,22 @@ enum Phase {
     Committing(Batch),
     Acquiring(Batch),
     Reading(Batch, Vec<OwnedShard>),
+    /// Looking up which keys of a refused batch are used, one row after the other.
+    LookingUp(LookUp),
     /// Until the pause is over; then what was wanted is wanted again.
     Pausing(Option<Box<Phase>>),
+}
+
+impl Phase {
+    /// The rows that it is about.
+    fn rows(&self) -> &[Append] {
+        match self {
+            Self::Idle | Self::Pausing(None) => &[],
+            Self::Committing(batch) | Self::Acquiring(batch) | Self::Reading(batch, _) => &batch.rows,
+            Self::LookingUp(keys) => &keys.rows,
+            Self::Pausing(Some(then)) => then.rows(),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -113,6 +150,12 @@ impl Writer {
         } else {
             self.answers.push((append, Appended::Fenced));
         }
+    }
+
+    /// Whether a row for which this holds is still under way: nobody can say yet what becomes of it.
+    pub(super) fn has(&self, is_it: impl Fn(&Append) -> bool) -> bool {
+        let parts = self.parts.iter().flat_map(|part| &part.rows);
+        self.queue.iter().chain(parts).chain(self.phase.rows()).any(is_it)
     }
 
     /// What to do now, if nothing is under way.
@@ -172,6 +215,7 @@ impl Writer {
                 self.next()
             }
             (phase @ (Phase::Acquiring(_) | Phase::Reading(..)), _) => self.pause(Some(phase)),
+            (Phase::LookingUp(keys), reply) => self.looked_up(keys, &reply),
             (phase, _) => {
                 self.phase = phase;
                 Want::Nothing
@@ -208,16 +252,11 @@ impl Writer {
                 self.backoff = 0;
                 self.settle(batch, &outcomes);
             }
-            Err(CommitError::Refused(refusal)) => {
-                if batch.rows.len() == 1 {
-                    let refused = batch.rows.into_iter();
-                    self.answers
-                        .extend(refused.map(|row| (row, Appended::Refused(refusal.clone()))));
-                } else {
-                    let (first, second) = batch.halves();
-                    self.parts.extend([second, first]);
-                }
-            }
+            Err(CommitError::Refused(refusal)) => match Apart::of(batch.rows.len(), &refusal) {
+                Apart::Refused => self.refuse(batch.rows, &refusal),
+                Apart::LookUp => return self.look_up(LookUp::of(batch.rows)),
+                Apart::InHalves => self.in_halves(batch),
+            },
             Err(CommitError::Unavailable) => {
                 self.parts.push(batch);
                 let rows = std::mem::take(&mut self.parts).into_iter().flat_map(|part| part.rows);
@@ -232,6 +271,40 @@ impl Writer {
             Err(CommitError::Unknown) => return self.acquire(batch),
         }
         self.next()
+    }
+
+    fn refuse(&mut self, rows: Vec<Append>, refusal: &Refusal) {
+        let refused = rows.into_iter().map(|row| (row, Appended::Refused(refusal.clone())));
+        self.answers.extend(refused);
+    }
+
+    fn in_halves(&mut self, batch: Batch) {
+        let (first, second) = batch.halves();
+        self.parts.extend([second, first]);
+    }
+
+    /// Asks for the next key, or goes on when all are known.
+    fn look_up(&mut self, keys: LookUp) -> Want {
+        if let Some((shard, key)) = keys.left.front().cloned() {
+            self.phase = Phase::LookingUp(keys);
+            return Want::Ask(Request::Claim(shard, key));
+        }
+        let is_used = |row: &Append| key_of(row).is_some_and(|key| keys.used.contains(&key));
+        let (refused, others): (Vec<_>, Vec<_>) = keys.rows.into_iter().partition(is_used);
+        match Others::after(refused.len()) {
+            Others::Together => self.parts.push(Batch::of(others)),
+            Others::InHalves => self.in_halves(Batch::of(others)),
+        }
+        self.refuse(refused, &Refusal::DuplicateKey);
+        self.next()
+    }
+
+    /// A store that cannot be read finds no key.
+    fn looked_up(&mut self, mut keys: LookUp, reply: &Reply) -> Want {
+        let key = keys.left.pop_front();
+        keys.used
+            .extend(key.filter(|_| matches!(reply, Reply::Claimed(Some(_)))));
+        self.look_up(keys)
     }
 
     fn settle(&mut self, batch: Batch, outcomes: &[RowOutcome]) {
@@ -296,10 +369,7 @@ impl Writer {
             return;
         }
         match Again::of(rows.len(), attempts) {
-            Again::InHalves => {
-                let (first, second) = Batch::of(rows).halves();
-                self.parts.extend([second, first]);
-            }
+            Again::InHalves => self.in_halves(Batch::of(rows)),
             Again::AsItIs => self.parts.push(Batch {
                 rows,
                 attempts: attempts + 1,

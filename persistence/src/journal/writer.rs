@@ -8,7 +8,7 @@ use super::{JournalOptions, Pending, Task};
 use crate::record::shards_of;
 use crate::tail::Tail;
 use domain::ids::Position;
-use domain::lines::{Again, Lines, Section, TakenAgain, sections};
+use domain::lines::{Again, Apart, Lines, Others, Section, TakenAgain, sections};
 use domain::pace::{Linger, Pace};
 use domain::ports::{Append, AppendError, CommitError, OnAppended, Refusal, Row, RowOutcome, Store};
 use domain::shard::{OwnedShard, ShardId};
@@ -255,24 +255,23 @@ impl Writer {
         }
     }
 
-    /// A refused row that is alone is answered. In company, rows whose idempotency key is used are looked up and taken
-    /// out, since clients that retry send many of them; anything else is looked for by halves, the first of which comes
-    /// next.
+    /// Tells apart what the store refused together; the last of what is returned comes next.
     async fn isolate(&self, batch: Batch, refusal: Refusal) -> Vec<Batch> {
-        if batch.len() == 1 {
-            self.refuse(batch, refusal);
-            return Vec::new();
-        }
         let whole = batch.len();
-        let batch = match refusal {
-            Refusal::DuplicateKey => self.without_used_keys(batch).await,
-            _ => batch,
-        };
-        if batch.len() < whole {
-            return vec![batch];
+        match Apart::of(whole, &refusal) {
+            Apart::Refused => {
+                self.refuse(batch, refusal);
+                Vec::new()
+            }
+            Apart::LookUp => {
+                let others = self.without_used_keys(batch).await;
+                match Others::after(whole - others.len()) {
+                    Others::Together => vec![others],
+                    Others::InHalves => in_halves(others),
+                }
+            }
+            Apart::InHalves => in_halves(batch),
         }
-        let (first, second) = batch.halves();
-        vec![second, first]
     }
 
     /// Answers the rows whose key the store has already, and returns the others. A store that cannot be read finds none.
@@ -381,13 +380,16 @@ fn is_row_of(row: &Row, append: &Append) -> bool {
         && row.events == append.events
 }
 
+/// Both halves; the first comes next.
+fn in_halves(batch: Batch) -> Vec<Batch> {
+    let (first, second) = batch.halves();
+    vec![second, first]
+}
+
 /// What is to be sent again of rows whose commit was lost and has not happened.
 fn again(mut lost: Batch, problem: String) -> Vec<Batch> {
     match Again::of(lost.len(), lost.attempts) {
-        Again::InHalves => {
-            let (first, second) = lost.halves();
-            vec![second, first]
-        }
+        Again::InHalves => in_halves(lost),
         Again::AsItIs => {
             lost.attempts += 1;
             vec![lost]

@@ -176,6 +176,11 @@ fn values_must_go_together() {
              them (policy.hold_ttl_ms: flag --set; policy.ticket_acceptance_ms: default)",
         ),
         (
+            &[("policy.tombstone_ttl_ms", "180000")],
+            "policy.tombstone_ttl_ms is 180000 but a hold can come late by hold_ttl_ms, 180000 ms: that it was refused or \
+             undone must be remembered for longer (policy.tombstone_ttl_ms: flag --set; policy.hold_ttl_ms: default)",
+        ),
+        (
             &[("policy.internal.backoff_ms", "10001")],
             "policy.internal.backoff_ms is 10001: must not exceed policy.internal.backoff_ms_max, which is 10000 \
              (policy.internal.backoff_ms: flag --set; policy.internal.backoff_ms_max: default)",
