@@ -30,6 +30,7 @@ mod stream;
 mod submissions;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod throttle;
 mod webhooks;
 
@@ -57,6 +58,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
+use threads::Threads;
 use throttle::Throttle;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -251,7 +253,8 @@ pub async fn serve(
     let limits = app.limits;
     let gateway = Gateway::new(app);
     let stopping = gateway.stopping.clone();
-    let bounded = connection::Bounded::new(listener, &limits);
+    let threads = Threads::start()?;
+    let bounded = connection::Bounded::new(threads.take_over(listener)?, &limits);
     let shared = gateway.clone();
     let stop = stopping.clone();
     let service = build(gateway).into_make_service_with_connect_info::<connection::Peer>();
@@ -264,7 +267,7 @@ pub async fn serve(
         tokio::time::sleep(Duration::from_millis(limits.drain_ms_max)).await;
     };
     tokio::select! {
-        served = serving.into_future() => served,
+        served = threads.spawn(serving.into_future()) => served.unwrap_or_else(|error| Err(io::Error::other(error))),
         () = overdue => {
             tracing::warn!(limits.drain_ms_max, "requests were still under way when the time to stop was over");
             Ok(())
