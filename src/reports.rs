@@ -76,8 +76,10 @@ pub(crate) fn check_text(pointer: &str, text: &str) -> Result<(), FieldError> {
 ///
 /// # Errors
 /// There is no such channel, or a field is not right.
-pub(crate) fn of_channel(platform: &Platform, id: &ChannelId, event: KitchenEvent) -> Result<Meaning, Unclear> {
-    if platform.directory().channel(id).is_none() {
+pub(crate) async fn of_channel(platform: &Platform, id: &ChannelId, event: KitchenEvent) -> Result<Meaning, Unclear> {
+    // One that is new elsewhere may not be known here yet; if the store is away, the order will know whose word counts.
+    let is_known = platform.directory().channel(id).is_some();
+    if !is_known && matches!(platform.channel_now(id).await, Ok(None)) {
         return Err(Unclear::Stranger(format!("there is no channel '{id}'")));
     }
     let order = order_id(&event.order_id)?;

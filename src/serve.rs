@@ -285,9 +285,10 @@ impl Node {
             }
             tokio::time::sleep(LINGER).await;
         };
+        let threads = http::Threads::start().map_err(ServeError::Http)?;
         let fenced = fenced(&self.platform, &mut self.journal);
         let served = tokio::select! {
-            served = http::serve(listener, app, stopping) => served.map_err(ServeError::Http),
+            served = http::serve(&threads, listener, app, stopping) => served.map_err(ServeError::Http),
             shard = fenced => Err(ServeError::Fenced(shard)),
             () = self.platform.expelled() => Err(ServeError::Expelled),
         };
@@ -310,6 +311,7 @@ impl Node {
         {
             tracing::warn!("not all events are published yet: the rest follows at the next start");
         }
+        drop(threads);
         served
     }
 }

@@ -47,6 +47,9 @@ pub(crate) trait Asked: Clone + Send + Sync {
     /// Whether an earlier attempt may have been carried out.
     fn again(&mut self) -> &mut bool;
 
+    /// The next attempt has no longer than this for its answer.
+    fn hasten(&mut self, _left: Duration) {}
+
     /// One attempt from here: the stream lives here, or its owner has no words for what is asked.
     fn here(self, node: &Arc<Node>) -> impl Future<Output = Result<Self::Answer, CallError>> + Send;
 
@@ -299,6 +302,7 @@ impl Node {
             let again = deadline.min(Instant::now() + LOOK_AGAIN);
             // Either way it is time to look again.
             let _ = timeout_at(again, changes.changed()).await;
+            asked.hasten(deadline.saturating_duration_since(Instant::now()));
         }
     }
 
@@ -338,6 +342,11 @@ async fn ask_there<A: Asked>(
         },
         AskError::Lost => CallError::TimedOut,
     })?;
+    if A::SINCE > 0 && matches!(response, Response::NotUnderstood) {
+        // It was not known yet that the node is too old for this, and is now: nothing was done, and the next attempt says it
+        // in words that it has.
+        return Err(CallError::Fenced);
+    }
     A::answer(response).ok_or_else(|| CallError::Unavailable("another node answered something else".into()))?
 }
 

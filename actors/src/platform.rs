@@ -118,8 +118,8 @@ impl Platform {
         self.part().await;
     }
 
-    /// Accepts an order whose details are known to be valid. It is durable when this returns. Under a key that was used with the same request, the first
-    /// answer comes again: the order as it was accepted.
+    /// Accepts an order whose details are known to be valid. It is durable when this returns. Under a key that was used with
+    /// the same request, the first answer comes again: the order as it was accepted.
     ///
     /// # Errors
     /// See [`CallError`].

@@ -117,6 +117,12 @@ impl Asked for Submission {
         &mut self.again
     }
 
+    /// An answer that is held back for too long is none.
+    fn hasten(&mut self, left: Duration) {
+        let most = u32::try_from((left / 2).as_millis()).unwrap_or(u32::MAX);
+        self.hold_back_ms = self.hold_back_ms.min(most);
+    }
+
     /// Reads it, places the order and renders the answer: what a node does with the submissions that others pass on to it,
     /// and with its own. Errors are answers that another attempt may improve on, so nobody renders them before there is none.
     async fn here(self, node: &Arc<Node>) -> Result<Submitted, CallError> {

@@ -165,7 +165,7 @@ async fn apply(
     command: Command,
     if_match: IfMatch,
 ) -> Result<Applied<Channel>, Problem> {
-    if if_match == IfMatch::Exists && gateway.platform().directory().channel(id).is_none() {
+    if if_match == IfMatch::Exists && gateway.platform().channel_now(id).await?.is_none() {
         return Err(Problem::new(
             Kind::PreconditionFailed,
             format!("there is no channel '{id}' yet"),

@@ -36,6 +36,7 @@ mod webhooks;
 
 pub use health::figures;
 pub use submissions::Submissions;
+pub use threads::Threads;
 
 use crate::participants::signature::{Keyring, Secret};
 use crate::participants::wall::WallClock;
@@ -58,7 +59,6 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
-use threads::Threads;
 use throttle::Throttle;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -241,11 +241,13 @@ fn guarded(gateway: Gateway, routes: Routes) -> Router {
 }
 
 /// Serves the interface on a listener until `shutdown` is done; then takes nothing new, ends streams and waits, and
-/// lets what is under way finish within [`HttpLimits::drain_ms_max`].
+/// lets what is under way finish within [`HttpLimits::drain_ms_max`]. What takes longer goes on until `threads` are dropped,
+/// and so do connections when this itself is dropped.
 ///
 /// # Errors
 /// The listener is unusable.
 pub async fn serve(
+    threads: &Threads,
     listener: TcpListener,
     app: AppState,
     shutdown: impl Future<Output = ()> + Send + 'static,
@@ -253,7 +255,6 @@ pub async fn serve(
     let limits = app.limits;
     let gateway = Gateway::new(app);
     let stopping = gateway.stopping.clone();
-    let threads = Threads::start()?;
     let bounded = connection::Bounded::new(threads.take_over(listener)?, &limits);
     let shared = gateway.clone();
     let stop = stopping.clone();

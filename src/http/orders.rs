@@ -45,9 +45,11 @@ pub(super) async fn submit(State(gateway): State<Gateway>, change: UnreadChange)
     let mut submitted = submitting.await?;
     let patience = patience.filter(|_| submitted.status == StatusCode::CREATED);
     if let (Some(patience), Some(pending)) = (&patience, submitted.pending) {
-        let order = patience.outcome_of(&gateway, pending).await?;
-        let replayed = pending.replayed;
-        submitted = Submissions.accepted(&Placed { order, replayed });
+        // It is accepted, whether it can be read now or not.
+        if let Ok(order) = patience.outcome_of(&gateway, pending).await {
+            let replayed = pending.replayed;
+            submitted = Submissions.accepted(&Placed { order, replayed });
+        }
     }
     let mut response = response(submitted);
     if patience.is_some()
@@ -83,7 +85,7 @@ impl<'a> Patience<'a> {
         let mut changes = platform.subscribe_after(id, pending.seq);
         let now = if pending.replayed {
             // It may be over for long, and have no actor that would tell of it.
-            Some(platform.order(id).await?)
+            platform.order(id).await.ok()
         } else {
             // Elsewhere, its owner is asked for what came after.
             platform.live_order(id)

@@ -31,7 +31,7 @@ pub(super) async fn channel(
 ) -> Result<Received, Problem> {
     trust(&gateway, &raw)?;
     let event: KitchenEvent = json::parse(&raw.bytes)?;
-    let meaning = reports::of_channel(gateway.platform(), &id, event)?;
+    let meaning = reports::of_channel(gateway.platform(), &id, event).await?;
     take(&gateway, meaning, "channel", id.as_str()).await
 }
 

@@ -7,14 +7,20 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
-/// The threads on which requests are read and answered, as many as there are processors. Dropped, everything on them ends.
-pub(super) struct Threads {
+/// The threads on which requests are read and answered, as many as there are processors. Dropped, everything on them ends, and
+/// so do connections to elsewhere that a request opened for others: to be dropped last.
+#[derive(Debug)]
+pub struct Threads {
     runtime: Option<Runtime>,
     handle: Handle,
 }
 
 impl Threads {
-    pub(super) fn start() -> io::Result<Self> {
+    /// Starts them.
+    ///
+    /// # Errors
+    /// The system has no more threads, or no more files, to give.
+    pub fn start() -> io::Result<Self> {
         let runtime = Builder::new_multi_thread().thread_name("http").enable_all().build()?;
         Ok(Self {
             handle: runtime.handle().clone(),

@@ -44,11 +44,13 @@ impl Reports {
     }
 
     /// Who reports, and what that means.
-    fn read(&self, message: &InboundMessage, event: &Event<'_>) -> Result<(&'static str, Meaning), Poison> {
+    async fn read(&self, message: &InboundMessage, event: &Event<'_>) -> Result<(&'static str, Meaning), Poison> {
         if message.topic == self.channel_topic {
             let id: ChannelId = event.reporter.parse().map_err(|error| invalid(format!("{error}")))?;
             let body: KitchenEvent = poison::parse(&event.body)?;
-            let meaning = reports::of_channel(&self.platform, &id, body).map_err(poison::unclear)?;
+            let meaning = reports::of_channel(&self.platform, &id, body)
+                .await
+                .map_err(poison::unclear)?;
             return Ok(("channel", meaning));
         }
         let id: CourierId = event.reporter.parse().map_err(|error| invalid(format!("{error}")))?;
@@ -98,7 +100,11 @@ fn placed(message: &InboundMessage, command: zone::Command) -> zone::Command {
 #[async_trait]
 impl InboundHandler for Reports {
     async fn handle(&self, message: &InboundMessage) -> Handled {
-        let read = Event::of(message).and_then(|event| Ok((self.read(message, &event)?, event)));
+        let read = async {
+            let event = Event::of(message)?;
+            Ok((self.read(message, &event).await?, event))
+        };
+        let read = read.await;
         let ((who, meaning), event) = match read {
             Ok(read) => read,
             Err(poison) => return Handled::Poison(poison),

@@ -92,7 +92,8 @@ impl Endpoint {
             hub: Arc::clone(hub),
             flights: FuturesUnordered::new(),
         };
-        hub.tasks.spawn(task.run(queue_rx));
+        // Whoever set the subscription may be a request, whose threads end before deliveries do.
+        hub.tasks.spawn_on(task.run(queue_rx), &hub.runtime);
         endpoint
     }
 

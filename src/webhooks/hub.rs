@@ -13,6 +13,7 @@ use domain::ports::{IdSource, StoreError};
 use persistence::{Changed, Delivery, Kept, WebhookId, WebhookStore};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -36,6 +37,8 @@ pub(super) struct Hub {
     /// Raised when somebody subscribed and nobody was before: what was passed over need not come again.
     pub(super) first: Notify,
     pub(super) tasks: TaskTracker,
+    /// Where the tasks run.
+    pub(super) runtime: Handle,
     /// Raised when the process stops.
     pub(super) stopping: CancellationToken,
 }
@@ -64,6 +67,7 @@ impl Hub {
             changing: Mutex::default(),
             first: Notify::new(),
             tasks: TaskTracker::new(),
+            runtime: Handle::current(),
             stopping: CancellationToken::new(),
         })
     }

@@ -59,15 +59,19 @@ impl Platform {
         }
         let platform = Self::spawn(Arc::clone(&node)).await?;
         tokio::spawn(renew(Arc::clone(&node), Arc::clone(&cluster)));
-        tokio::spawn(outlines::tell(Arc::clone(&node), Arc::clone(&cluster)));
+        let telling = tokio::spawn(outlines::tell(Arc::clone(&node), Arc::clone(&cluster)));
         let coordinator = Coordinator::new(Arc::clone(&node), cluster, platform.region.clone(), words_rx);
         let coordinating = tokio::spawn(coordinator.run());
         let watched = platform.clone();
         tokio::spawn(async move {
-            // How it ended is in the log of whoever panicked; without it shards neither come nor go.
-            let _ = coordinating.await;
+            // How it ended is in the log of whoever panicked. Without the one shards neither come nor go, without the other
+            // nobody hears of this node's channels.
+            let ended = tokio::select! {
+                _ = coordinating => "coordinator",
+                _ = telling => "teller",
+            };
             if !watched.node.is_stopped() {
-                watched.fail("the cluster's coordinator has ended".into());
+                watched.fail(format!("the cluster's {ended} has ended"));
             }
         });
         Ok(platform)

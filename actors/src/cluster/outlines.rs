@@ -2,7 +2,7 @@
 //! [`LOOK_EVERY`]; how much else is taken, now and then. So what a node hears does not grow with the orders of all others.
 //!
 //! Each outline says from which version on it leads. Whoever knows less (one was lost on the way, or the node is new) reads
-//! the channel from the store.
+//! the channel from the store. So that one is noticed that was the last for a while, each channel is told of again now and then.
 
 use super::{Cluster, Notice};
 use crate::ask::Versioned;
@@ -21,6 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const TELL_EVERY: Duration = Duration::from_millis(500);
 /// How often what a channel has shown of itself is told, if anything is.
 const HISTORY_EVERY: Duration = Duration::from_secs(2);
+/// After how long a channel is told of again that has not changed.
+const REPEAT_AFTER: Duration = Duration::from_secs(10);
 
 /// What is new of a channel, for those that know it as it was at `after` or later.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -113,6 +115,21 @@ impl Teller {
         self.0.insert(id.clone(), told);
         news
     }
+
+    /// What is to be told again, of channels that are still this node's.
+    fn repeated(&mut self, is_here: impl Fn(&ChannelId) -> bool, now: Instant) -> Vec<ChannelNews> {
+        self.0.retain(|id, _| is_here(id));
+        let due = self.0.values_mut().filter(|told| now >= told.at + REPEAT_AFTER);
+        due.map(|told| {
+            told.at = now;
+            ChannelNews {
+                after: told.seq,
+                seq: told.seq,
+                outline: Outline::between(Some(&told.state), &told.state),
+            }
+        })
+        .collect()
+    }
 }
 
 /// Tells the other nodes for as long as this one runs.
@@ -120,7 +137,7 @@ pub(crate) async fn tell(node: Arc<Node>, cluster: Arc<Cluster>) {
     let mut teller = Teller::default();
     let mut look = interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut forgotten_at = Instant::now();
+    let mut repeated_at = Instant::now();
     while !node.is_stopped() {
         look.tick().await;
         let now = Instant::now();
@@ -130,9 +147,11 @@ pub(crate) async fn tell(node: Arc<Node>, cluster: Arc<Cluster>) {
                 cluster.tell_all(&Notice::Channel(Box::new(teller.news(&channel, now))));
             }
         }
-        if now > forgotten_at + HISTORY_EVERY {
-            forgotten_at = now;
-            teller.0.retain(|id, _| node.is_here(id.stream()));
+        if now > repeated_at + HISTORY_EVERY {
+            repeated_at = now;
+            for news in teller.repeated(|id| node.is_here(id.stream()), now) {
+                cluster.tell_all(&Notice::Channel(Box::new(news)));
+            }
         }
     }
 }
@@ -257,5 +276,25 @@ mod tests {
             assert_eq!(copy.ledger.used(T0), channel.state.ledger.used(T0));
             assert_eq!(copy.demand == channel.state.demand, with_history);
         }
+    }
+
+    #[test]
+    fn who_has_missed_the_last_outline_hears_that_there_was_one() {
+        let mut teller = Teller::default();
+        let (channel, now) = (kitchen(), Instant::now());
+        teller.news(&channel, now);
+        let again = now + REPEAT_AFTER;
+        assert!(teller.repeated(|_| true, now).is_empty());
+        let news = teller.repeated(|_| true, again);
+        assert_eq!(
+            news.iter().map(|news| (news.after, news.seq)).collect::<Vec<_>>(),
+            [(Seq(1), Seq(1))]
+        );
+        assert!(news[0].outline.config.is_none(), "whoever knows it needs no more");
+        assert!(teller.repeated(|_| true, again).is_empty());
+        assert!(
+            teller.repeated(|_| false, again + REPEAT_AFTER).is_empty(),
+            "it is another node's to tell"
+        );
     }
 }

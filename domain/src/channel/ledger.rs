@@ -70,6 +70,7 @@ pub struct Ledger {
     used: RedBlackTreeMapSync<Timestamp, u32>,
     /// The claims that change by themselves, by when.
     due: RedBlackTreeSetSync<(Timestamp, EffectKey)>,
+    is_outline: bool,
 }
 
 /// A ledger as it is stored: the rest follows from the claims.
@@ -99,13 +100,14 @@ impl Ledger {
     pub fn outline(used: impl IntoIterator<Item = (Timestamp, u32)>) -> Self {
         Self {
             used: used.into_iter().collect(),
+            is_outline: true,
             ..Self::default()
         }
     }
 
-    /// Whether something is taken, but not known by whom.
-    pub fn is_outline(&self) -> bool {
-        self.claims.is_empty() && !self.used.is_empty()
+    /// Whether it is known how much is taken, but not by whom.
+    pub const fn is_outline(&self) -> bool {
+        self.is_outline
     }
 
     /// Units taken of the slot that starts at `slot`.
