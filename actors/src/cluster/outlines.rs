@@ -157,7 +157,7 @@ pub(crate) async fn tell(node: Arc<Node>, cluster: Arc<Cluster>) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use domain::channel::{ChannelConfig, ChannelKind, Command};
     use domain::entity::{Context, Entity, fold};
@@ -184,7 +184,7 @@ mod tests {
         }
     }
 
-    fn kitchen() -> Versioned<Channel> {
+    pub(in crate::cluster) fn kitchen() -> Versioned<Channel> {
         let config = ChannelConfig {
             name: "Kitchen".into(),
             kind: ChannelKind::Kitchen,
@@ -208,7 +208,7 @@ mod tests {
     }
 
     /// The same after another order is confirmed.
-    fn asked(before: &Versioned<Channel>) -> Versioned<Channel> {
+    pub(in crate::cluster) fn asked(before: &Versioned<Channel>) -> Versioned<Channel> {
         let key = EffectKey {
             order: OrderId::mint(T0, HashSlot::of(&[b"outlines"]), before.seq.0),
             step: Step::HoldCapacity,

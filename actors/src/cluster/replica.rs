@@ -42,7 +42,7 @@ impl Replica {
     }
 }
 
-/// The state after a row, if the row says something new and follows what is known.
+/// The state after what was said, if that says something new and follows what is known.
 enum Next<E> {
     State(Versioned<E>),
     Known,
@@ -71,6 +71,24 @@ fn next<E: Entity>(known: Option<Versioned<E>>, row: &ReplicaRow) -> Next<E> {
     }
 }
 
+/// The state with what is new of it.
+fn with_news(known: Option<&Versioned<Channel>>, news: ChannelNews) -> Next<Channel> {
+    let seq = known.map_or(Seq(0), |known| known.seq);
+    if news.seq <= seq {
+        return Next::Known;
+    }
+    if news.after > seq {
+        return Next::Gap;
+    }
+    match news.outline.onto(known.map(|known| &*known.state)) {
+        Some(state) => Next::State(Versioned {
+            seq: news.seq,
+            state: Arc::new(state),
+        }),
+        None => Next::Gap,
+    }
+}
+
 impl Node {
     /// Takes in a row of a channel or zone of another node. What does not follow is read from the store instead.
     pub(crate) fn replicate(self: &Arc<Self>, row: &ReplicaRow) {
@@ -91,22 +109,10 @@ impl Node {
     /// Takes in what is new of a channel of another node, or reads the channel from the store if something was missed.
     pub(crate) fn outlined(self: &Arc<Self>, news: ChannelNews) {
         let id = news.outline.id.clone();
-        let known = self.directory.channel(&id);
-        let seq = known.as_ref().map_or(Seq(0), |known| known.seq);
-        if news.seq <= seq {
-            return;
-        }
-        let follows = news.after <= seq;
-        let next = follows.then(|| news.outline.onto(known.as_ref().map(|known| &*known.state)));
-        match next.flatten() {
-            Some(state) => publish(
-                self,
-                Some(Versioned {
-                    seq: news.seq,
-                    state: Arc::new(state),
-                }),
-            ),
-            None => self.read_replica(&Replica::Channel(id)),
+        match with_news(self.directory.channel(&id).as_ref(), news) {
+            Next::State(state) => publish(self, Some(state)),
+            Next::Known => {}
+            Next::Gap => self.read_replica(&Replica::Channel(id)),
         }
     }
 
@@ -165,5 +171,44 @@ impl Node {
 fn publish<E: Hosted>(node: &Node, state: Option<Versioned<E>>) {
     if let Some(state) = state {
         E::publish(node, None, &state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::outlines::tests::{asked, kitchen};
+    use domain::channel::Outline;
+
+    fn news(after: u64, of: &Versioned<Channel>, since: Option<&Versioned<Channel>>) -> ChannelNews {
+        ChannelNews {
+            after: Seq(after),
+            seq: of.seq,
+            outline: Outline::between(since.map(|since| &*since.state), &of.state),
+        }
+    }
+
+    #[test]
+    fn news_is_taken_in_once_and_a_gap_is_noticed() {
+        let first = kitchen();
+        let second = asked(&first);
+        let Next::State(copy) = with_news(None, news(0, &first, None)) else {
+            panic!("everything is said");
+        };
+        assert!(copy.state.ledger.is_outline(), "though nothing is taken yet");
+        assert!(matches!(with_news(Some(&copy), news(0, &first, None)), Next::Known));
+        let Next::State(later) = with_news(Some(&copy), news(1, &second, Some(&first))) else {
+            panic!("it follows");
+        };
+        assert_eq!(later.seq, second.seq);
+        assert_eq!(
+            later.state.ledger.slots().collect::<Vec<_>>(),
+            second.state.ledger.slots().collect::<Vec<_>>()
+        );
+        // What is told again of a channel that has not changed: whoever has missed the change looks for it.
+        let again = || news(second.seq.0, &second, Some(&second));
+        assert!(matches!(with_news(Some(&later), again()), Next::Known));
+        assert!(matches!(with_news(Some(&copy), again()), Next::Gap));
+        assert!(matches!(with_news(None, again()), Next::Gap));
     }
 }
