@@ -252,3 +252,27 @@ async fn a_submission_whose_answer_was_lost_is_repeated_and_others_with_its_key_
     cluster.nodes[1].kill().await.expect("it ran until now");
     came_through(&cluster, &[1, 3], &killed, first).await;
 }
+
+/// The order is accepted and its outcome far; then the store is gone for good, and nobody can say any more what became of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_accepted_is_answered_so_though_the_store_is_gone_when_its_outcome_is_looked_for() {
+    let _turn = turn().await;
+    let slow = [
+        "participants.simulated.latency_ms_min=2500",
+        "participants.simulated.latency_ms_max=2500",
+    ];
+    let Some(cluster) = Cluster::start(&slow).await else {
+        return;
+    };
+    let key = key_of_the_second(&cluster, "accepted").await;
+    let waiting = cluster.submit(1, &key).header("prefer", "wait=4");
+    let answer = tokio::spawn(Answer::of(waiting));
+    // The owner holds its answer back for a second at most.
+    sleep(Duration::from_millis(2_000)).await;
+    assert!(!answer.is_finished(), "NV-1: it waits for the outcome");
+    assert!(cluster.database.vanish(), "the store is gone");
+    let other = Answer::of(cluster.submit(1, "another")).await;
+    assert_eq!(other.status, 503, "NV-1: nothing is accepted any more");
+    let answer = answer.await.expect("no panic");
+    assert_eq!(answer.status, 201, "{}", answer.shown());
+}

@@ -45,6 +45,12 @@ impl Database {
         Self::run_in(&self.url, statement)
     }
 
+    /// Drops the database under those who use it; whether it went well.
+    #[allow(dead_code, reason = "not every test that has a database loses it")]
+    pub(crate) fn vanish(&self) -> bool {
+        self.drop_it()
+    }
+
     fn drop_it(&self) -> bool {
         self.run(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name))
     }
