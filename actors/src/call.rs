@@ -1,7 +1,7 @@
 //! Asking an actor, wherever it lives.
 
 use crate::ask::{Answered, Applied, Ask, Reply, Versioned};
-use crate::cluster::{Cluster, Request, Response};
+use crate::cluster::{Cluster, HOMES, Request, Response};
 use crate::error::CallError;
 use crate::hosted::Hosted;
 use crate::life::Inbox;
@@ -36,10 +36,10 @@ pub(crate) enum Origin {
 pub(crate) trait Asked: Clone + Send + Sync {
     type Answer: Send;
 
-    /// The first version of the wire that has words for it.
-    const SINCE: u16;
-
     fn stream(&self) -> StreamId;
+
+    /// The first version of the wire that has words for it.
+    fn since(&self) -> u16;
 
     /// Whether it is tied to a condition that its first attempt may use up.
     fn is_conditional(&self) -> bool;
@@ -50,7 +50,7 @@ pub(crate) trait Asked: Clone + Send + Sync {
     /// The next attempt has no longer than this for its answer.
     fn hasten(&mut self, _left: Duration) {}
 
-    /// One attempt from here: the stream lives here, or its owner has no words for what is asked.
+    /// One attempt here, where the stream lives.
     fn here(self, node: &Arc<Node>) -> impl Future<Output = Result<Self::Answer, CallError>> + Send;
 
     /// As another node is asked it.
@@ -71,18 +71,9 @@ pub(crate) struct Call<E: Entity> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) claim: Option<KeyClaim>,
     pub(crate) origin: Origin,
-    /// For how long the answer may be held back while the order has no outcome, from when the call comes in. Only another
-    /// node does so; older ones answer at once.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub(crate) hold_back_ms: u32,
     /// An earlier attempt may have been carried out: the stream may exist by now.
     #[serde(default)]
     pub(crate) again: bool,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
-const fn is_zero(value: &u32) -> bool {
-    *value == 0
 }
 
 impl<E: Entity> Call<E> {
@@ -93,7 +84,6 @@ impl<E: Entity> Call<E> {
             if_match: None,
             claim: None,
             origin,
-            hold_back_ms: 0,
             again: false,
         }
     }
@@ -102,10 +92,12 @@ impl<E: Entity> Call<E> {
 impl<E: Hosted> Asked for Call<E> {
     type Answer = Outcome<E>;
 
-    const SINCE: u16 = 0;
-
     fn stream(&self) -> StreamId {
         self.stream
+    }
+
+    fn since(&self) -> u16 {
+        since(self.claim.as_ref())
     }
 
     fn is_conditional(&self) -> bool {
@@ -127,6 +119,15 @@ impl<E: Hosted> Asked for Call<E> {
 
     fn answer(response: Response) -> Option<Result<Outcome<E>, CallError>> {
         E::outcome(response)
+    }
+}
+
+/// The first version of the wire that has words for a key. Older nodes would keep it in its row's shard, where nobody
+/// looks for it.
+pub(crate) const fn since(claim: Option<&KeyClaim>) -> u16 {
+    match claim {
+        Some(KeyClaim { home: Some(_), .. }) => HOMES,
+        _ => 0,
     }
 }
 
@@ -171,15 +172,6 @@ impl Node {
     pub(crate) async fn ask_owner<A: Asked>(self: &Arc<Self>, asked: A) -> Result<A::Answer, CallError> {
         match self.cluster.get() {
             Some(cluster) => self.ask_anywhere(cluster, asked).await,
-            None => asked.here(self).await,
-        }
-    }
-
-    /// Asks whoever owns the stream by one attempt, for whoever makes the next one himself.
-    pub(crate) async fn ask_once<A: Asked>(self: &Arc<Self>, asked: A) -> Result<A::Answer, CallError> {
-        let deadline = Instant::now() + self.options.call_timeout;
-        match self.cluster.get() {
-            Some(cluster) => self.attempt(cluster, asked, deadline).await,
             None => asked.here(self).await,
         }
     }
@@ -306,7 +298,7 @@ impl Node {
         }
     }
 
-    /// One attempt: there if the stream lives on another node that has words for what is asked, else from here.
+    /// One attempt: here if the stream lives here, else at the node that owns it.
     async fn attempt<A: Asked>(
         self: &Arc<Self>,
         cluster: &Cluster,
@@ -316,10 +308,10 @@ impl Node {
         let shard = self.map.shard_of(asked.stream());
         if !self.holds(shard) {
             let owner = cluster.owners.elsewhere(shard, &cluster.name);
+            // One that has no words for what is asked is not asked: perhaps the shard's next owner has.
+            let owner = owner.filter(|owner| cluster.understands(owner, asked.since()));
             let owner = owner.ok_or(CallError::Fenced)?;
-            if cluster.understands(&owner, A::SINCE) {
-                return ask_there(cluster, &owner, asked, deadline).await;
-            }
+            return ask_there(cluster, &owner, asked, deadline).await;
         }
         let here = timeout_at(deadline, asked.here(self)).await;
         here.unwrap_or(Err(CallError::TimedOut))
@@ -342,11 +334,6 @@ async fn ask_there<A: Asked>(
         },
         AskError::Lost => CallError::TimedOut,
     })?;
-    if A::SINCE > 0 && matches!(response, Response::NotUnderstood) {
-        // It was not known yet that the node is too old for this, and is now: nothing was done, and the next attempt says it
-        // in words that it has.
-        return Err(CallError::Fenced);
-    }
     A::answer(response).ok_or_else(|| CallError::Unavailable("another node answered something else".into()))?
 }
 

@@ -20,7 +20,7 @@ pub use view::{ClusterStatus, MemberView, ShardView};
 pub(crate) use coordinator::Word;
 pub(crate) use owners::Owners;
 pub(crate) use replica::{Replica, ReplicaRow};
-pub(crate) use wire::{Notice, Request, Response, SUBMISSIONS};
+pub(crate) use wire::{HOMES, Notice, Request, Response};
 
 use crate::error::CallError;
 use crate::transport::{AskError, Transport, TransportError, TransportOptions};
@@ -123,7 +123,7 @@ impl Cluster {
     /// Whether another node has words for what is said since this version. One with which there is no link is not told it.
     pub(crate) fn understands(&self, node: &str, since: u16) -> bool {
         let version = self.transport().and_then(|transport| transport.version(node));
-        version.is_none_or(|version| version >= since)
+        since == 0 || version.is_some_and(|version| version >= since)
     }
 
     /// Asks another node.
@@ -137,7 +137,7 @@ impl Cluster {
     /// Tells all other nodes something, if they can be reached.
     pub(crate) fn tell_all(&self, notice: &Notice) {
         if let Some(transport) = self.transport() {
-            transport.tell_all(|version| notice.is_said_in(version).then(|| wire::encode(notice)));
+            transport.tell_all(&wire::encode(notice));
         }
     }
 }

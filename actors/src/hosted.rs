@@ -253,10 +253,6 @@ impl Hosted for Channel {
             _ => None,
         }
     }
-
-    fn replica(&self) -> Option<Replica> {
-        Some(Replica::Channel(self.id.clone()))
-    }
 }
 
 impl Hosted for Zone {

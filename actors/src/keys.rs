@@ -12,9 +12,6 @@ use domain::rejection::Rejection;
 /// Until authentication brings others, everybody is this tenant.
 const TENANT: &str = "default";
 
-/// How often a slot of this node's own is looked for.
-const SLOT_DRAWS: usize = 16;
-
 /// Frees an idempotency key when its request is over.
 pub(crate) struct KeyGuard<'a>(&'a Node, String);
 
@@ -27,33 +24,33 @@ impl Drop for KeyGuard<'_> {
 /// The key of a command for an order, as it is kept: a key belongs to its order.
 pub(crate) fn claim_of(order: OrderId, key: IdempotencyKey) -> KeyClaim {
     KeyClaim {
+        home: None,
         key: format!("{TENANT}:{order}:{}", key.key),
         fingerprint: key.fingerprint,
     }
 }
 
 impl Node {
-    /// The id of a new order, and its key as it is kept. The order of a key lives in the slot of that key: retries of one
-    /// request meet in one place.
+    /// The id of a new order, and its key as it is kept. A key belongs to the shard of its own slot, wherever it is used: that
+    /// is where it is unique. Its order lives there, too, if that shard is here; else in another one of this node's, so
+    /// that it need not cross a link. Only a node that can take no order itself leaves it to whoever has the key's shard.
     pub(crate) fn mint(&self, key: Option<&IdempotencyKey>) -> (OrderId, Option<KeyClaim>) {
-        let slot = match key {
+        let ids = &self.ports.ids;
+        let wanted = match key {
             Some(key) => HashSlot::of(&[TENANT.as_bytes(), key.key.as_bytes()]),
-            None => self.any_slot(),
+            None => HashSlot::of(&[&ids.random().to_be_bytes()]),
         };
+        let takes = self.has_room() && self.lease_holds();
+        let slot = self
+            .map
+            .slot_at_hand(wanted, ids.random(), |shard| takes && self.holds(shard));
+        let (home, lives) = (self.map.shard_of_slot(wanted), self.map.shard_of_slot(slot));
         let claim = key.map(|key| KeyClaim {
+            home: (home != lives).then_some(home),
             key: format!("{TENANT}:{}", key.key),
             fingerprint: key.fingerprint.clone(),
         });
-        let ports = &self.ports;
-        (OrderId::mint(ports.clock.now(), slot, ports.ids.random()), claim)
-    }
-
-    /// A slot for an order that has no key: one of this node's own shards, if it has enough of them, so that the order
-    /// need not cross a link.
-    fn any_slot(&self) -> HashSlot {
-        let draw = || HashSlot::of(&[&self.ports.ids.random().to_be_bytes()]);
-        let is_here = |slot: &HashSlot| self.holds(self.map.shard_of_slot(*slot));
-        (1..SLOT_DRAWS).map(|_| draw()).find(is_here).unwrap_or_else(draw)
+        (OrderId::mint(self.ports.clock.now(), slot, ids.random()), claim)
     }
 
     /// Keeps others with the same key out while a request is under way here.
@@ -65,13 +62,13 @@ impl Node {
         }
     }
 
-    /// Who used a key, if somebody has. `near`: a stream of the shard that the key belongs to.
+    /// Who used a key, if somebody has. `near`: the stream that it came with.
     pub(crate) async fn find_claim(&self, near: StreamId, claim: &KeyClaim) -> Result<Option<ClaimRecord>, CallError> {
-        let shard = self.map.shard_of(near);
+        let shard = claim.home.unwrap_or_else(|| self.map.shard_of(near));
         self.ports.store.claim(shard, &claim.key).await.map_err(away)
     }
 
-    /// Who used a key that is known to be used.
+    /// The same of a key that is known to be used.
     pub(crate) async fn used(&self, near: StreamId, claim: &KeyClaim) -> Result<ClaimRecord, CallError> {
         let found = self.find_claim(near, claim).await?;
         found.ok_or_else(|| CallError::Unavailable("the idempotency key vanished".into()))

@@ -174,8 +174,7 @@ impl Node {
     /// A place for a new order. There are so many: what more is offered is refused at once, so that what was taken goes
     /// on at its pace.
     pub(crate) fn admit_order(&self) -> Result<OwnedSemaphorePermit, CallError> {
-        let max = self.options.orders_under_way_max;
-        let under_way = max - self.places.available_permits().min(max);
+        let (under_way, max) = self.orders_under_way();
         metrics::gauge!("uoop_orders_under_way").set(u32::try_from(under_way).unwrap_or(u32::MAX));
         let refuse = |bound| {
             metrics::counter!("uoop_commands_refused_total", "bound" => bound).increment(1);
@@ -189,6 +188,18 @@ impl Node {
         Arc::clone(&self.places)
             .try_acquire_owned()
             .map_err(|_| refuse("orders"))
+    }
+
+    /// Whether a new order would be taken.
+    pub(crate) fn has_room(&self) -> bool {
+        let (under_way, max) = self.orders_under_way();
+        under_way < max && !self.delay.refuses(under_way, max)
+    }
+
+    /// How many orders are under way, and how many may be.
+    fn orders_under_way(&self) -> (usize, usize) {
+        let max = self.options.orders_under_way_max;
+        (max - self.places.available_permits().min(max), max)
     }
 
     pub(crate) fn context(&self) -> Context<'_> {

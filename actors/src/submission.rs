@@ -2,8 +2,8 @@
 //! whoever was asked passes the answer on as it is.
 
 use crate::ask::{IdempotencyKey, Placed, Versioned};
-use crate::call::{Asked, Call, Origin, Outcome, missed};
-use crate::cluster::{Request, Response, SUBMISSIONS};
+use crate::call::{self, Asked, Call, Origin, missed};
+use crate::cluster::{Request, Response};
 use crate::directory::Directory;
 use crate::error::CallError;
 use crate::node::Node;
@@ -103,10 +103,12 @@ pub(crate) struct Submission {
 impl Asked for Submission {
     type Answer = Submitted;
 
-    const SINCE: u16 = SUBMISSIONS;
-
     fn stream(&self) -> StreamId {
         self.id.stream()
+    }
+
+    fn since(&self) -> u16 {
+        call::since(self.claim.as_ref())
     }
 
     fn is_conditional(&self) -> bool {
@@ -157,7 +159,7 @@ impl Asked for Submission {
 }
 
 /// Waits until an order that is watched has an outcome, or a moment has come; `None`: it has none.
-pub(crate) async fn outcome_by(
+async fn outcome_by(
     until: Instant,
     changes: &mut watch::Receiver<Option<Versioned<Order>>>,
 ) -> Option<Versioned<Order>> {
@@ -165,28 +167,22 @@ pub(crate) async fn outcome_by(
     timeout_at(until, news).await.ok()?.ok()?.clone()
 }
 
-/// For how long an answer is held back that may be held back for so long.
-pub(crate) fn hold_back(ms: u32) -> Duration {
-    Duration::from_millis(ms.into()).min(HOLD_BACK_MAX)
-}
-
 impl Node {
     /// Places a submission's order by one attempt, and waits for its outcome for as long as the submission says. The key is
     /// free again once the order is accepted.
     async fn accept(self: &Arc<Self>, submission: &Submission, details: Details) -> Result<Placed, CallError> {
         let Submission { id, claim, .. } = submission;
-        let hold_back = hold_back(submission.hold_back_ms);
+        let hold_back = Duration::from_millis(submission.hold_back_ms.into()).min(HOLD_BACK_MAX);
         let until = Instant::now() + hold_back;
         // Watched before it is told, so that no change falls between the two.
         let changes = (!hold_back.is_zero()).then(|| self.watch(*id));
         let mut placed = {
             let _guard = claim.as_ref().map(|claim| self.guard(claim)).transpose()?;
             let call = Call {
-                hold_back_ms: submission.hold_back_ms,
                 again: submission.again,
                 ..Call::placing(*id, details, claim.clone())
             };
-            let applied = self.ask_once(call).await.and_then(Outcome::applied);
+            let applied = self.call_here(call).await;
             self.placed(applied, *id, claim.as_ref()).await?
         };
         if let Some(mut changes) = changes

@@ -155,17 +155,11 @@ impl Transport {
         outcome
     }
 
-    /// Tells all nodes with which there is a link, each in the version of its link, unless there is nothing to say in that;
-    /// what finds no room is dropped and counted.
-    pub(crate) fn tell_all(&self, notice: impl Fn(u16) -> Option<Vec<u8>>) {
+    /// Tells all nodes with which there is a link; what finds no room is dropped and counted.
+    pub(crate) fn tell_all(&self, notice: &[u8]) {
         let links: Vec<_> = self.hub.links.iter().map(|link| Arc::clone(link.value())).collect();
-        let mut said: BTreeMap<u16, Option<Vec<u8>>> = BTreeMap::new();
         for link in links {
-            let notice = said
-                .entry(link.version())
-                .or_insert_with_key(|version| notice(*version));
-            let Some(notice) = notice else { continue };
-            let told = !is_too_long(&link.node, notice) && link.tell(notice.clone());
+            let told = !is_too_long(&link.node, notice) && link.tell(notice.to_vec());
             count_dropped(u64::from(!told));
         }
     }

@@ -24,7 +24,7 @@ impl HashSlot {
         Self::from_hash(hash(bytes))
     }
 
-    fn from_hash(hash: u64) -> Self {
+    pub(crate) fn from_hash(hash: u64) -> Self {
         Self(u16::try_from(hash & u64::from(SLOTS - 1)).unwrap_or(0))
     }
 

@@ -106,9 +106,21 @@ impl Snapshot {
     }
 }
 
+impl Append {
+    /// The idempotency key that this row uses up, if any, with the shard that the key belongs to.
+    pub fn claimed(&self) -> Option<(ShardId, &KeyClaim)> {
+        let claim = self.claim.as_ref()?;
+        Some((claim.home.unwrap_or(self.shard), claim))
+    }
+}
+
 /// An idempotency key as committed with the row that it caused. Unique per shard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyClaim {
+    /// The shard that the key belongs to; `None`: its row's. A key is looked for there and nowhere else, so it must follow
+    /// from the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<ShardId>,
     /// The key with its scope (tenant, operation), at most 300 bytes.
     pub key: String,
     /// A hash of the request it came with.

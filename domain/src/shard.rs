@@ -64,6 +64,22 @@ impl ShardMap {
         self.shard_of_slot(stream.slot())
     }
 
+    /// The slot for what nothing binds to one: the wanted slot if its shard is at hand, else any one of those shards that are,
+    /// each as likely as the other; if none is, the wanted one all the same. `random`: uniform bits, for the draw.
+    pub fn slot_at_hand(self, wanted: HashSlot, random: u64, is_at_hand: impl Fn(ShardId) -> bool) -> HashSlot {
+        if is_at_hand(self.shard_of_slot(wanted)) {
+            return wanted;
+        }
+        let at_hand: Vec<ShardId> = self.all().filter(|shard| is_at_hand(*shard)).collect();
+        let (count, each) = (at_hand.len() as u64, u64::from(SLOTS / self.shards));
+        let drawn = random
+            .checked_rem(count)
+            .and_then(|n| at_hand.get(usize::try_from(n).ok()?));
+        drawn.map_or(wanted, |shard| {
+            HashSlot::from_hash(u64::from(shard.0) * each + random / count % each)
+        })
+    }
+
     /// All shards, in order.
     pub fn all(self) -> impl Iterator<Item = ShardId> {
         (0..self.shards).map(ShardId)
@@ -96,6 +112,26 @@ mod tests {
             }
             assert!(slots.iter().all(|&n| n > 0), "{count} shards: one got nothing");
         }
+    }
+
+    #[test]
+    fn what_is_bound_nowhere_goes_to_a_shard_at_hand_each_as_likely() {
+        let map = ShardMap::new(256).expect("a power of two");
+        let slot = |n: u64| HashSlot::of(&[&n.to_be_bytes()]);
+        let mine = |shard: ShardId| shard.0 % 3 == 1;
+        let mut met = std::collections::BTreeMap::<u16, u32>::new();
+        for n in 0..85_000 {
+            let (wanted, random) = (slot(n), n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let drawn = map.slot_at_hand(wanted, random, mine);
+            assert!(mine(map.shard_of_slot(drawn)));
+            if mine(map.shard_of_slot(wanted)) {
+                assert_eq!(drawn, wanted);
+            }
+            assert_eq!(map.slot_at_hand(wanted, random, |_| false), wanted, "none is");
+            *met.entry(map.shard_of_slot(drawn).0).or_default() += 1;
+        }
+        assert_eq!(met.len(), 85);
+        assert!(met.values().all(|count| (800..1_200).contains(count)), "{met:?}");
     }
 
     #[test]

@@ -112,6 +112,7 @@ impl Load {
                 _ => None,
             },
             claim: (rows == 0).then(|| KeyClaim {
+                home: None,
                 key: format!("default:order-{random:016x}"),
                 fingerprint: format!("{random:064x}"),
             }),

@@ -162,8 +162,10 @@ impl Contents {
             if self.positions.contains_key(&position) || !positions.insert(position) {
                 return Err(position_taken());
             }
-            let Some(claim) = &append.claim else { continue };
-            let key = (append.shard, claim.key.clone());
+            let Some((home, claim)) = append.claimed() else {
+                continue;
+            };
+            let key = (home, claim.key.clone());
             if self.claims.contains_key(&key) || !keys.insert(key) {
                 return Err(CommitError::Refused(Refusal::DuplicateKey));
             }
@@ -209,14 +211,14 @@ impl Contents {
                 );
             }
         }
-        if let Some(claim) = &append.claim {
+        if let Some((home, claim)) = append.claimed() {
             let record = ClaimRecord {
                 stream,
                 seq,
                 fingerprint: claim.fingerprint.clone(),
                 at,
             };
-            self.claims.insert((shard, claim.key.clone()), record);
+            self.claims.insert((home, claim.key.clone()), record);
         }
     }
 

@@ -115,7 +115,7 @@ pub(super) static KEYS: &[Key] = &[
     key("cluster.misses_max", Whole(1, 100)),
     key("cluster.moves_max", Whole(1, 4_096)),
     key("cluster.requests_max", Whole(1, MANY)),
-    key("cluster.wire_version_max", Whole(2, 3)),
+    key("cluster.wire_version_max", Whole(3, 4)),
     key("projection.interval_ms", Whole(1, 60_000)),
     key("projection.batch_orders_max", Whole(1, 65_536)),
     key("projection.read_connections", Whole(1, 64)),

@@ -24,7 +24,7 @@ pub(crate) fn member(name: &str) -> Setup {
         requests_max: 16,
         batch_items_max: 16,
         batch_bytes_max: 1 << 16,
-        wire_version_max: 3,
+        wire_version_max: 4,
         redial: Duration::from_millis(250),
     };
     Setup {

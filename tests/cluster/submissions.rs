@@ -1,6 +1,7 @@
 //! Submissions at nodes that do not own them: what the owner would answer, wherever it is asked for.
 
 use crate::rig::{Cluster, LOOK, NODES, PATIENCE, SHARDS, text, turn};
+use crate::shard_of;
 use chaos::run::Signal;
 use domain::ids::HashSlot;
 use domain::shard::ShardMap;
@@ -137,6 +138,8 @@ async fn any_node_answers_as_the_owner_does() {
     let Some(cluster) = Cluster::start(&slow).await else {
         return;
     };
+    // The first one has nothing of its own any more, and passes on what it is asked.
+    cluster.uoop_cluster("drain", 1);
     for i in 0..6 {
         comes_again_everywhere(&cluster, i % NODES + 1, &format!("o{i}")).await;
     }
@@ -183,7 +186,7 @@ fn slow_down(cluster: &Cluster, seconds: u64) {
     assert!(cluster.database.execute(&slow), "a slow store");
 }
 
-/// Submits an order at the first node, which passes it on to the second; its row is on its way to the slow store when this
+/// Submits an order at the first node, which has no shards and passes it on to the second; its row is on its way to the slow store when this
 /// returns.
 async fn under_way(cluster: &Cluster, key: &str) -> JoinHandle<Answer> {
     let first = tokio::spawn(Answer::of(cluster.submit(1, key)));
@@ -231,21 +234,32 @@ async fn a_submission_whose_answer_was_lost_is_repeated_and_others_with_its_key_
     let Some(mut cluster) = Cluster::start(&["cluster.lease_ms=10000"]).await else {
         return;
     };
+    cluster.uoop_cluster("drain", 1);
     let (paused, killed) = (
         key_of_the_second(&cluster, "paused").await,
         key_of_the_second(&cluster, "killed").await,
     );
     slow_down(&cluster, 6);
     let first = under_way(&cluster, &paused).await;
-    let refused = one_answer(|n| cluster.submit(n, &paused)).await;
-    assert_eq!((refused.status, &*refused.kind()), (409, "in-progress"));
-    assert_eq!(refused.header("retry-after"), Some("1"));
+    for n in [1, 2] {
+        let refused = Answer::of(cluster.submit(n, &paused)).await;
+        assert_eq!((refused.status, &*refused.kind()), (409, "in-progress"), "node {n}");
+        assert_eq!(refused.header("retry-after"), Some("1"));
+    }
+    // The third places the order itself, which the store decides.
+    let third = tokio::spawn(Answer::of(cluster.submit(3, &paused)));
     cluster.nodes[1].signal(Signal::Stop).await.expect("it runs");
     link_is(&cluster, false).await;
     cluster.nodes[1].signal(Signal::Continue).await.expect("it is there");
     link_is(&cluster, true).await;
     assert!(!first.is_finished(), "NV-1: its key is still taken");
     came_through(&cluster, &[1, 2, 3], &paused, first).await;
+    let third = third.await.expect("no panic");
+    let again = Answer::of(cluster.submit(3, &paused)).await;
+    assert_eq!(
+        (third.status, third.shown()["id"].clone()),
+        (201, again.shown()["id"].clone())
+    );
 
     slow_down(&cluster, 2);
     let first = under_way(&cluster, &killed).await;
@@ -264,6 +278,7 @@ async fn what_was_accepted_is_answered_so_though_the_store_is_gone_when_its_outc
     let Some(cluster) = Cluster::start(&slow).await else {
         return;
     };
+    cluster.uoop_cluster("drain", 1);
     let key = key_of_the_second(&cluster, "accepted").await;
     let waiting = cluster.submit(1, &key).header("prefer", "wait=4");
     let answer = tokio::spawn(Answer::of(waiting));
@@ -275,4 +290,50 @@ async fn what_was_accepted_is_answered_so_though_the_store_is_gone_when_its_outc
     assert_eq!(other.status, 503, "NV-1: nothing is accepted any more");
     let answer = answer.await.expect("no panic");
     assert_eq!(answer.status, 201, "{}", answer.shown());
+}
+
+/// An order lives where it was submitted, whatever its key: neither a node that hangs nor one that is lost is in its way. What
+/// the lost one had accepted comes again at the others, from the store.
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_are_accepted_without_the_node_that_has_their_keys() {
+    let _turn = turn().await;
+    let Some(mut cluster) = Cluster::start(&["cluster.lease_ms=30000"]).await else {
+        return;
+    };
+    cluster.shared_by(&[1, 2, 3]).await;
+    let before = key_of_the_second(&cluster, "before").await;
+    let accepted = Answer::of(cluster.submit(2, &before)).await;
+    for n in [1, 3] {
+        let name = cluster.name(n).await;
+        let owned = cluster.shards(n, &name).await;
+        for i in 0..4 {
+            let key = key_of_the_second(&cluster, &format!("lives-{n}-{i}-")).await;
+            let id = text(&Answer::of(cluster.submit(n, &key)).await.shown()["id"]);
+            assert!(owned.contains(&shard_of(&id)), "{id} was submitted at node {n}");
+        }
+    }
+    let keys = [
+        key_of_the_second(&cluster, "paused").await,
+        key_of_the_second(&cluster, "both").await,
+    ];
+    cluster.nodes[1].signal(Signal::Stop).await.expect("it runs");
+    let one = Answer::of(cluster.submit(1, &keys[0])).await;
+    assert_eq!(
+        (one.status, one.header("idempotent-replayed")),
+        (201, None),
+        "{}",
+        one.shown()
+    );
+    let (first, third) = tokio::join!(
+        Answer::of(cluster.submit(1, &keys[1])),
+        Answer::of(cluster.submit(3, &keys[1]))
+    );
+    let replayed = [&first, &third].map(|answer| answer.header("idempotent-replayed").is_some());
+    assert_eq!((first.status, third.status), (201, 201));
+    assert_ne!(replayed[0], replayed[1], "one of them was the first");
+    assert_eq!(first.shown()["id"], third.shown()["id"], "one order for one key (SG-2)");
+    let again = Answer::of(cluster.submit(3, &before)).await;
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    assert_eq!(again.shown()["id"], accepted.shown()["id"]);
+    cluster.nodes[1].kill().await.expect("it ran until now");
 }

@@ -2,16 +2,16 @@
 
 use super::watch::WATCH_MAX;
 use super::{Notice, Request, Response, Word, wire};
-use crate::call::{Asked, Call, Outcome};
+use crate::ask::Versioned;
+use crate::call::Asked;
 use crate::error::CallError;
 use crate::node::Node;
-use crate::submission::{hold_back, outcome_by};
 use crate::transport::Serve;
 use async_trait::async_trait;
 use domain::ids::{OrderId, Seq};
 use domain::order::Order;
 use std::sync::Arc;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 pub(crate) struct PeerService(pub(crate) Arc<Node>);
 
@@ -19,7 +19,7 @@ pub(crate) struct PeerService(pub(crate) Arc<Node>);
 impl Serve for PeerService {
     async fn answer(&self, _from: &str, _version: u16, request: Vec<u8>) -> Vec<u8> {
         let response = match wire::decode(&request) {
-            Some(Request::Order(call)) => Response::Order(self.order(call).await),
+            Some(Request::Order(call)) => Response::Order(self.ask(call).await),
             Some(Request::Channel(call)) => Response::Channel(self.ask(call).await),
             Some(Request::Zone(call)) => Response::Zone(self.ask(call).await),
             Some(Request::Submit(submission)) => Response::Submitted(self.ask(submission).await),
@@ -64,33 +64,13 @@ impl PeerService {
         answer.unwrap_or(Err(CallError::TimedOut))
     }
 
-    /// Carries a call to an order out, and holds the answer back for as long as the call says while the order has no outcome:
-    /// so whoever waits for that need not ask again.
-    async fn order(&self, call: Call<Order>) -> Result<Outcome<Order>, CallError> {
-        let hold_back = hold_back(call.hold_back_ms);
-        if hold_back.is_zero() {
-            return self.ask(call).await;
-        }
-        let until = Instant::now() + hold_back;
-        // Watched before it is told, so that no change falls between the two.
-        let mut changes = self.0.watch(OrderId(call.stream));
-        let mut outcome = self.ask(call).await?;
-        if !outcome.state.as_deref().is_some_and(Order::has_outcome)
-            && let Some(news) = outcome_by(until, &mut changes).await
-        {
-            outcome.seq = news.seq;
-            outcome.state = Some(news.state);
-        }
-        Ok(outcome)
-    }
-
     async fn watched(&self, id: OrderId, after: Seq) -> Response {
         let holds = || self.0.holds(self.0.map.shard_of(id.stream()));
         if !holds() {
             return Response::NotOwner;
         }
         let mut changes = self.0.watch(id);
-        let news = |state: &Option<crate::ask::Versioned<Order>>| {
+        let news = |state: &Option<Versioned<Order>>| {
             state
                 .as_ref()
                 .filter(|state| state.seq > after)

@@ -9,17 +9,16 @@ use crate::node::Node;
 use crate::restore::restore;
 use domain::channel::Channel;
 use domain::entity::{Entity, fold};
-use domain::ids::{ChannelId, Seq, StreamId, ZoneId};
+use domain::ids::{Seq, StreamId, ZoneId};
 use domain::ports::{Recorded, StoreError, StreamKind};
 use domain::time::Timestamp;
 use domain::zone::Zone;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// What every node has a copy of.
+/// Whose rows other nodes are told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Replica {
-    Channel(ChannelId),
     Zone(ZoneId),
 }
 
@@ -31,15 +30,6 @@ pub(crate) struct ReplicaRow {
     pub(crate) at: Timestamp,
     /// A JSON array.
     pub(crate) events: String,
-}
-
-impl Replica {
-    fn stream(&self) -> (StreamKind, StreamId) {
-        match self {
-            Self::Channel(id) => (StreamKind::Channel, id.stream()),
-            Self::Zone(id) => (StreamKind::Zone, id.stream()),
-        }
-    }
 }
 
 /// The state after what was said, if that says something new and follows what is known.
@@ -90,19 +80,13 @@ fn with_news(known: Option<&Versioned<Channel>>, news: ChannelNews) -> Next<Chan
 }
 
 impl Node {
-    /// Takes in a row of a channel or zone of another node. What does not follow is read from the store instead.
+    /// Takes in a row of a zone of another node. What does not follow is read from the store instead.
     pub(crate) fn replicate(self: &Arc<Self>, row: &ReplicaRow) {
-        let gap = match &row.of {
-            Replica::Channel(id) => {
-                let known = self.directory.channel(id);
-                // A row says who took what; an outline does not know who took what before.
-                let known = known.filter(|known| !known.state.ledger.is_outline());
-                self.follow::<Channel>(known, row)
-            }
-            Replica::Zone(id) => self.follow::<Zone>(self.directory.zone(id), row),
-        };
-        if gap {
-            self.read_replica(&row.of);
+        let Replica::Zone(id) = &row.of;
+        match next(self.directory.zone(id), row) {
+            Next::State(state) => publish(self, Some(state)),
+            Next::Known => {}
+            Next::Gap => self.read_replica(StreamKind::Zone, id.stream()),
         }
     }
 
@@ -112,12 +96,11 @@ impl Node {
         match with_news(self.directory.channel(&id).as_ref(), news) {
             Next::State(state) => publish(self, Some(state)),
             Next::Known => {}
-            Next::Gap => self.read_replica(&Replica::Channel(id)),
+            Next::Gap => self.read_replica(StreamKind::Channel, id.stream()),
         }
     }
 
-    fn read_replica(self: &Arc<Self>, of: &Replica) {
-        let (kind, stream) = of.stream();
+    fn read_replica(self: &Arc<Self>, kind: StreamKind, stream: StreamId) {
         if self.reading.insert(stream) {
             metrics::counter!("uoop_replica_gaps_total").increment(1);
             let node = Arc::clone(self);
@@ -131,18 +114,6 @@ impl Node {
                     node.refresh(&recorded);
                 }
             });
-        }
-    }
-
-    /// Whether the row does not follow.
-    fn follow<E: Hosted>(&self, known: Option<Versioned<E>>, row: &ReplicaRow) -> bool {
-        match next(known, row) {
-            Next::State(state) => {
-                E::publish(self, None, &state);
-                false
-            }
-            Next::Known => false,
-            Next::Gap => true,
         }
     }
 

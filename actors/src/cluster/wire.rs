@@ -10,7 +10,7 @@
 //! belongs to a new version, and whoever would say it looks first at what the other speaks.
 
 use super::outlines::ChannelNews;
-use super::replica::{Replica, ReplicaRow};
+use super::replica::ReplicaRow;
 use crate::call::{Call, Outcome};
 use crate::error::CallError;
 use crate::introspect::ActorView;
@@ -24,11 +24,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// The first version that has words for submissions.
-pub(crate) const SUBMISSIONS: u16 = 3;
-
-/// The first version in which nodes tell each other channels' outlines.
-const OUTLINES: u16 = 3;
+/// The first version in which an idempotency key may belong to another shard than its row's.
+pub(crate) const HOMES: u16 = 4;
 
 /// A question; every one is answered.
 #[derive(Debug, Serialize, Deserialize)]
@@ -68,24 +65,10 @@ pub(crate) enum Response {
 pub(crate) enum Notice {
     /// Shards have another owner.
     Owners(Vec<ShardOwner>),
-    /// A zone has a new row; a channel, too, for nodes of version 2.
+    /// A zone has a new row.
     Row(ReplicaRow),
     /// What is new of a channel.
     Channel(Box<ChannelNews>),
-}
-
-impl Notice {
-    /// Whether a node that speaks this version is told so: each hears of channels in one way.
-    pub(crate) const fn is_said_in(&self, version: u16) -> bool {
-        match self {
-            Self::Row(ReplicaRow {
-                of: Replica::Channel(_),
-                ..
-            }) => version < OUTLINES,
-            Self::Channel(_) => version >= OUTLINES,
-            _ => true,
-        }
-    }
 }
 
 pub(crate) fn encode<T: Serialize>(said: &T) -> Vec<u8> {

@@ -14,7 +14,7 @@
 use std::fmt;
 
 /// The versions this build speaks.
-pub(super) const VERSIONS: Versions = Versions { min: 2, max: 3 };
+pub(super) const VERSIONS: Versions = Versions { min: 3, max: 4 };
 
 /// The longest payload of one item. With it a frame stays well under the 16 MiB at which a session is cut.
 pub(super) const PAYLOAD_BYTES_MAX: usize = 8 * 1024 * 1024;

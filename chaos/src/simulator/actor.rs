@@ -3,7 +3,7 @@
 
 use super::crash::Crashes;
 use super::kinds::{Command, Decided, Facts, State, Todo};
-use super::store::Append;
+use super::store::{Append, Key};
 use domain::entity::Context;
 use domain::ids::{Epoch, Position, Seq, StreamId};
 use domain::ports::StreamKind;
@@ -52,7 +52,7 @@ pub(super) enum From {
 pub(super) struct Ask {
     pub(super) command: Command,
     pub(super) from: From,
-    pub(super) claim: Option<String>,
+    pub(super) claim: Option<Key>,
     /// Asked from within: heard again if the append is not made.
     pub(super) inside: bool,
     pub(super) wake: bool,
@@ -75,7 +75,7 @@ struct Gathered {
     facts: Option<Facts>,
     todos: Vec<Todo>,
     heard: Vec<Heard>,
-    claim: Option<String>,
+    claim: Option<Key>,
     woken: bool,
     from_outside: bool,
 }

@@ -8,7 +8,7 @@ use super::hub::{Errand, Hub};
 use super::kinds::Command;
 use super::process::{Process, Then};
 use super::queue::Time;
-use super::store::Request;
+use super::store::{Key, Request};
 use domain::attempts::{Attempts, Missed, Next};
 use domain::ids::{HashSlot, OrderId, StreamId};
 use domain::saga;
@@ -25,7 +25,7 @@ pub(super) enum After {
 pub(super) struct Call {
     stream: StreamId,
     command: Command,
-    claim: Option<String>,
+    claim: Option<Key>,
     deadline: Time,
     attempt: u32,
     attempts: Attempts,
@@ -37,14 +37,7 @@ impl Process {
         self.call_claiming(hub, stream, command, None, after);
     }
 
-    fn call_claiming(
-        &mut self,
-        hub: &mut Hub,
-        stream: StreamId,
-        command: Command,
-        claim: Option<String>,
-        after: After,
-    ) {
+    fn call_claiming(&mut self, hub: &mut Hub, stream: StreamId, command: Command, claim: Option<Key>, after: After) {
         let id = hub.number();
         let call = Call {
             stream,
@@ -148,8 +141,7 @@ impl Process {
         match call.after {
             After::Errand { errand, attempt } => match (outcome, call.claim) {
                 (Err(Failure::KeyUsed), Some(key)) => {
-                    let shard = hub.store.map.shard_of(call.stream);
-                    self.rpc(hub, Request::Claim(shard, key), Then::Claimed { errand, attempt });
+                    self.rpc(hub, Request::Claim(key), Then::Claimed { errand, attempt });
                 }
                 (outcome, _) => hub.answer_errand(self.node, errand, attempt, call.stream, outcome),
             },
@@ -163,10 +155,12 @@ impl Process {
         let after = After::Errand { errand, attempt };
         match hub.errands[errand].what.clone() {
             Errand::Place { key, details } => {
-                let slot = HashSlot::of(&[b"default", key.as_bytes()]);
+                let wanted = HashSlot::of(&[b"default", key.as_bytes()]);
+                let (map, draw) = (hub.store.map, hub.random.next());
+                let slot = map.slot_at_hand(wanted, draw, |shard| self.holds(hub, shard));
                 let id = OrderId::mint(self.clock(hub), slot, hub.random.next());
                 let command = Command::Order(saga::Command::Place { id, details });
-                self.call_claiming(hub, id.stream(), command, Some(key), after);
+                self.call_claiming(hub, id.stream(), command, Some((map.shard_of_slot(wanted), key)), after);
             }
             Errand::Tell(stream, command) => self.call(hub, stream, command, after),
         }

@@ -166,7 +166,7 @@ impl Checker {
     }
 
     fn key(&mut self, row: &Append) {
-        let Some(key) = &row.claim else { return };
+        let Some((_, key)) = &row.claim else { return };
         if let Some(first) = self.keys.get(key).filter(|first| **first != row.stream) {
             let detail = format!("key {key} brought about {first} and {}", row.stream);
             self.report(Invariant::Sg2, detail);

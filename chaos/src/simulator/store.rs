@@ -11,6 +11,9 @@ use domain::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// An idempotency key: the shard that it belongs to, and its name.
+pub(super) type Key = (ShardId, String);
+
 /// A row on its way to the store, as `domain::ports::Append`, with the events not yet put into JSON.
 #[derive(Clone, Debug)]
 pub(super) struct Append {
@@ -22,7 +25,7 @@ pub(super) struct Append {
     pub(super) at: Timestamp,
     pub(super) facts: Arc<Facts>,
     pub(super) snapshot: Option<State>,
-    pub(super) claim: Option<String>,
+    pub(super) claim: Option<Key>,
     /// Which activation of the stream wrote it. The store knows nothing of it; the checker does.
     pub(super) activation: u64,
     /// The writer's adoption of the shard that it was appended under, of which the store knows nothing either.
@@ -46,7 +49,7 @@ pub(super) enum Request {
     /// By an activation of the stream, of which the store knows nothing.
     Load(StreamId, u64),
     Recover(Vec<ShardId>),
-    Claim(ShardId, String),
+    Claim(Key),
 }
 
 /// A row as it is read back from a line.
@@ -142,7 +145,7 @@ pub(super) struct Store {
     lifelines: BTreeSet<Arc<str>>,
     pub(super) streams: BTreeMap<StreamId, Stream>,
     pub(super) lines: Vec<Vec<(StreamId, Seq)>>,
-    keys: BTreeMap<(ShardId, String), StreamId>,
+    keys: BTreeMap<Key, StreamId>,
     lease_ms: Time,
     broken: Option<Broken>,
     view: Option<Arc<View>>,
@@ -226,7 +229,7 @@ impl Store {
                 let states = live.filter_map(|(id, stream)| Some((*id, stream.load()?.0)));
                 Reply::Recovered(states.filter(|(_, state)| state.is_live()).collect())
             }
-            Request::Claim(shard, key) => Reply::Claimed(self.keys.get(&(shard, key)).copied()),
+            Request::Claim(key) => Reply::Claimed(self.keys.get(&key).copied()),
             Request::Commit(_) => Reply::Unavailable,
         }
     }
@@ -358,7 +361,7 @@ impl Store {
     pub(super) fn admit(&self, batch: &[Append]) -> Result<Vec<RowOutcome>, CommitError> {
         let mut ends: BTreeMap<ShardId, Position> = BTreeMap::new();
         let mut seqs: BTreeSet<(StreamId, Seq)> = BTreeSet::new();
-        let mut keys: BTreeSet<(ShardId, &str)> = BTreeSet::new();
+        let mut keys: BTreeSet<&Key> = BTreeSet::new();
         let mut outcomes = Vec::with_capacity(batch.len());
         for row in batch {
             let fenced = self.owners[usize::from(row.shard.0)].epoch != row.epoch;
@@ -374,7 +377,7 @@ impl Store {
                 return Err(CommitError::Refused(Refusal::DuplicateSeq));
             }
             if let Some(key) = &row.claim {
-                let used = self.keys.contains_key(&(row.shard, key.clone())) || !keys.insert((row.shard, key));
+                let used = self.keys.contains_key(key) || !keys.insert(key);
                 if used && self.broken != Some(Broken::Keys) {
                     return Err(CommitError::Refused(Refusal::DuplicateKey));
                 }
@@ -410,7 +413,7 @@ impl Store {
         }
         self.lines[usize::from(row.shard.0)].push((row.stream, row.seq));
         if let Some(key) = &row.claim {
-            self.keys.entry((row.shard, key.clone())).or_insert(row.stream);
+            self.keys.entry(key.clone()).or_insert(row.stream);
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use super::Broken;
 use super::queue::Time;
-use super::store::{Append, CommitError, LineRow, Reply, Request};
+use super::store::{Append, CommitError, Key, LineRow, Reply, Request};
 use domain::ids::Position;
 use domain::lines::{Again, Apart, Lines, Others, sections};
 use domain::ports::{Refusal, RowOutcome};
@@ -60,22 +60,18 @@ impl Batch {
 struct LookUp {
     rows: Vec<Append>,
     /// Keys still to be looked up, the one that is being looked up first.
-    left: VecDeque<(ShardId, String)>,
-    used: BTreeSet<(ShardId, String)>,
+    left: VecDeque<Key>,
+    used: BTreeSet<Key>,
 }
 
 impl LookUp {
     fn of(rows: Vec<Append>) -> Self {
         Self {
-            left: rows.iter().filter_map(key_of).collect(),
+            left: rows.iter().filter_map(|row| row.claim.clone()).collect(),
             rows,
             used: BTreeSet::new(),
         }
     }
-}
-
-fn key_of(row: &Append) -> Option<(ShardId, String)> {
-    Some((row.shard, row.claim.clone()?))
 }
 
 #[derive(Debug, Default)]
@@ -285,11 +281,11 @@ impl Writer {
 
     /// Asks for the next key, or goes on when all are known.
     fn look_up(&mut self, keys: LookUp) -> Want {
-        if let Some((shard, key)) = keys.left.front().cloned() {
+        if let Some(key) = keys.left.front().cloned() {
             self.phase = Phase::LookingUp(keys);
-            return Want::Ask(Request::Claim(shard, key));
+            return Want::Ask(Request::Claim(key));
         }
-        let is_used = |row: &Append| key_of(row).is_some_and(|key| keys.used.contains(&key));
+        let is_used = |row: &Append| row.claim.as_ref().is_some_and(|key| keys.used.contains(key));
         let (refused, others): (Vec<_>, Vec<_>) = keys.rows.into_iter().partition(is_used);
         match Others::after(refused.len()) {
             Others::Together => self.parts.push(Batch::of(others)),

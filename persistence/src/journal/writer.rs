@@ -278,16 +278,17 @@ impl Writer {
     async fn without_used_keys(&self, batch: Batch) -> Batch {
         let mut used: HashSet<(ShardId, String)> = HashSet::new();
         for append in &batch.appends {
-            let Some(claim) = &append.claim else { continue };
-            if let Ok(Some(_)) = self.store.claim(append.shard, &claim.key).await {
-                used.insert((append.shard, claim.key.clone()));
+            let Some((home, claim)) = append.claimed() else {
+                continue;
+            };
+            if let Ok(Some(_)) = self.store.claim(home, &claim.key).await {
+                used.insert((home, claim.key.clone()));
             }
         }
         let is_used = |append: &Append| {
             append
-                .claim
-                .as_ref()
-                .is_some_and(|claim| used.contains(&(append.shard, claim.key.clone())))
+                .claimed()
+                .is_some_and(|(home, claim)| used.contains(&(home, claim.key.clone())))
         };
         let (refused, others) = batch.split(is_used);
         self.refuse(refused, Refusal::DuplicateKey);

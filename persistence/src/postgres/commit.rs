@@ -15,6 +15,8 @@ use uuid::Uuid;
 ///
 /// - `FOR SHARE` makes whoever wants to take a shard wait for the batches under way, and makes this batch see the epoch
 ///   of whoever took it before. A plain `SELECT` would see the epoch of its snapshot and let old owners in.
+/// - Keys belong to shards of their own, so two nodes may insert the same ones at the same time: the second waits until the
+///   first is done, and is refused. All insert them in one order, so that no two wait for each other.
 /// - Nothing is passed over: each insert either inserts every row or fails the statement. The division is the belt to
 ///   these braces: a row less than admitted (a trigger, a rule) is a division by zero, and nothing is written.
 const COMMIT: &str = "
@@ -37,12 +39,12 @@ const COMMIT: &str = "
         ON CONFLICT (stream) DO UPDATE SET seq = excluded.seq, live = excluded.live, state = excluded.state
         WHERE kept.seq < excluded.seq
     ), claims AS MATERIALIZED (
-        SELECT a.shard, c.key, a.stream, a.seq, a.at, c.fingerprint
-        FROM UNNEST($14::bigint[], $15::text[], $16::text[]) AS c (n, key, fingerprint)
+        SELECT c.home, c.key, a.stream, a.seq, a.at, c.fingerprint
+        FROM UNNEST($14::bigint[], $15::smallint[], $16::text[], $17::text[]) AS c (n, home, key, fingerprint)
         JOIN admitted a ON a.n = c.n
     ), claimed AS (
         INSERT INTO idempotency_keys (shard, key, stream, seq, at, fingerprint)
-        SELECT shard, key, stream, seq, at, fingerprint FROM claims
+        SELECT home, key, stream, seq, at, fingerprint FROM claims ORDER BY home, key
         RETURNING 1
     )
     SELECT shard, epoch, 1 / (
@@ -55,9 +57,9 @@ const ROW_BYTES: usize = 20 + 5 * 12 + 2 * 6 + 4;
 /// The same of a snapshot.
 const SNAPSHOT_BYTES: usize = 2 * 12 + 5 + 4;
 /// The same of a key.
-const KEY_BYTES: usize = 12 + 2 * 4;
+const KEY_BYTES: usize = 12 + 6 + 2 * 4;
 /// What the arrays themselves take, and the shards of the fence.
-const HEADER_BYTES: usize = 16 * 24 + 6 * 4_096;
+const HEADER_BYTES: usize = 17 * 24 + 6 * 4_096;
 
 /// A batch turned on its side: one array per column.
 #[derive(Default)]
@@ -76,6 +78,7 @@ pub(super) struct Columns<'a> {
     lives: Vec<bool>,
     states: Vec<&'a [u8]>,
     claim_rows: Vec<i64>,
+    homes: Vec<i16>,
     keys: Vec<&'a str>,
     fingerprints: Vec<&'a str>,
 }
@@ -95,8 +98,9 @@ impl<'a> Columns<'a> {
             columns.kinds.push(append.kind.code());
             columns.epochs.push(bound(append.epoch.0));
             columns.events.push(append.events.as_bytes());
-            if let Some(claim) = &append.claim {
+            if let Some((home, claim)) = append.claimed() {
                 columns.claim_rows.push(ordinal(n)?);
+                columns.homes.push(shard_code(home));
                 columns.keys.push(&claim.key);
                 columns.fingerprints.push(&claim.fingerprint);
             }
@@ -116,7 +120,7 @@ impl<'a> Columns<'a> {
         let keys: usize = self.keys.iter().chain(&self.fingerprints).map(|text| text.len()).sum();
         let values = ROW_BYTES * self.streams.len() + SNAPSHOT_BYTES * self.states.len() + KEY_BYTES * self.keys.len();
         let mut arguments = PgArguments::default();
-        arguments.reserve(16, texts + keys + values + HEADER_BYTES);
+        arguments.reserve(17, texts + keys + values + HEADER_BYTES);
         arguments.add(self.fence)?;
         arguments.add(self.streams)?;
         arguments.add(self.seqs)?;
@@ -131,6 +135,7 @@ impl<'a> Columns<'a> {
         arguments.add(self.lives)?;
         arguments.add(self.states)?;
         arguments.add(self.claim_rows)?;
+        arguments.add(self.homes)?;
         arguments.add(self.keys)?;
         arguments.add(self.fingerprints)?;
         Ok(arguments)

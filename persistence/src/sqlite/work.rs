@@ -115,7 +115,7 @@ impl Work for Commit {
         for (_, append) in batch.iter().enumerate().filter(|(n, _)| is_admitted(*n)) {
             let seq = signed("version", append.seq.0)?;
             rows.push((append, seq, signed("position", append.position.0)?));
-            claims.extend(append.claim.as_ref().map(|claim| (append, seq, claim)));
+            claims.extend(append.claimed().map(|(home, claim)| (append, seq, home, claim)));
         }
         let mut snapshots = Vec::new();
         for (n, snapshot) in record::newest_snapshots(batch) {
@@ -217,14 +217,17 @@ fn insert_rows(connection: &Connection, rows: &[(&Append, i64, i64)]) -> Result<
     insert.run(connection, rows, bind, row_failed)
 }
 
-fn insert_claims(connection: &Connection, claims: &[(&Append, i64, &KeyClaim)]) -> Result<(), CommitError> {
+/// A row's idempotency key: the row, its version, the shard that the key belongs to, and the key.
+type Claim<'a> = (&'a Append, i64, ShardId, &'a KeyClaim);
+
+fn insert_claims(connection: &Connection, claims: &[Claim<'_>]) -> Result<(), CommitError> {
     let insert = Insert {
         into: "idempotency_keys (shard, key, stream, seq, at, fingerprint)",
         columns: 6,
         then: "",
     };
-    let bind = |statement: &mut CachedStatement<'_>, first: usize, (append, seq, claim): &(&Append, i64, &KeyClaim)| {
-        statement.raw_bind_parameter(first, shard_code(append.shard))?;
+    let bind = |statement: &mut CachedStatement<'_>, first: usize, (append, seq, home, claim): &Claim<'_>| {
+        statement.raw_bind_parameter(first, shard_code(*home))?;
         statement.raw_bind_parameter(first + 1, claim.key.as_str())?;
         statement.raw_bind_parameter(first + 2, append.stream.0.as_bytes().as_slice())?;
         statement.raw_bind_parameter(first + 3, seq)?;

@@ -255,11 +255,19 @@ pub(crate) fn with_snapshot(append: Append, live: bool) -> Append {
 pub(crate) fn with_key(append: Append, key: &str) -> Append {
     Append {
         claim: Some(KeyClaim {
+            home: None,
             key: key.into(),
             fingerprint: format!("print of {key}"),
         }),
         ..append
     }
+}
+
+/// With a key that belongs to another shard than the row.
+pub(crate) fn with_key_of(append: Append, home: ShardId, key: &str) -> Append {
+    let mut append = with_key(append, key);
+    append.claim.iter_mut().for_each(|claim| claim.home = Some(home));
+    append
 }
 
 /// The row that an append becomes.

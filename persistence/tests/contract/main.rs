@@ -69,6 +69,8 @@ contract!(
     stores::a_stale_epoch_is_fenced_and_neighbours_commit,
     stores::a_duplicate_version_refuses_the_batch,
     stores::a_used_key_refuses_the_batch,
+    stores::a_key_is_unique_where_it_belongs_whatever_shard_uses_it,
+    stores::keys_that_two_use_at_a_time_are_used_once,
     stores::a_taken_position_is_not_a_refusal,
     stores::poison_is_refused_and_named,
     stores::no_commit_under_an_old_epoch,

@@ -1,6 +1,8 @@
 //! What every store does with batches, reads, epochs and keys.
 
-use crate::fixture::{Fixture, append, line, lines, row, row_of, shard_map, stream_in, with_key, with_snapshot};
+use crate::fixture::{
+    Fixture, append, line, lines, row, row_of, shard_map, stream_in, with_key, with_key_of, with_snapshot,
+};
 use domain::ids::{Epoch, Position, Seq};
 use domain::ports::{Append, ClaimRecord, CommitError, Recorded, Refusal, RowOutcome, Snapshot, StreamKind};
 use domain::shard::ShardId;
@@ -379,6 +381,65 @@ pub(crate) async fn a_used_key_refuses_the_batch(fixture: Arc<Fixture>) {
         Ok(vec![RowOutcome::Committed]),
         "keys are per shard"
     );
+}
+
+pub(crate) async fn a_key_is_unique_where_it_belongs_whatever_shard_uses_it(fixture: Arc<Fixture>) {
+    let store = &fixture.store;
+    let mut owned = fixture.acquire_all("a").await;
+    let home = ShardId(3);
+    let used = with_key_of(row(&mut owned[0], 1, 1), home, "key");
+    store.commit(std::slice::from_ref(&used)).await.expect("commit");
+    let claim = store.claim(home, "key").await.expect("claim");
+    assert_eq!(claim.map(|claim| claim.stream), Some(used.stream));
+    assert_eq!(store.claim(used.shard, "key").await, Ok(None), "not where its row is");
+    let before = owned.clone();
+    for batch in [
+        [with_key_of(row(&mut owned[1], 2, 1), home, "key")],
+        [with_key(row(&mut owned[3], 3, 1), "key")],
+    ] {
+        let error = refused(&fixture, &batch).await;
+        assert_eq!(error, CommitError::Refused(Refusal::DuplicateKey));
+    }
+    owned = before;
+    let batch = [
+        with_key_of(row(&mut owned[1], 2, 1), home, "new"),
+        with_key_of(row(&mut owned[2], 3, 1), home, "new"),
+    ];
+    let error = refused(&fixture, &batch).await;
+    assert_eq!(
+        error,
+        CommitError::Refused(Refusal::DuplicateKey),
+        "twice within the batch"
+    );
+}
+
+/// Clients that try again at another node while their first attempt is under way. The one that comes second hears so, and
+/// nobody waits for each other, in whichever order the keys came.
+pub(crate) async fn keys_that_two_use_at_a_time_are_used_once(fixture: Arc<Fixture>) {
+    let store = &fixture.store;
+    let mut owned = fixture.acquire_all("a").await;
+    for round in 0..30_u64 {
+        let before = owned.clone();
+        let mut batch = |shard: usize, backwards: bool| -> Vec<Append> {
+            let owned = &mut owned[shard];
+            let key = |n: u64| if backwards { 24 - n } else { n };
+            let rows = (0..24).map(|n| (n, row(owned, round * 24 + n, 1)));
+            let keyed = rows.map(|(n, row)| with_key_of(row, ShardId(3), &format!("key {round} {}", key(n))));
+            keyed.collect()
+        };
+        let batches = [batch(0, false), batch(1, true)];
+        let (first, second) = tokio::join!(store.commit(&batches[0]), store.commit(&batches[1]));
+        let used = [first, second].map(|outcome| match outcome {
+            Ok(outcomes) => outcomes.iter().all(|outcome| *outcome == RowOutcome::Committed),
+            Err(error) => {
+                assert_eq!(error, CommitError::Refused(Refusal::DuplicateKey), "round {round}");
+                false
+            }
+        });
+        assert_eq!(used.iter().filter(|used| **used).count(), 1, "round {round}");
+        let refused = usize::from(used[0]);
+        owned[refused] = before[refused];
+    }
 }
 
 pub(crate) async fn a_taken_position_is_not_a_refusal(fixture: Arc<Fixture>) {

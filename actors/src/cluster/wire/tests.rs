@@ -184,10 +184,10 @@ fn order_call(command: saga::Command) -> Call<Order> {
     Call {
         if_match: Some(Seq(3)),
         claim: Some(KeyClaim {
+            home: None,
             key: "default:key".into(),
             fingerprint: "abc".into(),
         }),
-        hold_back_ms: 1_000,
         ..Call::new(order_id().stream(), command, Origin::New)
     }
 }
@@ -196,7 +196,11 @@ fn submission() -> Submission {
     Submission {
         id: order_id(),
         body: b"{\"notes\": \"ring twice\"}".to_vec(),
-        claim: None,
+        claim: Some(KeyClaim {
+            home: Some(ShardId(255)),
+            key: "default:key".into(),
+            fingerprint: "abc".into(),
+        }),
         hold_back_ms: 1_000,
         again: true,
     }
@@ -338,7 +342,7 @@ fn notices_cross() {
             owner: "n1-1".into(),
         }]),
         Notice::Row(ReplicaRow {
-            of: Replica::Channel(channel_id()),
+            of: Replica::Zone(zone_id()),
             seq: Seq(2),
             at: T0,
             events: serde_json::to_string(&events).expect("JSON"),
@@ -354,30 +358,9 @@ fn notices_cross() {
     }
 }
 
-#[test]
-fn each_node_hears_of_channels_in_one_way() {
-    let (kitchen, _) = kitchen();
-    let row = |of| {
-        Notice::Row(ReplicaRow {
-            of,
-            seq: Seq(2),
-            at: T0,
-            events: "[]".into(),
-        })
-    };
-    let outline = Outline::between(None, &kitchen);
-    let (after, seq) = (Seq(0), Seq(2));
-    let news = Notice::Channel(Box::new(ChannelNews { after, seq, outline }));
-    let (channel, zone) = (row(Replica::Channel(channel_id())), row(Replica::Zone(zone_id())));
-    for (version, expected) in [(2, [true, true, false]), (3, [false, true, true])] {
-        let said = [&channel, &zone, &news].map(|notice| notice.is_said_in(version));
-        assert_eq!(said, expected, "version {version}");
-    }
-}
-
 /// Nodes that are out there read and write exactly this.
 #[test]
-fn version_two_stays_as_it_is() {
+fn version_three_stays_as_it_is() {
     let (id, stream) = (order_id(), order_id().stream());
     let watch = Request::Watch {
         order: id,
@@ -397,7 +380,7 @@ fn version_two_stays_as_it_is() {
     let Some(Request::Order(call)) = decode(&cancel.concat()) else {
         panic!("it is not understood")
     };
-    assert_eq!((call.hold_back_ms, call.origin), (0, Origin::Outside));
+    assert_eq!(call.origin, Origin::Outside);
     assert!(matches!(call.command, saga::Command::Cancel { .. }));
 }
 

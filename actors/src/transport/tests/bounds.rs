@@ -52,8 +52,8 @@ async fn payloads_up_to_the_bound_travel_and_longer_ones_do_not() {
     );
     // Carried out, but what it says cannot be brought.
     assert_eq!(a.ask(&b, b"long").await, Err(AskError::Lost));
-    a.transport.tell_all(|_| Some(vec![7; PAYLOAD_BYTES_MAX + 1]));
-    a.transport.tell_all(|_| Some(vec![8; PAYLOAD_BYTES_MAX]));
+    a.transport.tell_all(&vec![7; PAYLOAD_BYTES_MAX + 1]);
+    a.transport.tell_all(&vec![8; PAYLOAD_BYTES_MAX]);
     let heard = || b.echo.heard.lock().expect("no panic under the lock").clone();
     until("the one that is not too long is heard", || !heard().is_empty()).await;
     assert_eq!((heard().len(), heard()[0].1[0]), (1, 8));

@@ -82,7 +82,7 @@ async fn notices_come_in_order_and_to_all() {
     );
     join(&[&a, &b, &c]).await;
     for n in 0..1_000_u32 {
-        a.transport.tell_all(|_| Some(n.to_be_bytes().to_vec()));
+        a.transport.tell_all(&n.to_be_bytes());
     }
     let heard = |node: &TestNode| node.echo.heard.lock().expect("no panic under the lock").clone();
     until("all are heard", || heard(&b).len() == 1_000 && heard(&c).len() == 1_000).await;
@@ -118,7 +118,7 @@ async fn a_panic_costs_an_answer_and_nothing_else() {
     let (a, b) = (TestNode::start("a").await, TestNode::start("b").await);
     join(&[&a, &b]).await;
     assert_eq!(a.ask(&b, b"panic").await, Err(AskError::Lost));
-    a.transport.tell_all(|_| Some(b"panic".to_vec()));
+    a.transport.tell_all(b"panic");
     a.ask(&b, b"still there").await.expect("it is answered");
     assert_eq!(b.echo.links.lock().expect("no panic under the lock").len(), 1);
     stop(&[&a, &b]).await;
