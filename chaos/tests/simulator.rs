@@ -140,12 +140,12 @@ fn no_room_for_what_may_have_been_done_is_noticed() {
 
 #[test]
 fn a_channel_that_forgets_what_it_refused_is_noticed() {
-    notices(Broken::Refusals, 47, CROWDED, &["CP-2"]);
+    notices(Broken::Refusals, 157, CROWDED, &["CP-2"]);
 }
 
 #[test]
 fn a_successor_that_overtakes_what_was_left_to_the_writer_is_noticed() {
-    notices(Broken::Orphans, 52, SMALL, &["LS-3"]);
+    notices(Broken::Orphans, 200, SMALL, &["LS-3"]);
 }
 
 #[test]

@@ -13,6 +13,8 @@ const MEMORY: Duration = Duration::from_millis(50);
 pub struct Linger {
     /// How long, if at all.
     pub wait: Duration,
+    /// How long at most, when so few come that they take longer than `wait`.
+    pub wait_max: Duration,
     /// What holds so many need not grow.
     pub enough: usize,
 }
@@ -37,9 +39,9 @@ impl Pace {
 
     /// How long to wait when so many are there; `None`: too few more would come, or there are enough.
     pub fn wait(&self, now: Duration, there: usize) -> Option<Duration> {
-        let Linger { wait, enough } = self.linger;
-        let more = self.decayed(now) * wait.as_secs_f64();
-        (there < enough && more >= EXPECTED_MIN).then_some(wait)
+        let Linger { wait, wait_max, enough } = self.linger;
+        let until_worth = Duration::try_from_secs_f64(EXPECTED_MIN / self.decayed(now)).ok()?;
+        (there < enough && until_worth <= wait_max).then(|| until_worth.max(wait))
     }
 
     /// So many came since the last time.
@@ -61,6 +63,7 @@ mod tests {
 
     const LINGER: Linger = Linger {
         wait: Duration::from_millis(2),
+        wait_max: Duration::from_millis(5),
         enough: 32,
     };
 
@@ -77,10 +80,24 @@ mod tests {
 
     #[test]
     fn a_few_wait_only_when_more_are_about_to_come() {
-        for (count, every_ms, waits) in [(1, 10, false), (1, 2, false), (4, 2, true), (20, 5, true)] {
+        for (count, every_ms, waits_ms) in [
+            (1, 10, None),
+            (1, 3, None),
+            (1, 2, Some(4)),
+            (2, 3, Some(3)),
+            (4, 2, Some(2)),
+            (20, 5, Some(2)),
+        ] {
             let (pace, now) = after(count, every_ms);
-            let wait = waits.then_some(LINGER.wait);
-            assert_eq!(pace.wait(now, 1), wait, "{count} every {every_ms} ms");
+            // The average is a little above what comes, right after something came.
+            let wait_ms = pace.wait(now, 1).map(|wait| wait.as_secs_f64() * 1_000.0);
+            let fits = wait_ms
+                .zip(waits_ms)
+                .is_some_and(|(is, wanted)| (is - f64::from(wanted)).abs() < 0.3);
+            assert!(
+                fits || (wait_ms, waits_ms) == (None, None),
+                "{count} every {every_ms} ms: {wait_ms:?} ms"
+            );
             assert_eq!(pace.wait(now, LINGER.enough), None, "there are enough");
             let later = now + Duration::from_millis(500);
             assert_eq!(pace.wait(later, 1), None, "it has become quiet");

@@ -113,9 +113,6 @@ pub struct Options {
     pub channels: usize,
     /// The share of orders, from 0 to 1, that wait for their outcome, so that the time to CONFIRMED is known.
     pub confirm_share: f64,
-    /// The share of orders, from 0 to 1, that come with an idempotency key. Any node of a cluster takes them, but the key says
-    /// whose shard they belong to; an order without one stays at the node that took it.
-    pub keyed_share: f64,
     /// The share of acknowledged orders, from 0 to 1, that are looked for at the end.
     pub verify_share: f64,
     /// What draws start from.

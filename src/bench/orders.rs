@@ -7,8 +7,6 @@ use domain::channel::MenuItem;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use hyper::{Method, Uri};
-use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
@@ -137,35 +135,31 @@ impl Template {
     }
 }
 
-/// A run's orders, whichever server gets them: each has a customer of its own, some a key of their own, and one channel
-/// after the other has its turn.
+/// A run's orders, whichever server gets them: each has a customer and a key of its own, and one channel after the other has
+/// its turn.
 pub(super) struct Orders {
     run: String,
     templates: Vec<Template>,
-    keyed_share: f64,
     next: AtomicU64,
 }
 
 impl Orders {
-    /// The run's name is the prefix of its keys, which a share of the orders, from 0 to 1, have.
-    pub(super) fn new(run: String, channels: usize, keyed_share: f64) -> Self {
+    /// The run's name is the prefix of its keys.
+    pub(super) fn new(run: String, channels: usize) -> Self {
         Self {
             run,
             templates: (0..channels).filter_map(Template::new).collect(),
-            keyed_share: keyed_share.clamp(0.0, 1.0),
             next: AtomicU64::new(0),
         }
     }
 
-    /// The next order's body, and its key if it has one.
+    /// The next order's body and its key.
     fn next(&self) -> (Bytes, Option<HeaderValue>) {
         let n = self.next.fetch_add(1, Ordering::Relaxed);
         let channel = usize::try_from(n).unwrap_or(0) % self.templates.len().max(1);
         let body = self.templates.get(channel).map(|template| template.body(n));
-        // By a draw of the order's own, so that it goes with neither its channel nor its server.
-        let is_keyed = SmallRng::seed_from_u64(n).random_bool(self.keyed_share);
-        let key = || HeaderValue::from_maybe_shared(Bytes::from(format!("{}-{n}", self.run))).ok();
-        (body.unwrap_or_default(), is_keyed.then(key).flatten())
+        let key = HeaderValue::from_maybe_shared(Bytes::from(format!("{}-{n}", self.run)));
+        (body.unwrap_or_default(), key.ok())
     }
 }
 
@@ -261,6 +255,7 @@ pub(super) fn text_of<'a>(body: &'a [u8], name: &str) -> Option<&'a str> {
 mod tests {
     use super::*;
     use hyper::header::HeaderMap;
+    use std::collections::HashSet;
 
     fn reply(status: u16, headers: &[(&'static str, &'static str)], body: &'static str) -> Reply {
         let pairs = headers
@@ -291,16 +286,10 @@ mod tests {
     }
 
     #[test]
-    fn a_share_of_the_orders_has_keys_and_no_two_the_same() {
-        for (share, expected) in [(0.0, 0..=0), (0.5, 450..=550), (1.0, 1_000..=1_000)] {
-            let source = Orders::new("run".into(), 2, share);
-            let mut keys: Vec<_> = (0..1_000).filter_map(|_| source.next().1).collect();
-            assert!(expected.contains(&keys.len()), "{} of {share}", keys.len());
-            let all = keys.len();
-            keys.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
-            keys.dedup();
-            assert_eq!(keys.len(), all);
-        }
+    fn no_two_orders_have_the_same_key() {
+        let source = Orders::new("run".into(), 2);
+        let keys: HashSet<_> = (0..1_000).filter_map(|_| source.next().1).collect();
+        assert_eq!(keys.len(), 1_000);
     }
 
     #[test]

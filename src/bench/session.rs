@@ -102,7 +102,7 @@ impl Session {
             .await
             .map_err(BenchError::server("create the channels"))?;
         let run = format!("bench-{now:x}-{:x}", std::process::id());
-        let orders = Arc::new(Orders::new(run, options.channels, options.keyed_share));
+        let orders = Arc::new(Orders::new(run, options.channels));
         let http = |server: &Server| Arc::new(Http::new(server.target.clone(), Arc::clone(&orders)));
         let sync = sync(directory).await;
         Ok(Self {

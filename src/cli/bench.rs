@@ -29,8 +29,7 @@ Examples:
 An open load counts every latency from the moment at which the order was to arrive. Postgres, Kafka and Redis on this
 machine are measured with the servers. Each connection is a file to both processes: see `ulimit -n`.
 
-Every order has an Idempotency-Key, as a careful client's has. In a cluster the key says at which node the order lives, so
-that of N nodes (N-1)/N of the orders are passed on; with --keyed-share 0 each stays at the node that took it.
+Every order has an Idempotency-Key, as a careful client's has.
 
 Exit codes: 0 every acknowledged order is there, over or moving (with --sse: every subscriber heard of its order's
 confirmation); 1 one is not, or nothing could be measured.";
@@ -70,9 +69,6 @@ pub struct BenchArgs {
     /// The share of acknowledged orders that are looked for at the end, from 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = 1.0, value_parser = share)]
     verify_share: f64,
-    /// The share of orders that come with an Idempotency-Key, from 0 to 1
-    #[arg(long, value_name = "SHARE", default_value_t = 1.0, value_parser = share)]
-    keyed_share: f64,
     /// How many channels take the orders
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = count)]
     channels: usize,
@@ -189,7 +185,6 @@ impl BenchArgs {
             connections_max: self.connections,
             channels: self.channels,
             confirm_share: self.confirm_share.unwrap_or(by_default),
-            keyed_share: self.keyed_share,
             verify_share: self.verify_share,
             seed: self.seed,
         }
@@ -358,7 +353,6 @@ mod tests {
             &["--nodes", "2"],
             &["--nodes", "0", "--database-url", "postgres://x/y"],
             &["--nodes", "2", "--database-url", "postgres://x/y", "--url", "http://x"],
-            &["--keyed-share", "-1"],
             &["--url", "http://x", "--set", "log.filter=info"],
             &["--set", "log.filter"],
             &["--seconds", "0"],

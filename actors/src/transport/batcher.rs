@@ -18,6 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 /// only its share of what is said, so without waiting most frames hold one item.
 const LINGER: Linger = Linger {
     wait: Duration::from_millis(2),
+    wait_max: Duration::from_millis(5),
     enough: 32,
 };
 

@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep};
 /// A commit costs the database some tenths of a millisecond whatever is in it, as much as thirty rows do.
 const LINGER: Linger = Linger {
     wait: Duration::from_millis(2),
+    wait_max: Duration::from_millis(2),
     enough: 32,
 };
 
