@@ -270,11 +270,20 @@ pub trait Store: Send + Sync + 'static {
     /// The store is away or corrupt.
     async fn recover(&self, shards: &[ShardId], kinds: &[StreamKind]) -> Result<Vec<Recorded>, StoreError>;
 
-    /// Who used an idempotency key in a shard.
+    /// Who used idempotency keys, each in the shard that it belongs to; for each `None` if nobody has.
     ///
     /// # Errors
     /// The store is away.
-    async fn claim(&self, shard: ShardId, key: &str) -> Result<Option<ClaimRecord>, StoreError>;
+    async fn claims(&self, keys: &[(ShardId, &str)]) -> Result<Vec<Option<ClaimRecord>>, StoreError>;
+
+    /// [`Store::claims`] for one key.
+    ///
+    /// # Errors
+    /// The store is away.
+    async fn claim(&self, shard: ShardId, key: &str) -> Result<Option<ClaimRecord>, StoreError> {
+        let found = self.claims(&[(shard, key)]).await?;
+        Ok(found.into_iter().next().flatten())
+    }
 
     /// Rows of a shard's position line after `after`, in position order, at most `limit`. Gapless: this is the outbox.
     ///

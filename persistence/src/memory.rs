@@ -330,8 +330,10 @@ impl Store for MemoryStore {
         Ok(live.filter_map(|(stream, _)| contents.load(*stream)).collect())
     }
 
-    async fn claim(&self, shard: ShardId, key: &str) -> Result<Option<ClaimRecord>, StoreError> {
-        Ok(self.contents().claims.get(&(shard, key.to_owned())).cloned())
+    async fn claims(&self, keys: &[(ShardId, &str)]) -> Result<Vec<Option<ClaimRecord>>, StoreError> {
+        let contents = self.contents();
+        let claim = |(shard, key): &(ShardId, &str)| contents.claims.get(&(*shard, (*key).to_owned())).cloned();
+        Ok(keys.iter().map(claim).collect())
     }
 
     async fn positions(&self, shard: ShardId, after: Position, limit: usize) -> Result<Vec<Row>, StoreError> {

@@ -19,11 +19,11 @@ use connections::Writers;
 use domain::ids::{Position, Seq, StreamId};
 use domain::ports::{Append, ClaimRecord, CommitError, Recorded, Row, RowOutcome, Store, StoreError, StreamKind};
 use domain::shard::{OwnedShard, ShardId, ShardMap};
-use domain::time::Timestamp;
 use lifeline::Lifeline;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgPool};
+use std::collections::HashMap;
 use std::future::Future;
 use std::str::FromStr;
 use std::time::Duration;
@@ -255,22 +255,22 @@ impl Store for PostgresStore {
         record::streams(self.pieces(sqlx::query_as(recover).bind(codes).bind(kinds)).await?)
     }
 
-    async fn claim(&self, shard: ShardId, key: &str) -> Result<Option<ClaimRecord>, StoreError> {
-        if key.contains('\0') {
-            return Ok(None); // Postgres has no such text, so nobody used it
+    async fn claims(&self, keys: &[(ShardId, &str)]) -> Result<Vec<Option<ClaimRecord>>, StoreError> {
+        let claims = "
+            SELECT k.shard, k.key, i.stream, i.seq, i.fingerprint, i.at
+            FROM UNNEST($1::smallint[], $2::text[]) AS k (shard, key)
+            JOIN idempotency_keys i ON i.shard = k.shard AND i.key = k.key";
+        // Postgres has no text with a NUL, so nobody used such a key.
+        let wanted = keys.iter().filter(|(_, key)| !key.contains('\0'));
+        let (shards, names): (Vec<i16>, Vec<&str>) = wanted.map(|(shard, key)| (shard_code(*shard), *key)).unzip();
+        let query = sqlx::query_as(claims).bind(shards).bind(names);
+        let found: Vec<(i16, String, Uuid, i64, String, i64)> = self.read(query.fetch_all(&self.readers)).await?;
+        let mut used = HashMap::with_capacity(found.len());
+        for (shard, key, stream, seq, fingerprint, at) in found {
+            used.insert((shard, key), record::claim((stream, seq, fingerprint, at))?);
         }
-        let query = sqlx::query_as(record::CLAIM).bind(shard_code(shard)).bind(key);
-        let found: Option<(Uuid, i64, String, i64)> = self.read(query.fetch_optional(&self.readers)).await?;
-        let Some((stream, seq, fingerprint, at)) = found else {
-            return Ok(None);
-        };
-        let seq = Seq(record::unsigned(seq)?);
-        Ok(Some(ClaimRecord {
-            stream: StreamId(stream),
-            seq,
-            fingerprint,
-            at: Timestamp(at),
-        }))
+        let claim = |(shard, key): &(ShardId, &str)| used.get(&(shard_code(*shard), (*key).to_owned())).cloned();
+        Ok(keys.iter().map(claim).collect())
     }
 
     async fn positions(&self, shard: ShardId, after: Position, limit: usize) -> Result<Vec<Row>, StoreError> {

@@ -1,8 +1,11 @@
 //! What the stores share: checks before a write, and rows as they are read back.
 
 use domain::ids::{Position, Seq, StreamId};
-use domain::ports::{Append, CommitError, Recorded, Refusal, Row, RowOutcome, Snapshot, StoreError, StreamKind};
+use domain::ports::{
+    Append, ClaimRecord, CommitError, Recorded, Refusal, Row, RowOutcome, Snapshot, StoreError, StreamKind,
+};
 use domain::shard::{OwnedShard, ShardId};
+use domain::time::Timestamp;
 use sqlx::migrate::MigrateError;
 use std::collections::HashMap;
 use uuid::Uuid;
@@ -32,9 +35,18 @@ pub(crate) const POSITIONS: &str = "
     SELECT stream, kind, seq, position, at, CAST(NULL AS boolean) AS live, events AS payload FROM event_rows
     WHERE shard = $1 AND position > $2 ORDER BY position LIMIT $3";
 
-/// Who used a key.
-pub(crate) const CLAIM: &str =
-    "SELECT stream, seq, fingerprint, at FROM idempotency_keys WHERE shard = $1 AND key = $2";
+/// A used key as it is stored: stream, version, fingerprint, time.
+pub(crate) type StoredClaim = (Uuid, i64, String, i64);
+
+/// Reads a used key back.
+pub(crate) fn claim((stream, seq, fingerprint, at): StoredClaim) -> Result<ClaimRecord, StoreError> {
+    Ok(ClaimRecord {
+        stream: StreamId(stream),
+        seq: Seq(unsigned(seq)?),
+        fingerprint,
+        at: Timestamp(at),
+    })
+}
 
 /// A number as both databases keep it.
 pub(crate) fn signed(what: &str, value: u64) -> Result<i64, CommitError> {
@@ -193,7 +205,7 @@ impl Piece {
             kind: self.kind()?,
             seq: Seq(unsigned(self.seq)?),
             position: Position(unsigned(self.position)?),
-            at: domain::time::Timestamp(self.at),
+            at: Timestamp(self.at),
             events: Self::text(self.payload)?,
         })
     }

@@ -14,14 +14,12 @@ use async_trait::async_trait;
 use domain::ids::{Epoch, Position, Seq, StreamId};
 use domain::ports::{Append, ClaimRecord, CommitError, Recorded, Row, RowOutcome, Store, StoreError, StreamKind};
 use domain::shard::{OwnedShard, ShardId, ShardMap};
-use domain::time::Timestamp;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqlitePool};
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
-use uuid::Uuid;
 use writer::Writer;
 
 /// The schema's migrations. A database may have seen later ones: while a cluster is upgraded, a node of the version
@@ -241,22 +239,18 @@ impl Store for SqliteStore {
         record::streams(self.read(query).await?)
     }
 
-    async fn claim(&self, shard: ShardId, key: &str) -> Result<Option<ClaimRecord>, StoreError> {
-        let query = sqlx::query_as(record::CLAIM).bind(shard_code(shard)).bind(key);
-        let found: Option<(Uuid, i64, String, i64)> = query
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(|error| read_error(&error))?;
-        let Some((stream, seq, fingerprint, at)) = found else {
-            return Ok(None);
-        };
-        let seq = Seq(record::unsigned(seq)?);
-        Ok(Some(ClaimRecord {
-            stream: StreamId(stream),
-            seq,
-            fingerprint,
-            at: Timestamp(at),
-        }))
+    async fn claims(&self, keys: &[(ShardId, &str)]) -> Result<Vec<Option<ClaimRecord>>, StoreError> {
+        let claim = "SELECT stream, seq, fingerprint, at FROM idempotency_keys WHERE shard = $1 AND key = $2";
+        let mut claims = Vec::with_capacity(keys.len());
+        for (shard, key) in keys {
+            let query = sqlx::query_as(claim).bind(shard_code(*shard)).bind(*key);
+            let found: Option<record::StoredClaim> = query
+                .fetch_optional(&self.readers)
+                .await
+                .map_err(|error| read_error(&error))?;
+            claims.push(found.map(record::claim).transpose()?);
+        }
+        Ok(claims)
     }
 
     async fn positions(&self, shard: ShardId, after: Position, limit: usize) -> Result<Vec<Row>, StoreError> {

@@ -121,9 +121,9 @@ impl Store for FaultyStore {
         Ok(recorded.into_iter().map(|recorded| self.spoil(recorded)).collect())
     }
 
-    async fn claim(&self, shard: ShardId, key: &str) -> Result<Option<ClaimRecord>, StoreError> {
+    async fn claims(&self, keys: &[(ShardId, &str)]) -> Result<Vec<Option<ClaimRecord>>, StoreError> {
         self.check()?;
-        self.inner.claim(shard, key).await
+        self.inner.claims(keys).await
     }
 
     async fn positions(&self, shard: ShardId, after: Position, limit: usize) -> Result<Vec<Row>, StoreError> {

@@ -141,7 +141,7 @@ impl Process {
         match call.after {
             After::Errand { errand, attempt } => match (outcome, call.claim) {
                 (Err(Failure::KeyUsed), Some(key)) => {
-                    self.rpc(hub, Request::Claim(key), Then::Claimed { errand, attempt });
+                    self.rpc(hub, Request::Claims(vec![key]), Then::Claimed { errand, attempt });
                 }
                 (outcome, _) => hub.answer_errand(self.node, errand, attempt, call.stream, outcome),
             },

@@ -204,7 +204,9 @@ impl Process {
             (Then::Load(stream, activation), reply) => self.loaded(hub, stream, activation, reply),
             (Then::Claimed { errand, attempt }, reply) => {
                 let (stream, outcome) = match reply {
-                    Reply::Claimed(Some(stream)) => (stream, Ok(Answer::Done(Receipt::Empty))),
+                    Reply::Claims(found) if let [Some(stream)] = found[..] => {
+                        (stream, Ok(Answer::Done(Receipt::Empty)))
+                    }
                     _ => (Hub::nowhere(), Err(Failure::Unavailable)),
                 };
                 hub.answer_errand(self.node, errand, attempt, stream, outcome);

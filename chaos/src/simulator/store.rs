@@ -49,7 +49,7 @@ pub(super) enum Request {
     /// By an activation of the stream, of which the store knows nothing.
     Load(StreamId, u64),
     Recover(Vec<ShardId>),
-    Claim(Key),
+    Claims(Vec<Key>),
 }
 
 /// A row as it is read back from a line.
@@ -88,7 +88,7 @@ pub(super) enum Reply {
     Lines(Vec<LineRow>),
     Loaded(Option<(State, Seq, Seq)>),
     Recovered(Vec<(StreamId, State)>),
-    Claimed(Option<StreamId>),
+    Claims(Vec<Option<StreamId>>),
     /// It cannot do it now, and has not.
     Unavailable,
     /// Nothing was heard in time.
@@ -229,7 +229,7 @@ impl Store {
                 let states = live.filter_map(|(id, stream)| Some((*id, stream.load()?.0)));
                 Reply::Recovered(states.filter(|(_, state)| state.is_live()).collect())
             }
-            Request::Claim(key) => Reply::Claimed(self.keys.get(&key).copied()),
+            Request::Claims(keys) => Reply::Claims(keys.iter().map(|key| self.keys.get(key).copied()).collect()),
             Request::Commit(_) => Reply::Unavailable,
         }
     }

@@ -55,25 +55,6 @@ impl Batch {
     }
 }
 
-/// A refused batch whose keys are being looked up.
-#[derive(Debug)]
-struct LookUp {
-    rows: Vec<Append>,
-    /// Keys still to be looked up, the one that is being looked up first.
-    left: VecDeque<Key>,
-    used: BTreeSet<Key>,
-}
-
-impl LookUp {
-    fn of(rows: Vec<Append>) -> Self {
-        Self {
-            left: rows.iter().filter_map(|row| row.claim.clone()).collect(),
-            rows,
-            used: BTreeSet::new(),
-        }
-    }
-}
-
 #[derive(Debug, Default)]
 enum Phase {
     #[default]
@@ -81,8 +62,8 @@ enum Phase {
     Committing(Batch),
     Acquiring(Batch),
     Reading(Batch, Vec<OwnedShard>),
-    /// Looking up which keys of a refused batch are used, one row after the other.
-    LookingUp(LookUp),
+    /// Looking up which keys of a refused batch are used.
+    LookingUp(Batch),
     /// Until the pause is over; then what was wanted is wanted again.
     Pausing(Option<Box<Phase>>),
 }
@@ -92,8 +73,9 @@ impl Phase {
     fn rows(&self) -> &[Append] {
         match self {
             Self::Idle | Self::Pausing(None) => &[],
-            Self::Committing(batch) | Self::Acquiring(batch) | Self::Reading(batch, _) => &batch.rows,
-            Self::LookingUp(keys) => &keys.rows,
+            Self::Committing(batch) | Self::Acquiring(batch) | Self::Reading(batch, _) | Self::LookingUp(batch) => {
+                &batch.rows
+            }
             Self::Pausing(Some(then)) => then.rows(),
         }
     }
@@ -211,7 +193,7 @@ impl Writer {
                 self.next()
             }
             (phase @ (Phase::Acquiring(_) | Phase::Reading(..)), _) => self.pause(Some(phase)),
-            (Phase::LookingUp(keys), reply) => self.looked_up(keys, &reply),
+            (Phase::LookingUp(batch), reply) => self.looked_up(batch, reply),
             (phase, _) => {
                 self.phase = phase;
                 Want::Nothing
@@ -250,7 +232,7 @@ impl Writer {
             }
             Err(CommitError::Refused(refusal)) => match Apart::of(batch.rows.len(), &refusal) {
                 Apart::Refused => self.refuse(batch.rows, &refusal),
-                Apart::LookUp => return self.look_up(LookUp::of(batch.rows)),
+                Apart::LookUp => return self.look_up(batch),
                 Apart::InHalves => self.in_halves(batch),
             },
             Err(CommitError::Unavailable) => {
@@ -279,28 +261,30 @@ impl Writer {
         self.parts.extend([second, first]);
     }
 
-    /// Asks for the next key, or goes on when all are known.
-    fn look_up(&mut self, keys: LookUp) -> Want {
-        if let Some(key) = keys.left.front().cloned() {
-            self.phase = Phase::LookingUp(keys);
-            return Want::Ask(Request::Claim(key));
-        }
-        let is_used = |row: &Append| row.claim.as_ref().is_some_and(|key| keys.used.contains(key));
-        let (refused, others): (Vec<_>, Vec<_>) = keys.rows.into_iter().partition(is_used);
+    fn look_up(&mut self, batch: Batch) -> Want {
+        let keys = batch.rows.iter().filter_map(|row| row.claim.clone()).collect();
+        self.phase = Phase::LookingUp(batch);
+        Want::Ask(Request::Claims(keys))
+    }
+
+    /// A store that cannot be read finds no key.
+    fn looked_up(&mut self, batch: Batch, reply: Reply) -> Want {
+        let found = if let Reply::Claims(found) = reply {
+            found
+        } else {
+            Vec::new()
+        };
+        let keyed = batch.rows.iter().filter_map(|row| row.claim.as_ref());
+        let used = keyed.zip(found).filter_map(|(key, used)| used.map(|_| key.clone()));
+        let used: BTreeSet<Key> = used.collect();
+        let is_used = |row: &Append| row.claim.as_ref().is_some_and(|key| used.contains(key));
+        let (refused, others): (Vec<_>, Vec<_>) = batch.rows.into_iter().partition(is_used);
         match Others::after(refused.len()) {
             Others::Together => self.parts.push(Batch::of(others)),
             Others::InHalves => self.in_halves(Batch::of(others)),
         }
         self.refuse(refused, &Refusal::DuplicateKey);
         self.next()
-    }
-
-    /// A store that cannot be read finds no key.
-    fn looked_up(&mut self, mut keys: LookUp, reply: &Reply) -> Want {
-        let key = keys.left.pop_front();
-        keys.used
-            .extend(key.filter(|_| matches!(reply, Reply::Claimed(Some(_)))));
-        self.look_up(keys)
     }
 
     fn settle(&mut self, batch: Batch, outcomes: &[RowOutcome]) {

@@ -277,20 +277,12 @@ impl Writer {
 
     /// Answers the rows whose key the store has already, and returns the others. A store that cannot be read finds none.
     async fn without_used_keys(&self, batch: Batch) -> Batch {
-        let mut used: HashSet<(ShardId, String)> = HashSet::new();
-        for append in &batch.appends {
-            let Some((home, claim)) = append.claimed() else {
-                continue;
-            };
-            if let Ok(Some(_)) = self.store.claim(home, &claim.key).await {
-                used.insert((home, claim.key.clone()));
-            }
-        }
-        let is_used = |append: &Append| {
-            append
-                .claimed()
-                .is_some_and(|(home, claim)| used.contains(&(home, claim.key.clone())))
-        };
+        let keys: Vec<_> = batch.appends.iter().filter_map(key_of).collect();
+        let found = self.store.claims(&keys).await.unwrap_or_default();
+        let used = keys.iter().zip(found).filter(|(_, claim)| claim.is_some());
+        let used: HashSet<(ShardId, String)> = used.map(|((home, key), _)| (*home, (*key).to_owned())).collect();
+        let is_used =
+            |append: &Append| key_of(append).is_some_and(|(home, key)| used.contains(&(home, key.to_owned())));
         let (refused, others) = batch.split(is_used);
         self.refuse(refused, Refusal::DuplicateKey);
         others
@@ -401,4 +393,9 @@ fn again(mut lost: Batch, problem: String) -> Vec<Batch> {
             Vec::new()
         }
     }
+}
+
+/// The idempotency key that a row uses up, and the shard that it belongs to.
+fn key_of(append: &Append) -> Option<(ShardId, &str)> {
+    append.claimed().map(|(home, claim)| (home, &*claim.key))
 }

@@ -167,8 +167,8 @@ impl Store for Faulty {
         self.inner.recover(shards, kinds).await
     }
 
-    async fn claim(&self, shard: ShardId, key: &str) -> Result<Option<ClaimRecord>, StoreError> {
-        self.inner.claim(shard, key).await
+    async fn claims(&self, keys: &[(ShardId, &str)]) -> Result<Vec<Option<ClaimRecord>>, StoreError> {
+        self.inner.claims(keys).await
     }
 
     async fn positions(&self, shard: ShardId, after: Position, limit: usize) -> Result<Vec<Row>, StoreError> {
