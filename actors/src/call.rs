@@ -341,7 +341,7 @@ async fn ask_there<A: Asked>(
 pub(crate) const fn missed(error: &CallError) -> Option<Missed> {
     match error {
         CallError::Fenced => Some(Missed::NotOwner),
-        // A key has room for one request at a time. It may be an earlier attempt of this very call that has it, one whose
+        // A key has room for one request at a time on a node. It may be an earlier attempt of this very call that has it, one whose
         // answer was lost: then the call is made again until that one is over.
         CallError::Overloaded { .. } | CallError::InProgress => Some(Missed::NoRoom),
         CallError::TimedOut => Some(Missed::TimedOut),
@@ -353,12 +353,24 @@ pub(crate) const fn missed(error: &CallError) -> Option<Missed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::shard::ShardId;
 
     /// What becomes of a call whose attempts came to this, one after the other.
     fn after(errors: &[CallError]) -> Vec<Next> {
         let mut attempts = Attempts::new(false, false);
         let mut next = |error: &CallError| missed(error).map_or(Next::AsSaid, |missed| attempts.missed(missed));
         errors.iter().map(&mut next).collect()
+    }
+
+    #[test]
+    fn keys_that_belong_elsewhere_are_told_to_those_who_look_for_them_there() {
+        let claim = |home| KeyClaim {
+            home,
+            key: "default:key".into(),
+            fingerprint: String::new(),
+        };
+        let (own, elsewhere) = (claim(None), claim(Some(ShardId(3))));
+        assert_eq!((since(None), since(Some(&own)), since(Some(&elsewhere))), (0, 0, HOMES));
     }
 
     #[test]

@@ -126,6 +126,21 @@ impl Cluster {
         since == 0 || version.is_some_and(|version| version >= since)
     }
 
+    /// All other members that may have a request under way whose key belongs elsewhere: older ones have not.
+    pub(crate) fn others(&self) -> Vec<String> {
+        let Some(transport) = self.transport() else {
+            return Vec::new();
+        };
+        let mut others = transport.members();
+        others.retain(|node| transport.version(node).is_none_or(|version| version >= HOMES));
+        others
+    }
+
+    /// Whether every other node has words for what is said since this version, as far as there are links.
+    pub(crate) fn all_understand(&self, since: u16) -> bool {
+        self.transport().is_none_or(|transport| transport.all_speak(since))
+    }
+
     /// Asks another node.
     pub(crate) async fn ask(&self, node: &str, request: Request, timeout: Duration) -> Result<Response, AskError> {
         let transport = self.transport().ok_or(AskError::Unreachable)?;

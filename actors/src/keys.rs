@@ -1,6 +1,7 @@
 //! Idempotency keys: one order for one key, and the first answer again for whoever asks again.
 
 use crate::ask::{Applied, IdempotencyKey, Placed};
+use crate::cluster::{Cluster, HOMES, Request, Response};
 use crate::error::CallError;
 use crate::node::Node;
 use crate::restore::restore;
@@ -8,9 +9,15 @@ use domain::ids::{HashSlot, OrderId, Seq, StreamId};
 use domain::order::Order;
 use domain::ports::{ClaimRecord, KeyClaim, Recorded, StoreError, StreamKind};
 use domain::rejection::Rejection;
+use futures::future::join_all;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Until authentication brings others, everybody is this tenant.
 const TENANT: &str = "default";
+
+/// How long another node has to say whether a key is in use there.
+const UNDER_WAY_MAX: Duration = Duration::from_secs(1);
 
 /// Frees an idempotency key when its request is over.
 pub(crate) struct KeyGuard<'a>(&'a Node, String);
@@ -33,17 +40,17 @@ pub(crate) fn claim_of(order: OrderId, key: IdempotencyKey) -> KeyClaim {
 impl Node {
     /// The id of a new order, and its key as it is kept. A key belongs to the shard of its own slot, wherever it is used: that
     /// is where it is unique. Its order lives there, too, if that shard is here; else in another one of this node's, so
-    /// that it need not cross a link. Only a node that can take no order itself leaves it to whoever has the key's shard.
+    /// that it need not cross a link. A node that takes no orders now leaves it to whoever has the key's shard.
     pub(crate) fn mint(&self, key: Option<&IdempotencyKey>) -> (OrderId, Option<KeyClaim>) {
         let ids = &self.ports.ids;
         let wanted = match key {
             Some(key) => HashSlot::of(&[TENANT.as_bytes(), key.key.as_bytes()]),
             None => HashSlot::of(&[&ids.random().to_be_bytes()]),
         };
-        let takes = self.has_room() && self.lease_holds();
-        let slot = self
-            .map
-            .slot_at_hand(wanted, ids.random(), |shard| takes && self.holds(shard));
+        let takes = self.takes_orders();
+        let slot = self.map.slot_at_hand(wanted, ids.random(), |shard| {
+            takes && self.holds(shard) && self.has_room_in(shard)
+        });
         let (home, lives) = (self.map.shard_of_slot(wanted), self.map.shard_of_slot(slot));
         let claim = key.map(|key| KeyClaim {
             home: (home != lives).then_some(home),
@@ -53,6 +60,17 @@ impl Node {
         (OrderId::mint(self.ports.clock.now(), slot, ids.random()), claim)
     }
 
+    /// Whether orders are to live here because they were submitted here: this node can take them now and will have its shards
+    /// in a moment, and all others look for a key where it belongs.
+    fn takes_orders(&self) -> bool {
+        let is_understood = |cluster: &Arc<Cluster>| cluster.all_understand(HOMES);
+        self.has_room()
+            && !self.is_leaving()
+            && self.lease_holds()
+            && self.ports.journal.trouble().is_none()
+            && self.cluster.get().is_none_or(is_understood)
+    }
+
     /// Keeps others with the same key out while a request is under way here.
     pub(crate) fn guard(&self, claim: &KeyClaim) -> Result<KeyGuard<'_>, CallError> {
         if self.keys_in_flight.insert(claim.key.clone()) {
@@ -60,6 +78,31 @@ impl Node {
         } else {
             Err(CallError::InProgress)
         }
+    }
+
+    /// Whether another node has a request with this key under way. For whoever would refuse: what another one accepts at this
+    /// moment is not in the store yet.
+    ///
+    /// # Errors
+    /// One of the others cannot be asked.
+    pub(crate) async fn is_under_way_elsewhere(&self, claim: &KeyClaim) -> Result<bool, CallError> {
+        let Some(cluster) = self.cluster.get() else {
+            return Ok(false);
+        };
+        let key = &claim.key;
+        let asked = cluster.others().into_iter().map(|node| async move {
+            let request = Request::UnderWay { key: key.clone() };
+            cluster.ask(&node, request, UNDER_WAY_MAX).await
+        });
+        let mut is_known = true;
+        for answer in join_all(asked).await {
+            match answer {
+                Ok(Response::UnderWay(true)) => return Ok(true),
+                Ok(Response::UnderWay(false)) => {}
+                _ => is_known = false,
+            }
+        }
+        if is_known { Ok(false) } else { Err(CallError::TimedOut) }
     }
 
     /// Who used a key, if somebody has. `near`: the stream that it came with.

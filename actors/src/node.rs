@@ -196,6 +196,11 @@ impl Node {
         under_way < max && !self.delay.refuses(under_way, max)
     }
 
+    /// Whether a shard would take a command from outside.
+    pub(crate) fn has_room_in(&self, shard: ShardId) -> bool {
+        self.slot(shard).admission.available_permits() > 0
+    }
+
     /// How many orders are under way, and how many may be.
     fn orders_under_way(&self) -> (usize, usize) {
         let max = self.options.orders_under_way_max;

@@ -195,12 +195,16 @@ impl Node {
         Ok(placed)
     }
 
-    /// The first answer to a submission that would no longer pass, if it was accepted when it came first.
+    /// The first answer to a submission that would no longer pass, if it was accepted when it came first, perhaps elsewhere.
     async fn accepted_before(&self, submission: &Submission) -> Result<Option<Placed>, CallError> {
         let Some(claim) = &submission.claim else {
             return Ok(None);
         };
         let _guard = self.guard(claim)?;
+        // The others first: what one of them has just done is in the store.
+        if self.is_under_way_elsewhere(claim).await? {
+            return Err(CallError::InProgress);
+        }
         self.placed_before(submission.id, claim).await
     }
 }

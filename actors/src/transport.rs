@@ -133,6 +133,16 @@ impl Transport {
         }
     }
 
+    /// The names of all other members, whether they can be reached or not.
+    pub(crate) fn members(&self) -> Vec<String> {
+        lock(&self.hub.members).keys().cloned().collect()
+    }
+
+    /// Whether all links are of this version of the wire, or a later one.
+    pub(crate) fn all_speak(&self, version: u16) -> bool {
+        self.hub.links.iter().all(|link| link.version() >= version)
+    }
+
     /// The version of the wire that both speak, while there is a link. Of a node under one name it is always the same: what
     /// a process speaks is settled at its start, and another process has another name.
     pub(crate) fn version(&self, node: &str) -> Option<u16> {

@@ -19,7 +19,7 @@ pub struct HashSlot(u16);
 impl HashSlot {
     /// The slot of some bytes: SipHash-2-4 (Aumasson and Bernstein 2012) under a fixed key, reduced to 12 bits.
     ///
-    /// The key is part of the storage format: changing it would send retries of one request to different shards.
+    /// The key is part of the storage format: changing it would have the key of a retry looked for in another shard.
     pub fn of(bytes: &[&[u8]]) -> Self {
         Self::from_hash(hash(bytes))
     }

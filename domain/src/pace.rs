@@ -13,7 +13,7 @@ const MEMORY: Duration = Duration::from_millis(50);
 pub struct Linger {
     /// How long, if at all.
     pub wait: Duration,
-    /// How long at most, when so few come that they take longer than `wait`.
+    /// How long one by itself waits at most, when so few come that they take longer than `wait`.
     pub wait_max: Duration,
     /// What holds so many need not grow.
     pub enough: usize,
@@ -41,7 +41,8 @@ impl Pace {
     pub fn wait(&self, now: Duration, there: usize) -> Option<Duration> {
         let Linger { wait, wait_max, enough } = self.linger;
         let until_worth = Duration::try_from_secs_f64(EXPECTED_MIN / self.decayed(now)).ok()?;
-        (there < enough && until_worth <= wait_max).then(|| until_worth.max(wait))
+        let longest = if there > 1 { wait } else { wait_max };
+        (there < enough && until_worth <= longest).then(|| until_worth.max(wait))
     }
 
     /// So many came since the last time.
@@ -93,12 +94,18 @@ mod tests {
             let wait_ms = pace.wait(now, 1).map(|wait| wait.as_secs_f64() * 1_000.0);
             let fits = wait_ms
                 .zip(waits_ms)
-                .is_some_and(|(is, wanted)| (is - f64::from(wanted)).abs() < 0.3);
+                .is_some_and(|(is, wanted)| (is - Duration::from_millis(wanted).as_secs_f64() * 1_000.0).abs() < 0.3);
             assert!(
                 fits || (wait_ms, waits_ms) == (None, None),
                 "{count} every {every_ms} ms: {wait_ms:?} ms"
             );
             assert_eq!(pace.wait(now, LINGER.enough), None, "there are enough");
+            let company = waits_ms.filter(|ms| Duration::from_millis(*ms) <= LINGER.wait);
+            assert_eq!(
+                pace.wait(now, 2).is_some(),
+                company.is_some(),
+                "only one waits for longer"
+            );
             let later = now + Duration::from_millis(500);
             assert_eq!(pace.wait(later, 1), None, "it has become quiet");
         }

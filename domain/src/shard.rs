@@ -70,12 +70,11 @@ impl ShardMap {
         if is_at_hand(self.shard_of_slot(wanted)) {
             return wanted;
         }
-        let at_hand: Vec<ShardId> = self.all().filter(|shard| is_at_hand(*shard)).collect();
-        let (count, each) = (at_hand.len() as u64, u64::from(SLOTS / self.shards));
-        let drawn = random
-            .checked_rem(count)
-            .and_then(|n| at_hand.get(usize::try_from(n).ok()?));
-        drawn.map_or(wanted, |shard| {
+        let at_hand = || self.all().filter(|shard| is_at_hand(*shard));
+        let (count, each) = (at_hand().count() as u64, u64::from(SLOTS / self.shards));
+        let nth = random.checked_rem(count).and_then(|nth| usize::try_from(nth).ok());
+        // One that has come to hand, or gone, in between does not matter.
+        nth.and_then(|nth| at_hand().nth(nth)).map_or(wanted, |shard| {
             HashSlot::from_hash(u64::from(shard.0) * each + random / count % each)
         })
     }

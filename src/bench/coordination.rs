@@ -32,7 +32,7 @@ pub struct Coordination {
     pub commits_per_order: Option<f64>,
     /// Commands for actors that were sent to another node, each attempt counted.
     pub forwarded_per_order: Option<f64>,
-    /// Frames that nodes sent each other; with what they tell each other unasked, such as a channel's rows, so there are some
+    /// Frames that nodes sent each other; with what they tell each other unasked, such as a channel's outline, so there are some
     /// even when nothing is forwarded.
     pub frames_per_order: Option<f64>,
     /// Bytes of all frames that nodes sent each other.

@@ -337,3 +337,72 @@ async fn orders_are_accepted_without_the_node_that_has_their_keys() {
     assert_eq!(again.shown()["id"], accepted.shown()["id"]);
     cluster.nodes[1].kill().await.expect("it ran until now");
 }
+
+/// What no longer passes at one node may be on its way to the store at another, which does not know yet that it would not.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_refuses_what_another_node_is_accepting() {
+    let _turn = turn().await;
+    let Some(cluster) = Cluster::start(&[]).await else {
+        return;
+    };
+    cluster.shared_by(&[1, 2, 3]).await;
+    slow_down(&cluster, 6);
+    let first = under_way(&cluster, "first").await;
+    let dearer = json!({"items": [{"sku": "soup", "name": "Soup", "price_minor": 960}]});
+    let put = cluster
+        .at(1, "PUT", "/v1/channels/kitchen/menu")
+        .json(&dearer)
+        .send()
+        .await;
+    assert!(put.expect("an answer").status().is_success());
+    let end = Instant::now() + Duration::from_secs(4);
+    while Answer::of(cluster.submit(3, "another")).await.status != 422 {
+        assert!(Instant::now() < end, "NV-1: node 3 knows the price in time");
+        sleep(LOOK).await;
+    }
+    let refused = Answer::of(cluster.submit(3, "first")).await;
+    assert!(!first.is_finished(), "NV-1: it is under way");
+    assert_eq!(
+        (refused.status, &*refused.kind()),
+        (409, "in-progress"),
+        "{}",
+        refused.shown()
+    );
+    came_through(&cluster, &[1, 2, 3], "first", first).await;
+}
+
+/// A node that has as many orders as it takes passes on what comes, to whoever has the key's shard.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_full_node_has_no_room_for_goes_to_others() {
+    let _turn = turn().await;
+    let settings = [
+        "actors.orders_under_way_max=2",
+        "participants.simulated.latency_ms_min=8000",
+        "participants.simulated.latency_ms_max=8000",
+    ];
+    let Some(cluster) = Cluster::start(&settings).await else {
+        return;
+    };
+    cluster.shared_by(&[1, 2, 3]).await;
+    let mut owned = Vec::new();
+    for n in 1..=NODES {
+        owned.push(cluster.shards(n, &cluster.name(n).await).await);
+    }
+    let mut lives_at = Vec::new();
+    let mut statuses = Vec::new();
+    for i in 0..5 {
+        let key = key_of_the_second(&cluster, &format!("full-{i}-")).await;
+        let answer = Answer::of(cluster.submit(1, &key)).await;
+        statuses.push(answer.status);
+        if answer.status == 201 {
+            let shard = shard_of(&text(&answer.shown()["id"]));
+            lives_at.extend(owned.iter().position(|shards| shards.contains(&shard)));
+        }
+    }
+    assert_eq!(statuses, [201, 201, 201, 201, 503]);
+    assert_eq!(
+        lives_at,
+        [0, 0, 1, 1],
+        "two here, and two at the node that has the keys"
+    );
+}

@@ -23,6 +23,7 @@ impl Serve for PeerService {
             Some(Request::Channel(call)) => Response::Channel(self.ask(call).await),
             Some(Request::Zone(call)) => Response::Zone(self.ask(call).await),
             Some(Request::Submit(submission)) => Response::Submitted(self.ask(submission).await),
+            Some(Request::UnderWay { key }) => Response::UnderWay(self.0.keys_in_flight.contains(&key)),
             Some(Request::Watch { order, after }) => self.watched(order, after).await,
             Some(Request::Introspect { path }) => Response::Actors(self.0.actors(path.as_deref())),
             None => Response::NotUnderstood,

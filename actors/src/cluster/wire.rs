@@ -34,6 +34,10 @@ pub(crate) enum Request {
     Channel(Call<Channel>),
     Zone(Call<Zone>),
     Submit(Submission),
+    /// Whether a request under an idempotency key, with its scope, is under way here (since [`HOMES`]).
+    UnderWay {
+        key: String,
+    },
     /// The order as soon as it has a version after this one; answered without one after a while.
     Watch {
         order: OrderId,
@@ -52,6 +56,7 @@ pub(crate) enum Response {
     Channel(Result<Outcome<Channel>, CallError>),
     Zone(Result<Outcome<Zone>, CallError>),
     Submitted(Result<Submitted, CallError>),
+    UnderWay(bool),
     Watched(Option<(Seq, Arc<Order>)>),
     Actors(Vec<ActorView>),
     /// The node does not own what was asked for.

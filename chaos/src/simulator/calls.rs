@@ -157,7 +157,8 @@ impl Process {
             Errand::Place { key, details } => {
                 let wanted = HashSlot::of(&[b"default", key.as_bytes()]);
                 let (map, draw) = (hub.store.map, hub.random.next());
-                let slot = map.slot_at_hand(wanted, draw, |shard| self.holds(hub, shard));
+                let takes = !self.is_draining && hub.now >= hub.troubles.overloaded[self.node];
+                let slot = map.slot_at_hand(wanted, draw, |shard| takes && self.holds(hub, shard));
                 let id = OrderId::mint(self.clock(hub), slot, hub.random.next());
                 let command = Command::Order(saga::Command::Place { id, details });
                 self.call_claiming(hub, id.stream(), command, Some((map.shard_of_slot(wanted), key)), after);

@@ -55,7 +55,7 @@ impl Batch {
     }
 
     /// The rows for which the test holds, and the others, each in their order.
-    pub(super) fn split(self, test: impl Fn(&Append) -> bool) -> (Self, Self) {
+    pub(super) fn split(self, mut test: impl FnMut(&Append) -> bool) -> (Self, Self) {
         let attempts = self.attempts;
         let (these, others): (Vec<Pending>, Vec<Pending>) = self.into_rows().partition(|row| test(&row.append));
         (

@@ -278,11 +278,9 @@ impl Writer {
     /// Answers the rows whose key the store has already, and returns the others. A store that cannot be read finds none.
     async fn without_used_keys(&self, batch: Batch) -> Batch {
         let keys: Vec<_> = batch.appends.iter().filter_map(key_of).collect();
-        let found = self.store.claims(&keys).await.unwrap_or_default();
-        let used = keys.iter().zip(found).filter(|(_, claim)| claim.is_some());
-        let used: HashSet<(ShardId, String)> = used.map(|((home, key), _)| (*home, (*key).to_owned())).collect();
-        let is_used =
-            |append: &Append| key_of(append).is_some_and(|(home, key)| used.contains(&(home, key.to_owned())));
+        let mut found = self.store.claims(&keys).await.unwrap_or_default().into_iter();
+        // In the order of the rows that have a key.
+        let is_used = |append: &Append| append.claim.is_some() && found.next().flatten().is_some();
         let (refused, others) = batch.split(is_used);
         self.refuse(refused, Refusal::DuplicateKey);
         others

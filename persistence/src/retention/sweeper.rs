@@ -1,8 +1,9 @@
 //! The sweeper: the task that has what is old deleted, a little at a time.
 //!
-//! Each node sweeps the shards that it owns when a pass begins; that two do so at once while one moves harms nothing. A pass
-//! goes through the idempotency keys first: no order goes before all keys that lead to it. It ends with the lists, from which
-//! it also removes what an interrupted pass left there.
+//! Each node sweeps the orders of the shards that it owns when a pass begins; that two do so at once while one moves harms
+//! nothing. A pass goes through the idempotency keys first, those of all shards, since a key may belong to another one than
+//! its order: no order goes before all keys that lead to it. It ends with the lists, from which it also removes what an
+//! interrupted pass left there.
 
 use super::{Expiry, RetentionStore, minted_at};
 use crate::projection::{Projection, Search};
@@ -180,7 +181,7 @@ impl Pace {
 }
 
 impl Sweep {
-    /// One pass over the shards that this node owns now.
+    /// One pass over all keys, and the orders of the shards that this node owns now.
     ///
     /// # Errors
     /// The store or the projection is away. What was done stays done.
@@ -189,8 +190,8 @@ impl Sweep {
         let now = self.clock.now();
         let shards: Vec<ShardId> = self.tail.ends().into_iter().map(|(shard, _)| shard).collect();
         if let Some(length) = options.keys {
-            for shard in &shards {
-                swept.keys += self.keys(*shard, self.before(now, length), options).await?;
+            for shard in self.store.shard_map().all() {
+                swept.keys += self.keys(shard, self.before(now, length), options).await?;
             }
         }
         if let Some(length) = options.orders {

@@ -278,6 +278,9 @@ fn questions_cross() {
             Origin::Outside,
         )),
         Request::Submit(submission()),
+        Request::UnderWay {
+            key: "default:key".into(),
+        },
         Request::Watch {
             order: order_id(),
             after: Seq(u64::MAX),
@@ -322,6 +325,7 @@ fn answers_cross() {
         Response::Submitted(Ok(submitted())),
         Response::Submitted(Err(CallError::InProgress)),
         Response::Watched(Some((Seq(3), Arc::new(order)))),
+        Response::UnderWay(true),
         Response::Watched(None),
         Response::Actors(vec![serde_json::from_value(actor).expect("an actor")]),
         Response::NotOwner,
@@ -382,6 +386,15 @@ fn version_three_stays_as_it_is() {
     };
     assert_eq!(call.origin, Origin::Outside);
     assert!(matches!(call.command, saga::Command::Cancel { .. }));
+    let mut submission = submission();
+    submission.body = b"{}".to_vec();
+    submission.claim.iter_mut().for_each(|claim| claim.home = None);
+    let written = [
+        &b"\x81\xa6Submit\x85\xa2id\xc4\x10"[..],
+        &stream.0.as_bytes()[..],
+        b"\xa4body\xc4\x02{}\xa5claim\x82\xa3key\xabdefault:key\xabfingerprint\xa3abc\xachold_back_ms\xcd\x03\xe8\xa5again\xc3",
+    ];
+    assert_eq!(encode(&Request::Submit(submission)), written.concat());
 }
 
 #[test]
