@@ -51,7 +51,7 @@ impl Node {
     }
 
     /// Another node, over a handle of its own and without shards.
-    async fn join(&self, rig: &Rig, name: &str) -> Self {
+    pub(crate) async fn join(&self, rig: &Rig, name: &str) -> Self {
         let store = rig.fixture.open_again(shard_map()).await.expect("the store");
         let journal = GroupJournal::start(&store, &[], name, &JournalOptions::default());
         let clock = Arc::clone(&self.clock);

@@ -50,6 +50,7 @@ suite!(
     rebuilding::a_rebuild_is_the_same_as_what_grew,
     rebuilding::a_rebuild_and_a_server_fill_it_together,
     sweeping::what_everybody_has_passed_leaves_store_and_list,
+    sweeping::keys_go_whosever_shards_they_belong_to,
     sweeping::gaps_trip_up_nobody_who_begins_at_the_beginning,
     sweeping::a_pass_removes_what_an_interrupted_one_left_in_the_list,
 );

@@ -5,7 +5,7 @@ use crate::fixture::shard_map;
 use crate::history::{Turn, World, order};
 use crate::rig::{Rig, all};
 use domain::ids::Position;
-use domain::ports::{Append, Clock, Snapshot, Store};
+use domain::ports::{Append, Clock, KeyClaim, Snapshot, Store};
 use domain::time::Timestamp;
 use persistence::projection::{Pending, StuckOrders, rebuild};
 use persistence::{Follower, RetentionOptions, Sweep, Swept};
@@ -128,6 +128,28 @@ pub(crate) async fn what_everybody_has_passed_leaves_store_and_list(rig: Arc<Rig
     node.append(rows).await;
     node.level(&rig, &world, &projector.search()).await;
     assert_eq!(rig.all().await, world.list());
+}
+
+/// A key may belong to another node's shard than its order. It must not outlive that because the other sweeps later.
+pub(crate) async fn keys_go_whosever_shards_they_belong_to(rig: Arc<Rig>) {
+    let (node, mut world) = Node::start(&rig, 1 << 16).await;
+    let mut keyed = Vec::new();
+    for (n, home) in (0..).zip(shard_map().all()) {
+        let claim = KeyClaim {
+            home: Some(home),
+            key: format!("key {n}"),
+            fingerprint: String::new(),
+        };
+        keyed.push(Append {
+            claim: Some(claim),
+            ..with_state(world.place(n, 0), true)
+        });
+    }
+    let count = keyed.len() as u64;
+    node.append(keyed).await;
+    let other = node.join(&rig, "other").await;
+    let swept = sweep(&rig, &other).await.pass(&options()).await.expect("swept");
+    assert_eq!((swept.keys, swept.orders), (count, 0), "by a node without any shard");
 }
 
 pub(crate) async fn gaps_trip_up_nobody_who_begins_at_the_beginning(rig: Arc<Rig>) {
