@@ -130,7 +130,7 @@ fn a_lost_answer_taken_for_a_failure_is_noticed() {
 
 #[test]
 fn a_takeover_that_does_not_resume_is_noticed() {
-    notices(Broken::Timers, 13, Size { orders: 100, ..SMALL }, &["SG-3", "TM-1"]);
+    notices(Broken::Timers, 148, Size { orders: 100, ..SMALL }, &["SG-3", "TM-1"]);
 }
 
 #[test]
