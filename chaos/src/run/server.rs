@@ -35,6 +35,7 @@ pub struct Server {
     log: PathBuf,
     url: String,
     process: Option<Process>,
+    last_pid: Option<u32>,
 }
 
 /// What a running server is told by its process' number.
@@ -78,6 +79,7 @@ impl Server {
             log,
             url: format!("http://127.0.0.1:{port}"),
             process: None,
+            last_pid: None,
         }
     }
 
@@ -141,6 +143,11 @@ impl Server {
         self.process.as_ref().and_then(Process::pid)
     }
 
+    /// The number of the process that was started last, whether it still runs or not.
+    pub fn last_pid(&self) -> Option<u32> {
+        self.last_pid
+    }
+
     /// Where its log is.
     pub fn log(&self) -> &Path {
         &self.log
@@ -149,10 +156,12 @@ impl Server {
     /// Starts it and waits until it takes orders.
     ///
     /// # Errors
-    /// It ends, or does not listen within a minute.
+    /// It ends, or does not listen within a minute. How it ended can be [asked](Self::ended) then.
     pub async fn start(&mut self) -> Result<Recovery, RunError> {
         let began = Instant::now();
-        let mut process = self.spawn()?;
+        let spawned = self.spawn()?;
+        self.last_pid = spawned.pid();
+        let process = self.process.insert(spawned);
         let mut orders = 0;
         let listening = async {
             while let Some(line) = process.line().await {
@@ -170,7 +179,6 @@ impl Server {
             Ok(false) => return Err(process.failure("it ended before it listened")),
             Err(_) => return Err(process.failure(format!("it does not listen after {} s", START_MAX.as_secs()))),
         }
-        self.process = Some(process);
         Ok(Recovery {
             elapsed: began.elapsed(),
             orders,

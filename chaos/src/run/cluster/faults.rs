@@ -204,7 +204,8 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    /// Breaks one thing after the other until `end`, at least each of them once. The first comes after `every`.
+    /// Breaks one thing after the other until `end`, at least each of them once. The first comes after `every`. The load has
+    /// to last until this returns: what is broken shortly before `end`, or after it, must meet work as well.
     pub(super) async fn run(
         &mut self,
         faults: &[Fault],
@@ -233,7 +234,7 @@ impl Driver {
                 Fault::Postgres => vec![self.postgres().await?],
                 Fault::Partition => vec![self.partition(partitions).await?],
                 Fault::Failpoints => self.kill_at_point().await?,
-                Fault::Zombie => vec![self.zombie().await?],
+                Fault::Zombie => self.zombie().await?.into_iter().collect(),
                 Fault::Slow => vec![self.slow_links().await?],
                 Fault::Redis => vec![self.redis().await?],
                 Fault::Partner => vec![self.moody(moods).await?],
@@ -277,33 +278,37 @@ impl Driver {
         n
     }
 
-    pub(super) async fn kill(&mut self) -> Result<Struck, RunError> {
-        let n = self.busy_node().await;
-        let name = self.nodes.all[n].name.clone();
-        let shards = self.watch.view().of(&name);
-        let mut struck = Struck::new(Fault::Kill, &name);
-        self.nodes.all[n].server.kill().await?;
-        struck.shards = shards;
+    async fn kill(&mut self) -> Result<Struck, RunError> {
+        let (n, mut struck) = self.fell(Fault::Kill).await?;
         struck.moved = self.start_again(n, &struck).await?;
         struck.until = Instant::now();
         Ok(struck)
     }
 
+    /// Kills a node, which somebody is to start again.
+    pub(super) async fn fell(&mut self, fault: Fault) -> Result<(usize, Struck), RunError> {
+        let n = self.busy_node().await;
+        let name = self.nodes.all[n].name.clone();
+        let shards = self.watch.view().of(&name);
+        let struck = Struck::new(fault, &name);
+        self.nodes.all[n].server.kill().await?;
+        Ok((n, Struck { shards, ..struck }))
+    }
+
     /// Starts a node again that is gone. How long its shards took to come to life elsewhere.
     pub(super) async fn start_again(&mut self, n: usize, struck: &Struck) -> Result<Option<Duration>, RunError> {
-        self.nodes.prepare(n, &mut self.random);
         let name = self.nodes.all[n].name.clone();
         let Self {
             nodes,
             watch,
             front,
             http,
+            random,
             ..
         } = self;
         let moving = moved(watch, front, http, &struck.shards, &name, struck.at);
-        let (moved, started) = tokio::join!(moving, nodes.all[n].server.start());
+        let (moved, started) = tokio::join!(moving, nodes.start_one(n, random));
         started?;
-        self.nodes.learn(n).await?;
         Ok(moved)
     }
 

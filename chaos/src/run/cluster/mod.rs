@@ -15,6 +15,7 @@ mod nodes;
 mod outside;
 mod partition;
 mod proxy;
+mod reached;
 mod report;
 mod service;
 mod timeline;

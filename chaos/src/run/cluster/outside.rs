@@ -21,7 +21,7 @@ const SLOW_MS: std::ops::Range<u64> = 20..150;
 const CROWD: u32 = 150;
 /// How many commands may wait for a channel in a run with a crowd.
 pub(super) const MAILBOX_MAX: u32 = 8;
-/// For how long nobody asks a participant that failed again and again, in a run with moody ones, in milliseconds.
+/// For how long nobody asks a participant that failed again and again, in a run in which that is often so, in milliseconds.
 pub(super) const CIRCUIT_OPEN_MS: u32 = 2_000;
 
 /// The ways to the nodes for each other, and to Redis, if they are to be broken.

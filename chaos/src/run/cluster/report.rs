@@ -282,7 +282,7 @@ fn unproved(options: &ClusterOptions, left: &Left, met: &[Met]) -> Vec<String> {
     let mut found = Vec::new();
     let mut not = |what: String| found.push(format!("NV-1: {what}"));
     for fault in options.faults.iter().filter(|fault| **fault != Fault::Skew) {
-        if left.struck.iter().all(|struck| struck.fault != *fault) {
+        if times(*fault, &left.struck, &left.failpoints) == 0 {
             not(format!("there was no {fault}"));
         }
     }
@@ -311,6 +311,14 @@ fn unproved(options: &ClusterOptions, left: &Left, met: &[Met]) -> Vec<String> {
         }
     }
     found
+}
+
+/// How often a fault happened. A node that was only killed so that shards move was not struck at a point.
+fn times(fault: Fault, struck: &[Struck], failpoints: &BTreeMap<String, u64>) -> u64 {
+    match fault {
+        Fault::Failpoints => failpoints.values().sum(),
+        _ => struck.iter().filter(|struck| struck.fault == fault).map(|_| 1).sum(),
+    }
 }
 
 const fn is_killed(fault: Fault) -> bool {
@@ -361,13 +369,10 @@ fn faults(options: &ClusterOptions, left: &Left) -> BTreeMap<String, u64> {
         }
     }
     for fault in &options.faults {
-        let times = left
-            .struck
-            .iter()
-            .filter(|struck| struck.fault == *fault)
-            .map(|_| 1)
-            .sum();
-        let times = if *fault == Fault::Skew { left.skewed } else { times };
+        let times = match fault {
+            Fault::Skew => left.skewed,
+            _ => times(*fault, &left.struck, &left.failpoints),
+        };
         faults.insert(fault.as_str().to_owned(), times);
     }
     faults
@@ -459,4 +464,26 @@ fn command(options: &ClusterOptions) -> String {
         flag(name, share.to_string());
     }
     words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::Instant;
+
+    #[test]
+    fn a_kill_that_moves_shards_is_no_kill_at_a_point() {
+        let now = Instant::now();
+        let struck = [Fault::Failpoints, Fault::Kill, Fault::Kill].map(|fault| Struck::at(fault, now));
+        let failpoints =
+            |times| BTreeMap::from([("shard::taken".to_owned(), times), ("journal::commit".to_owned(), 0)]);
+        assert_eq!(times(Fault::Kill, &struck, &failpoints(0)), 2);
+        assert_eq!(times(Fault::Zombie, &struck, &failpoints(0)), 0);
+        assert_eq!(
+            times(Fault::Failpoints, &struck, &failpoints(0)),
+            0,
+            "nobody came to it"
+        );
+        assert_eq!(times(Fault::Failpoints, &struck, &failpoints(1)), 1);
+    }
 }
