@@ -84,7 +84,7 @@ impl Node {
     /// moment is not in the store yet.
     ///
     /// # Errors
-    /// One of the others cannot be asked.
+    /// Unavailable: one of the others does not answer, and may be accepting it.
     pub(crate) async fn is_under_way_elsewhere(&self, claim: &KeyClaim) -> Result<bool, CallError> {
         let Some(cluster) = self.cluster.get() else {
             return Ok(false);
@@ -102,7 +102,12 @@ impl Node {
                 _ => is_known = false,
             }
         }
-        if is_known { Ok(false) } else { Err(CallError::TimedOut) }
+        if is_known {
+            Ok(false)
+        } else {
+            let why = "another node cannot say whether it is accepting an order under this key";
+            Err(CallError::Unavailable(why.into()))
+        }
     }
 
     /// Who used a key, if somebody has. `near`: the stream that it came with.

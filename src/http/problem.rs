@@ -383,12 +383,12 @@ impl From<CallError> for Problem {
                 Self::new(Kind::Unavailable, text).retry_after(1)
             }
             CallError::Unavailable(cause) => {
-                tracing::warn!(cause, "the store is away");
+                tracing::warn!(cause, "a request cannot be served now");
                 // The one cause that whoever is answered can tell an operator to do something about.
                 let text = if cause.contains(DISK_FULL) {
                     "the store's disk is full; nothing was done, and nothing can be until there is space"
                 } else {
-                    "the store is away; nothing was done"
+                    "the store, or another node, is away; nothing was done"
                 };
                 Self::new(Kind::Unavailable, text).retry_after(2)
             }

@@ -324,6 +324,21 @@ async fn orders_are_accepted_without_the_node_that_has_their_keys() {
         "{}",
         one.shown()
     );
+    // What does not pass may be on its way to the store at the node that hangs.
+    let dear = json!({"customer_id": "c", "restaurant_id": "diner", "currency": "USD", "payment_token": "tok",
+        "items": [{"sku": "soup", "name": "Soup", "quantity": 1, "unit_price_minor": 951}],
+        "delivery_location": {"lat": 41.886, "lng": -87.63}});
+    let refused = cluster
+        .at(1, "POST", "/v1/orders")
+        .header("idempotency-key", "dear")
+        .json(&dear);
+    let refused = Answer::of(refused).await;
+    assert_eq!(
+        (refused.status, &*refused.kind()),
+        (503, "unavailable"),
+        "{}",
+        refused.shown()
+    );
     let (first, third) = tokio::join!(
         Answer::of(cluster.submit(1, &keys[1])),
         Answer::of(cluster.submit(3, &keys[1]))
